@@ -1,0 +1,1 @@
+//! Wiring only: build order, reload, drain.

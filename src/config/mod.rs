@@ -1,0 +1,1 @@
+//! YAML -> raw -> checked; every mistake reported at once.

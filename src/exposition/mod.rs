@@ -1,0 +1,1 @@
+//! Exposition formats: borrowed-cursor parsers and writers.

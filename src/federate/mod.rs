@@ -1,0 +1,1 @@
+//! Federation out: selector -> exposition.

@@ -1,0 +1,21 @@
+//! The nouns that every other module speaks: labels, matchers, samples, histograms, time, annotations.
+//!
+//! Nothing here does I/O or knows a component. Two laws hold everywhere: a label with an empty value is the same as
+//! no label, and time is a [`TimestampMs`], never a bare integer.
+
+mod annotations;
+mod histogram;
+pub mod labels;
+mod matcher;
+mod metadata;
+pub mod regex;
+mod sample;
+mod time;
+
+pub use annotations::{Annotation, AnnotationKind, Annotations};
+pub use histogram::{BucketLayout, CounterResetHint, FloatHistogram, Histogram, Span};
+pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
+pub use matcher::{MatchOp, Matcher};
+pub use metadata::{Metadata, MetricType};
+pub use sample::{Exemplar, STALE_NAN, Sample, is_stale};
+pub use time::{DurationError, DurationMs, TimestampMs};

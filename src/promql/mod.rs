@@ -1,0 +1,1 @@
+//! PromQL. For now the selectors that `match[]` needs.

@@ -1,0 +1,56 @@
+//! Supervised tasks.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The tasks of one component: they are told to stop together, waited for together, and their panics are logged.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    /// No tasks yet.
+    pub fn new() -> Tasks {
+        Tasks::default()
+    }
+
+    /// A group that stops when this one does, and can be stopped alone.
+    pub fn child(&self) -> Tasks {
+        Tasks { tracker: TaskTracker::new(), stop: self.stop.child_token() }
+    }
+
+    /// Completes when the group is told to stop.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Starts a task. It must end soon after [`stopping`](Tasks::stopping) completes.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that starts tasks")]
+    pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let handle = tokio::spawn(work);
+        self.tracker.spawn(async move {
+            if let Err(error) = handle.await
+                && error.is_panic()
+            {
+                tracing::error!(task = name, "a task ended by a panic; this is a bug in Watershed");
+            }
+        });
+    }
+
+    /// Tells all tasks to stop without waiting.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Tells all tasks to stop and waits for them, at most `grace`. False if some had not ended by then.
+    pub async fn shutdown(&self, grace: Duration) -> bool {
+        self.stop.cancel();
+        self.tracker.close();
+        tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()
+    }
+}

@@ -1,0 +1,115 @@
+//! One scrape job, checked, with the defaults of `global` filled in.
+
+use std::path::PathBuf;
+
+use crate::discovery::DiscoveryConfig;
+use crate::model::DurationMs;
+use crate::net::HttpClientConfig;
+use crate::relabel::RuleConfig;
+
+/// URL scheme of a target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheme {
+    /// Plain.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+/// Exposition formats in the order in which a job prefers them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ScrapeProtocol {
+    /// `PrometheusProto`.
+    PrometheusProto,
+    /// `PrometheusText0.0.4`.
+    PrometheusText004,
+    /// `PrometheusText1.0.0`.
+    PrometheusText100,
+    /// `OpenMetricsText0.0.1`.
+    OpenMetricsText001,
+    /// `OpenMetricsText1.0.0`.
+    OpenMetricsText100,
+}
+
+/// Which metric and label names are valid.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NameValidation {
+    /// Any UTF-8.
+    Utf8,
+    /// Letters, digits, underscores, colons.
+    Legacy,
+}
+
+/// How names that are not legacy names are asked to be written by the target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EscapingScheme {
+    /// As they are.
+    AllowUtf8,
+    /// Every other character becomes an underscore.
+    Underscores,
+    /// Dots become `_dot_`.
+    Dots,
+    /// `U__` and code points.
+    Values,
+}
+
+/// One job. Limits are `None` where the config says 0, which means no limit.
+#[derive(Clone, Debug)]
+pub struct JobConfig {
+    /// Unique name; becomes the label `job`.
+    pub name: String,
+    /// Whether labels of the exposition win over those of the target.
+    pub honor_labels: bool,
+    /// Whether timestamps of the exposition are used.
+    pub honor_timestamps: bool,
+    /// Whether series with own timestamps get staleness markers too.
+    pub track_timestamps_staleness: bool,
+    /// URL parameters in order of name; several values a name are possible.
+    pub params: Vec<(String, Vec<String>)>,
+    /// Time between scrapes of one target.
+    pub interval: DurationMs,
+    /// Time allowed for one scrape, at most `interval`.
+    pub timeout: DurationMs,
+    /// Accepted formats, most wanted first.
+    pub protocols: Vec<ScrapeProtocol>,
+    /// Format of an answer without a usable content type; `None` fails the scrape.
+    pub fallback_protocol: Option<ScrapeProtocol>,
+    /// Where failed scrapes are written to, one JSON line each.
+    pub failure_log_file: Option<PathBuf>,
+    /// Path of the metrics; default `/metrics`.
+    pub metrics_path: String,
+    /// Default scheme of targets.
+    pub scheme: Scheme,
+    /// Whether compressed answers are asked for.
+    pub enable_compression: bool,
+    /// Uncompressed bytes of one answer.
+    pub body_size_limit: Option<u64>,
+    /// Samples of one scrape, after relabelling.
+    pub sample_limit: Option<u64>,
+    /// Targets of the job, after relabelling; more fail all of them.
+    pub target_limit: Option<u64>,
+    /// Labels of one series.
+    pub label_limit: Option<u64>,
+    /// Bytes of a label name.
+    pub label_name_length_limit: Option<u64>,
+    /// Bytes of a label value.
+    pub label_value_length_limit: Option<u64>,
+    /// How many dropped targets are remembered for the API.
+    pub keep_dropped_targets: Option<u64>,
+    /// Which names are valid.
+    pub name_validation: NameValidation,
+    /// Escaping asked of the target.
+    pub name_escaping: EscapingScheme,
+    /// Whether the additional `scrape_*` series are written.
+    pub extra_scrape_metrics: bool,
+    /// Where targets come from.
+    pub discovery: Vec<DiscoveryConfig>,
+    /// How targets are asked.
+    pub client: HttpClientConfig,
+    /// Rules over targets.
+    pub relabel: Vec<RuleConfig>,
+    /// Rules over scraped series.
+    pub metric_relabel: Vec<RuleConfig>,
+    /// Everything above as text, to tell whether a reload changed the job.
+    pub fingerprint: String,
+}

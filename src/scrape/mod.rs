@@ -1,0 +1,12 @@
+//! Scraping: manager -> pool (one per job) -> loop (one per target).
+//!
+//! A loop fetches its target's body into a reused buffer at its own jittered offset, parses it, applies the job's label
+//! rules and appends the samples; one slow target never delays another. The law is Prometheus's: which series exist,
+//! under which labels, when they go stale, and what the `up` and `scrape_*` series say is the same to the bit.
+//! Scraping does not store (see `storage`) and does not discover (see `discovery`).
+
+mod config;
+mod status;
+
+pub use config::{EscapingScheme, JobConfig, NameValidation, Scheme, ScrapeProtocol};
+pub use status::{DroppedTarget, TargetHealth, TargetMetadata, TargetSource, TargetStatus};

@@ -1,0 +1,112 @@
+//! Writing.
+
+use std::io;
+
+use crate::model::{Exemplar, FloatHistogram, Histogram, Labels, Metadata, TimestampMs};
+
+/// A store's own short name for a series. Never reused within one store's life; 0 is no series.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct SeriesRef(pub u64);
+
+/// One float sample of a known series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FloatSample {
+    /// Which series.
+    pub series: SeriesRef,
+    /// When.
+    pub t: TimestampMs,
+    /// What.
+    pub v: f64,
+}
+
+/// Samples that were not kept, by reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Refused {
+    /// Older than the series' newest sample, and no out-of-order window allows it.
+    pub out_of_order: u64,
+    /// The series' newest sample has the same timestamp and another value.
+    pub duplicate_timestamp: u64,
+    /// Older than everything that the store still accepts.
+    pub too_old: u64,
+    /// Too far in the future for the store's clock.
+    pub too_far_in_future: u64,
+}
+
+impl Refused {
+    /// All refused samples.
+    pub fn total(&self) -> u64 {
+        self.out_of_order + self.duplicate_timestamp + self.too_old + self.too_far_in_future
+    }
+}
+
+/// What a commit did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AppendReport {
+    /// Samples kept. A sample equal in time and bits to the series' newest counts as kept and changes nothing.
+    pub appended: u64,
+    /// Samples not kept.
+    pub refused: Refused,
+}
+
+/// Why a batch as a whole could not be written. Nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The disk refused; the store takes no more writes until it is restarted or has recovered.
+    #[error("writing {path}: {source}")]
+    Disk {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The store has refused writes since an earlier failure.
+    #[error("the store refuses writes since an earlier failure: {0}")]
+    Latched(String),
+    /// The store cannot name more series.
+    #[error("no more series can be created: {0}")]
+    TooManySeries(String),
+    /// The store is shutting down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Positions in an [`Appender::append`] batch whose series the store no longer knows; resolve them again by
+/// [`Appender::series`] and append those samples anew. The other samples of the batch were taken.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct UnknownSeries(pub Vec<u32>);
+
+/// A batch of writes. Dropping it without [`commit`](Appender::commit) leaves no sample behind; series that
+/// it created may stay, empty, until the store collects them.
+pub trait Appender: Send {
+    /// Finds or creates the series of `labels` (encoded as [`Labels`] are, not empty).
+    fn series(&mut self, labels: &Labels) -> Result<SeriesRef, AppendError>;
+
+    /// Takes samples. Order within the batch is kept per series.
+    fn append(&mut self, samples: &[FloatSample]) -> Result<UnknownSeries, AppendError>;
+
+    /// Takes one integer native histogram.
+    fn append_histogram(&mut self, series: SeriesRef, t: TimestampMs, h: &Histogram) -> Result<(), AppendError>;
+
+    /// Takes one float native histogram.
+    fn append_float_histogram(
+        &mut self,
+        series: SeriesRef,
+        t: TimestampMs,
+        h: &FloatHistogram,
+    ) -> Result<(), AppendError>;
+
+    /// Takes an exemplar of a series.
+    fn append_exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar) -> Result<(), AppendError>;
+
+    /// Sets a series' metadata.
+    fn update_metadata(&mut self, series: SeriesRef, metadata: &Metadata) -> Result<(), AppendError>;
+
+    /// Makes the batch durable (as far as the store's policy promises) and visible.
+    fn commit(self: Box<Self>) -> Result<AppendReport, AppendError>;
+}
+
+/// A store that can be written to.
+pub trait Appendable: Send + Sync {
+    /// Starts a batch. Keep it short-lived: the store may hold back its own upkeep while one is open.
+    fn appender(&self) -> Box<dyn Appender + '_>;
+}

@@ -1,0 +1,26 @@
+//! The contract between those who have samples and those who want them.
+//!
+//! * **Writing** ([`Appender`]) is synchronous and batched. `commit` consumes the appender; dropping it rolls back.
+//!   Samples that cannot be kept come back as counts with reasons ([`AppendReport`]); an error means that nothing of
+//!   the batch was written.
+//! * **Reading** ([`Queryable`]) is chunk-first: a stream fills batches that the caller owns with labels and
+//!   still-encoded chunks. Who needs floats decodes a chunk into columns. The end of a stream is a value that carries
+//!   the warnings ([`StreamEnd`]); nobody reaches the end without holding them.
+//! * Every read carries a [`Scope`]: deadline, budget, cancellation.
+//!
+//! One trait serves local, remote and merged sources; dynamic dispatch costs once per batch, never once per sample.
+//! This module does no I/O of its own. [`memory`] is the reference implementation that tests compare others with.
+
+mod append;
+mod chunk;
+pub mod memory;
+mod scope;
+mod select;
+
+pub use append::{AppendError, AppendReport, Appendable, Appender, FloatSample, Refused, SeriesRef, UnknownSeries};
+pub use chunk::{Chunk, Columns, Encoding};
+pub use scope::{Cancelled, Scope};
+pub use select::{
+    LatestBatch, LatestRow, LatestStream, Limit, QueryError, Queryable, SelectRequest, Selector, SeriesBatch,
+    SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
+};

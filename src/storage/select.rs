@@ -1,0 +1,215 @@
+//! Reading.
+
+use std::io;
+
+use super::chunk::Chunk;
+use super::scope::{Cancelled, Scope};
+use crate::model::{Annotations, Labels, Matcher, TimestampMs};
+
+/// All conditions of one selector; a series is selected if every one holds.
+pub type Selector = Vec<Matcher>;
+
+/// Both ends belong to the range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TimeRange {
+    /// First instant.
+    pub min: TimestampMs,
+    /// Last instant.
+    pub max: TimestampMs,
+}
+
+impl TimeRange {
+    /// Every instant.
+    pub const ALL: TimeRange = TimeRange { min: TimestampMs::MIN, max: TimestampMs::MAX };
+
+    /// Whether `[min, max]` and this range share an instant.
+    pub fn overlaps(&self, min: TimestampMs, max: TimestampMs) -> bool {
+        min <= self.max && max >= self.min
+    }
+
+    /// Whether an instant lies in the range.
+    pub fn contains(&self, t: TimestampMs) -> bool {
+        self.min <= t && t <= self.max
+    }
+}
+
+/// What to read.
+#[derive(Clone, Debug)]
+pub struct SelectRequest<'a> {
+    /// Alternatives: a series that satisfies any of them is returned, once.
+    pub selectors: &'a [Selector],
+    /// Only chunks that overlap this range; they may also hold samples outside it.
+    pub range: TimeRange,
+    /// Return series in ascending order of labels.
+    pub sorted: bool,
+    /// Stop after so many series.
+    pub limit: Limit,
+}
+
+/// How many results are wanted at most.
+pub type Limit = Option<usize>;
+
+/// Why a read failed.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The read's scope ended it.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+    /// The disk failed.
+    #[error("reading {path}: {source}")]
+    Disk {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Stored data is damaged.
+    #[error("{path}: damaged at byte {offset}: {reason}")]
+    Corrupt {
+        /// The file, or `memory`.
+        path: String,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The store is not ready yet.
+    #[error("the store is not ready: {0}")]
+    NotReady(String),
+}
+
+/// One series with the chunks that overlap the range, ascending by time, without overlaps between them.
+#[derive(Clone, Debug, Default)]
+pub struct SeriesChunks {
+    /// Its labels.
+    pub labels: Labels,
+    /// Still-encoded samples.
+    pub chunks: Vec<Chunk>,
+}
+
+/// A batch of series; the caller owns it and passes it in again.
+#[derive(Clone, Debug, Default)]
+pub struct SeriesBatch {
+    /// The series.
+    pub series: Vec<SeriesChunks>,
+}
+
+/// Figures about a read that has come to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StreamStats {
+    /// Series returned.
+    pub series: u64,
+    /// Chunks returned.
+    pub chunks: u64,
+    /// Bytes of chunk data returned.
+    pub bytes: u64,
+}
+
+/// The end of a stream.
+#[derive(Clone, Debug, Default)]
+#[must_use = "the end of a stream carries its warnings"]
+pub struct StreamEnd {
+    /// What went not quite right.
+    pub annotations: Annotations,
+    /// What it took.
+    pub stats: StreamStats,
+}
+
+/// What a call for the next batch brought.
+#[derive(Debug)]
+#[must_use]
+pub enum StreamStep {
+    /// The batch was filled with at least one series.
+    Batch,
+    /// There is no more; the batch is empty.
+    End(StreamEnd),
+}
+
+/// A sequence of batches of series.
+pub trait SeriesStream: Send {
+    /// Clears `batch` and fills it with the next series.
+    fn next(&mut self, batch: &mut SeriesBatch) -> Result<StreamStep, QueryError>;
+}
+
+/// One series' newest sample. Its labels lie encoded in the batch's arena.
+#[derive(Clone, Copy, Debug)]
+pub struct LatestRow {
+    start: u32,
+    end: u32,
+    /// When.
+    pub t: TimestampMs,
+    /// What; never the staleness marker.
+    pub v: f64,
+}
+
+/// A batch of newest samples without an allocation per series.
+#[derive(Clone, Debug, Default)]
+pub struct LatestBatch {
+    /// Encoded label sets, one behind the other; see [`crate::model::labels`].
+    pub arena: Vec<u8>,
+    /// The rows.
+    pub rows: Vec<LatestRow>,
+}
+
+impl LatestBatch {
+    /// Forgets the rows and keeps the memory.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.rows.clear();
+    }
+
+    /// Adds a row whose labels the caller has appended to `arena` since it was `start` bytes long.
+    pub fn push_row(&mut self, start: usize, t: TimestampMs, v: f64) {
+        // A batch holds some thousand rows; its arena never comes near 4 GiB.
+        let fit = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.rows.push(LatestRow { start: fit(start), end: fit(self.arena.len()), t, v });
+    }
+
+    /// The encoded labels of a row.
+    pub fn labels(&self, row: &LatestRow) -> &[u8] {
+        &self.arena[row.start as usize..row.end as usize]
+    }
+}
+
+/// A sequence of batches of newest samples.
+pub trait LatestStream: Send {
+    /// Clears `batch` and fills it with the next rows.
+    fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError>;
+}
+
+/// A store that can be read.
+pub trait Queryable: Send + Sync {
+    /// Opens a stream of series with their chunks.
+    fn select<'a>(
+        &'a self,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError>;
+
+    /// Opens a stream of each selected series' newest float sample in `request.range`, leaving out series whose newest
+    /// sample there is a staleness marker or that have none. This is what `/federate` serves.
+    fn select_latest<'a>(
+        &'a self,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+    ) -> Result<Box<dyn LatestStream + 'a>, QueryError>;
+
+    /// The label names of the series that satisfy any selector (all series if there is none), ascending.
+    fn label_names(
+        &self,
+        scope: &Scope,
+        selectors: &[Selector],
+        range: TimeRange,
+        limit: Limit,
+    ) -> Result<(Vec<String>, Annotations), QueryError>;
+
+    /// The values of one label among those series, ascending.
+    fn label_values(
+        &self,
+        scope: &Scope,
+        name: &str,
+        selectors: &[Selector],
+        range: TimeRange,
+        limit: Limit,
+    ) -> Result<(Vec<String>, Annotations), QueryError>;
+}

@@ -1,0 +1,1 @@
+//! The store: a durable head with a write-ahead log in Prometheus's format.
