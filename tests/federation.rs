@@ -99,9 +99,8 @@ fn of_edges(all: &[Sample]) -> Vec<Sample> {
 /// A readable difference of two ordered lists of samples, empty if there is none.
 fn difference(ours: &[Sample], theirs: &[Sample]) -> String {
     let mut text = String::new();
-    let keyed = |list: &[Sample]| -> BTreeMap<Labels, Sample> {
-        list.iter().map(|s| (s.labels.clone(), s.clone())).collect()
-    };
+    let keyed =
+        |list: &[Sample]| -> BTreeMap<Labels, Sample> { list.iter().map(|s| (s.labels.clone(), s.clone())).collect() };
     let (left, right) = (keyed(ours), keyed(theirs));
     let keys: BTreeSet<&Labels> = left.keys().chain(right.keys()).collect();
     for key in keys.into_iter().filter(|k| left.get(*k) != right.get(*k)).take(10) {
@@ -143,7 +142,11 @@ fn a_centre_cannot_be_told_from_prometheus_by_its_neighbours() {
             let of = |job: &str| list.iter().filter(|s| s.label("job") == job).count();
             ["garage-node", "garage-docker", "cabin-node", "cabin-docker"].iter().all(|job| of(job) > 100)
         };
-        if shared > 0 && all_there(&a) && all_there(&b) { Ok(()) } else { Err(format!("{} and {} samples", a.len(), b.len())) }
+        if shared > 0 && all_there(&a) && all_there(&b) {
+            Ok(())
+        } else {
+            Err(format!("{} and {} samples", a.len(), b.len()))
+        }
     });
 
     // With the edges frozen, both centres must come to the same state, to the last byte of every line.

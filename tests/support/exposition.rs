@@ -49,10 +49,7 @@ pub fn samples(text: &str) -> Vec<Sample> {
 
 /// The value of the one sample with this name and these labels (others may be there too), if it is there.
 pub fn value_of(text: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-    samples(text)
-        .iter()
-        .find(|s| s.name() == name && labels.iter().all(|(k, v)| s.label(k) == *v))
-        .map(Sample::number)
+    samples(text).iter().find(|s| s.name() == name && labels.iter().all(|(k, v)| s.label(k) == *v)).map(Sample::number)
 }
 
 fn sample(line: &str) -> Option<Sample> {

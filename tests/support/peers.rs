@@ -21,7 +21,8 @@ impl Peers {
         if missing.is_empty() {
             return Some(peers);
         }
-        let reason = format!("{} not found in {}; tests/peers.sh fetches them", missing.join(", "), peers.bin.display());
+        let reason =
+            format!("{} not found in {}; tests/peers.sh fetches them", missing.join(", "), peers.bin.display());
         assert!(std::env::var_os("CI").is_none(), "{reason}");
         println!("skipped: {reason}");
         None
