@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::model::{Exemplar, FloatHistogram, Histogram, Labels, Metadata, TimestampMs};
+use crate::model::{Labels, TimestampMs};
 
 /// A store's own short name for a series. Never reused within one store's life; 0 is no series.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -83,23 +83,6 @@ pub trait Appender: Send {
 
     /// Takes samples. Order within the batch is kept per series.
     fn append(&mut self, samples: &[FloatSample]) -> Result<UnknownSeries, AppendError>;
-
-    /// Takes one integer native histogram.
-    fn append_histogram(&mut self, series: SeriesRef, t: TimestampMs, h: &Histogram) -> Result<(), AppendError>;
-
-    /// Takes one float native histogram.
-    fn append_float_histogram(
-        &mut self,
-        series: SeriesRef,
-        t: TimestampMs,
-        h: &FloatHistogram,
-    ) -> Result<(), AppendError>;
-
-    /// Takes an exemplar of a series.
-    fn append_exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar) -> Result<(), AppendError>;
-
-    /// Sets a series' metadata.
-    fn update_metadata(&mut self, series: SeriesRef, metadata: &Metadata) -> Result<(), AppendError>;
 
     /// Makes the batch durable (as far as the store's policy promises) and visible.
     fn commit(self: Box<Self>) -> Result<AppendReport, AppendError>;

@@ -12,13 +12,13 @@
 //! This module does no I/O of its own. [`memory`] is the reference implementation that tests compare others with.
 
 mod append;
-mod chunk;
+pub mod chunk;
 pub mod memory;
 mod scope;
 mod select;
 
 pub use append::{AppendError, AppendReport, Appendable, Appender, FloatSample, Refused, SeriesRef, UnknownSeries};
-pub use chunk::{Chunk, Columns, Encoding};
+pub use chunk::{Chunk, Columns, DecodeError, Encoding, decode_into};
 pub use scope::{Cancelled, Scope};
 pub use select::{
     LatestBatch, LatestRow, LatestStream, Limit, QueryError, Queryable, SelectRequest, Selector, SeriesBatch,

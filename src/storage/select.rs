@@ -179,7 +179,7 @@ pub trait LatestStream: Send {
 
 /// A store that can be read.
 pub trait Queryable: Send + Sync {
-    /// Opens a stream of series with their chunks.
+    /// Opens a stream of series with their chunks. `sorted` means ascending order of labels.
     fn select<'a>(
         &'a self,
         scope: &Scope,
@@ -187,7 +187,8 @@ pub trait Queryable: Send + Sync {
     ) -> Result<Box<dyn SeriesStream + 'a>, QueryError>;
 
     /// Opens a stream of each selected series' newest float sample in `request.range`, leaving out series whose newest
-    /// sample there is a staleness marker or that have none. This is what `/federate` serves.
+    /// sample there is a staleness marker or that have none. Rows come by metric name, then by labels, whatever
+    /// `request.sorted` says: this is what `/federate` serves.
     fn select_latest<'a>(
         &'a self,
         scope: &Scope,

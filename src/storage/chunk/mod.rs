@@ -1,4 +1,9 @@
 //! Encoded runs of samples and their decoding into columns.
+//!
+//! The encodings stand here and not beside the store, because remote sources, the query engine and the wire hand on
+//! and decode the same bytes without knowing any store.
+
+pub mod xor;
 
 use bytes::Bytes;
 
@@ -48,5 +53,29 @@ impl Columns {
     /// The samples one by one.
     pub fn iter(&self) -> impl Iterator<Item = Sample> {
         self.times.iter().zip(&self.values).map(|(&t, &v)| Sample { t: TimestampMs(t), v })
+    }
+}
+
+/// Why a chunk's bytes cannot be decoded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes end before the sample that their header promises.
+    #[error("the chunk ends within sample {sample} of {count}")]
+    Truncated {
+        /// Index of the sample that is cut.
+        sample: u16,
+        /// Samples that the header promises.
+        count: u16,
+    },
+    /// The chunk does not hold floats.
+    #[error("the chunk holds {0:?} samples, not floats")]
+    NotFloats(Encoding),
+}
+
+/// Appends the chunk's samples to `columns`; on an error the samples decoded before it stay there.
+pub fn decode_into(chunk: &Chunk, columns: &mut Columns) -> Result<(), DecodeError> {
+    match chunk.encoding {
+        Encoding::Xor => xor::decode_into(&chunk.data, columns),
+        other => Err(DecodeError::NotFloats(other)),
     }
 }
