@@ -81,7 +81,7 @@ impl Display for Row<'_> {
             Some(ms) => write!(f, "{:.1} s ago, took {:.3} s", ms as f64 / 1000.0, t.last_scrape_duration_s)?,
             None => f.write_str("never")?,
         }
-        write!(f, "<td>{error}\n")
+        writeln!(f, "<td>{error}")
     }
 }
 
