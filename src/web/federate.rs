@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::ACCEPT;
 use axum::http::{Response, StatusCode};
 use tokio::time::Instant;
 
@@ -37,7 +36,7 @@ pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> R
         scope: Scope::new(Some(deadline), u64::MAX, u64::MAX),
         metrics: web.metrics.stream("/federate"),
     };
-    let _ = request.headers().get(ACCEPT);
+
     let job = (web.clone(), plan.scope.clone());
     let answer = web.streams.answer(plan, move |out| write(&job.0, &job.1, &selectors, out)).await;
     answer.unwrap_or_else(|error| {
