@@ -79,7 +79,7 @@ fn read_alertmanager(at: &At<'_>, names: NameValidation) -> (AlertmanagerConfig,
     let relabel = relabel::read(&mut f, "relabel_configs", names, "empty or null Alertmanager target relabeling rule");
     let alert_relabel =
         relabel::read(&mut f, "alert_relabel_configs", names, "empty or null Alertmanager alert relabeling rule");
-    let discovery = sd::read(&mut f, !relabel.is_empty());
+    let discovery = sd::read(&mut f);
     let config = AlertmanagerConfig { discovery, client, oauth2, scheme, path_prefix, timeout, relabel, alert_relabel };
     (config, f.finish())
 }

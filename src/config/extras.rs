@@ -12,11 +12,7 @@ use crate::scrape::NameValidation;
 pub(super) fn read_runtime(at: &At<'_>) -> Shown {
     let mut f = at.fields();
     let mut percent: i64 = f.take("gogc", 0);
-    if f.section("gogc").is_some() {
-        let why = "accepted without effect: this program has no garbage collector";
-        let at = f.section("gogc").unwrap_or_else(|| f.at().clone());
-        at.warn(why);
-    }
+    f.warn("gogc", "accepted without effect: this program has no garbage collector");
     if percent == 0 {
         percent = 75;
     }

@@ -334,8 +334,13 @@ impl<'c> Fields<'c> {
 
     /// Warns that `key` is accepted but not acted upon.
     pub(super) fn not_yet(&self, key: &str) {
-        if let Some(at) = self.find(key) {
-            at.warn("accepted and checked, but this version does not act on it yet");
+        self.warn(key, "accepted and checked, but this version does not act on it yet");
+    }
+
+    /// A warning at `key`; none where the key is missing.
+    pub(super) fn warn(&self, key: &str, why: &str) {
+        if let Some(entry) = self.entry(key) {
+            self.at.reader.warn(entry.key.pos, &join_keys(&self.at.path, key), why);
         }
     }
 
@@ -391,8 +396,13 @@ impl<'c> Fields<'c> {
         value
     }
 
-    fn find(&self, key: &str) -> Option<At<'c>> {
-        let entry = self.entries.iter().find(|e| e.key.scalar().is_some_and(|s| s.text == key))?;
+    fn entry(&self, key: &str) -> Option<&'c Entry> {
+        self.entries.iter().find(|e| e.key.scalar().is_some_and(|s| s.text == key))
+    }
+
+    /// The value of `key`, without taking it.
+    pub(super) fn find(&self, key: &str) -> Option<At<'c>> {
+        let entry = self.entry(key)?;
         Some(At { reader: self.at.reader, node: &entry.value, path: join_keys(&self.at.path, key) })
     }
 }

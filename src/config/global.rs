@@ -90,8 +90,10 @@ pub(super) fn read(at: &At<'_>, given: bool, env: Environment<'_>) -> (GlobalCon
     f.not_yet("query_log_file");
     let scrape_failure_log_file = f.path("scrape_failure_log_file");
     // The labels are judged by a key that is shown far behind them.
-    let name_validation = peek_validation(at);
-    let external_labels = read_external_labels(&mut f, name_validation.unwrap_or(NameValidation::Utf8), env);
+    let is_legacy = |at: At<'_>| at.node.scalar().is_some_and(|s| s.text == "legacy");
+    let legacy = f.find("metric_name_validation_scheme").is_some_and(is_legacy);
+    let label_names = if legacy { NameValidation::Legacy } else { NameValidation::Utf8 };
+    let external_labels = read_external_labels(&mut f, label_names, env);
     let body_size_limit = f.take("body_size_limit", ByteSize(0));
     let sample_limit = f.take("sample_limit", 0);
     let target_limit = f.take("target_limit", 0);
@@ -208,29 +210,18 @@ pub(super) fn show_protocol(protocol: ScrapeProtocol) -> Out {
 fn read_external_labels(f: &mut Fields<'_>, names: NameValidation, env: Environment<'_>) -> Labels {
     const KEY: &str = "external_labels";
     let mut pairs = labels::read(f, KEY, names);
-    for (_, value) in &mut pairs {
-        *value = files::expand(value, &mut |name| {
-            let found = env(name).filter(|v| !v.is_empty());
+    for (name, value) in &mut pairs {
+        *value = files::expand(value, &mut |variable| {
+            let found = env(variable).filter(|v| !v.is_empty());
             if found.is_none() {
-                let at = f.section(KEY).unwrap_or_else(|| f.at().clone());
-                at.warn(format!("Empty environment variable {name}"));
+                let labels = f.find(KEY).map(|at| at.fields());
+                labels.iter().for_each(|l| l.warn(name, &format!("Empty environment variable {variable}")));
             }
             found.unwrap_or_default()
         });
     }
     labels::show(f, KEY, &pairs);
     labels::to_labels(&pairs)
-}
-
-/// What `metric_name_validation_scheme` says, without judging it.
-fn peek_validation(at: &At<'_>) -> Option<NameValidation> {
-    let pairs = match &at.node.content {
-        super::yaml::Content::Map(entries) => entries,
-        _ => return None,
-    };
-    let is_key = |n: &super::yaml::Node| n.scalar().is_some_and(|s| s.text == "metric_name_validation_scheme");
-    let value = pairs.iter().find(|e| is_key(&e.key))?.value.scalar()?;
-    (value.text == "legacy").then_some(NameValidation::Legacy)
 }
 
 /// The scheme of names; `None` where it is missing or blank.

@@ -49,7 +49,7 @@ pub(super) fn read(at: &At<'_>, global: &GlobalConfig) -> (JobConfig, Out) {
         name_validation,
         "empty or null metric relabeling rule in scrape config",
     );
-    let discovery = sd::read(&mut f, has_items(at, "relabel_configs"));
+    let discovery = sd::read(&mut f);
     let shown = f.finish().into_out();
     let fingerprint = render::fingerprint(&shown);
     let job = JobConfig {
@@ -91,11 +91,6 @@ fn read_name(f: &mut Fields<'_>) -> String {
         f.mistake("job_name", "job_name is empty");
     }
     name
-}
-
-fn has_items(at: &At<'_>, key: &str) -> bool {
-    let at_key = at.pairs().into_iter().find(|(k, _)| k.node.scalar().is_some_and(|s| s.text == key));
-    at_key.is_some_and(|(_, v)| matches!(&v.node.content, super::yaml::Content::Seq(items) if !items.is_empty()))
 }
 
 fn read_params(f: &mut Fields<'_>) -> Vec<(String, Vec<String>)> {

@@ -237,8 +237,7 @@ fn read_rule_files(
     for pattern in &patterns {
         let found = files::glob(pattern);
         if found.is_empty() && files::is_plain(pattern) {
-            let at = f.section(KEY).unwrap_or_else(|| f.at().clone());
-            at.warn(format!("{} does not exist", pattern.display()));
+            f.warn(KEY, &format!("{} does not exist", pattern.display()));
         }
         for path in found {
             rules::check_file(f.reader(), &path, names);
@@ -280,11 +279,9 @@ fn check_job_names(f: &Fields<'_>, jobs: &[JobConfig]) -> SeenNames {
 
 /// The name of the `i`th job that is not null.
 fn job_name_at<'c>(f: &Fields<'c>, i: usize) -> At<'c> {
-    let jobs = f.at().pairs().into_iter().find(|(k, _)| k.node.scalar().is_some_and(|s| s.text == "scrape_configs"));
-    let job = jobs.and_then(|(_, list)| list.items().into_iter().filter(|j| !j.node.is_null()).nth(i));
-    let Some(job) = job else { return f.at().clone() };
-    let name = job.pairs().into_iter().find(|(k, _)| k.node.scalar().is_some_and(|s| s.text == "job_name"));
-    name.map_or(job, |(_, name)| name)
+    let jobs = f.find("scrape_configs").map_or_else(Vec::new, |list| list.items());
+    let Some(job) = jobs.into_iter().filter(|j| !j.node.is_null()).nth(i) else { return f.at().clone() };
+    job.fields().find("job_name").unwrap_or(job)
 }
 
 /// The jobs of one of the `scrape_config_files`; its mistakes go to the main file's reader.

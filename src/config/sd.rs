@@ -53,7 +53,8 @@ const NOT_AVAILABLE: &str = "this discovery mechanism is not available; static_c
                              and dns_sd_configs are, and a small script can write the files or answer the requests of the last three";
 
 /// Takes every `*_configs` key of discovery from `f`, in the order in which they are shown.
-pub(super) fn read(f: &mut Fields<'_>, relabelled: bool) -> Vec<DiscoveryConfig> {
+pub(super) fn read(f: &mut Fields<'_>) -> Vec<DiscoveryConfig> {
+    let relabelled = f.find("relabel_configs").is_some_and(|at| !at.items().is_empty());
     for key in ABSENT {
         // Not taken for the effective config, only known.
         f.refuse(key, NOT_AVAILABLE);
