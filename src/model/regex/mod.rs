@@ -69,7 +69,7 @@ impl Regex {
     pub fn new(pattern: &str) -> Result<Regex, RegexError> {
         let refuse = |reason| RegexError { pattern: pattern.to_owned(), reason };
         let parsed = parse::parse(pattern).map_err(refuse)?;
-        let shape = Shape::of(&parsed.root);
+        let shape = Shape::of(&parsed.root, pattern.len());
         let put_off = shape.is_exact() || matches!(shape, Shape::FewFolded(_));
         let inner = Inner {
             prefix: prefix(&shape, &parsed.root).into(),
@@ -100,7 +100,8 @@ impl Regex {
         }
     }
 
-    /// The complete set of strings that match, each once, where it is finite and has at most some thousand members.
+    /// The complete set of strings that match, each once, where it is finite and either has at most some
+    /// hundred members or is written out as a list.
     pub fn literals(&self) -> Option<&[Box<str>]> {
         self.0.shape.literals()
     }

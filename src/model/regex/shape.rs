@@ -10,10 +10,10 @@ use memchr::memmem::Finder;
 
 use super::ast::{Look, Node};
 
-/// How many strings are listed; regular expressions of generated host lists stay below, cross products do not.
-const MAX_LITERALS: usize = 4096;
-/// How many bytes all listed strings have together. Leaves room for every list that fits into an expression.
-const MAX_LITERAL_BYTES: usize = 2 * super::parse::MAX_LEN;
+/// How many strings a product may grow to. A list that is written out may be longer, see [`MAX_GROWTH`].
+const MAX_PRODUCT: usize = 256;
+/// By how much the strings together may be longer than the expression, where there are more of them.
+const MAX_GROWTH: usize = 4;
 /// How many alternatives with gaps are tried one after the other; beyond, an automaton is faster.
 const MAX_GLOBS: usize = 16;
 /// Up to how many strings are compared one by one; beyond, hashing the text is faster.
@@ -40,8 +40,12 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// Works out the shape of an expression that is anchored at both ends.
-    pub(super) fn of(root: &Node) -> Shape {
+    /// Works out the shape of an expression of `len` bytes that is anchored at both ends.
+    pub(super) fn of(root: &Node, len: usize) -> Shape {
+        let max_bytes = MAX_GROWTH * len;
+        if !Extent::of(root, max_bytes).is_some_and(|extent| extent.is_allowed(max_bytes)) {
+            return Shape::Automaton;
+        }
         let Some(alternatives) = multiply_out(root) else { return Shape::Automaton };
         let Some(alternatives) = alternatives.into_iter().map(strip_anchors).collect::<Option<Vec<_>>>() else {
             return Shape::Automaton;
@@ -106,7 +110,76 @@ enum Part {
 
 type Alternative = Vec<Part>;
 
-/// All alternatives of an expression, within the limits.
+/// How much an expression comes to when it is multiplied out.
+#[derive(Clone, Copy)]
+struct Extent {
+    alternatives: usize,
+    /// Of all alternatives together.
+    bytes: usize,
+    has_gaps: bool,
+}
+
+impl Extent {
+    const NOTHING: Extent = Extent { alternatives: 0, bytes: 0, has_gaps: false };
+    const EMPTY: Extent = Extent { alternatives: 1, bytes: 0, has_gaps: false };
+
+    /// `None` for what cannot be multiplied out, or is found to be too much on the way.
+    fn of(node: &Node, max_bytes: usize) -> Option<Extent> {
+        match node {
+            Node::Empty | Node::Look(Look::TextStart | Look::TextEnd) => Some(Extent::EMPTY),
+            Node::Literal { text, .. } => Some(Extent { bytes: text.len(), ..Extent::EMPTY }),
+            Node::Class(class) => {
+                let alternatives = class.members(MAX_CLASS)?.len();
+                Some(Extent { alternatives, bytes: alternatives, has_gaps: false })
+            }
+            Node::Look(_) | Node::Any | Node::AnyNotNewline => None,
+            Node::Capture(node) => Extent::of(node, max_bytes),
+            Node::Repeat { node, max: None, .. } => is_any(node).then_some(Extent { has_gaps: true, ..Extent::EMPTY }),
+            Node::Repeat { node, min, max: Some(max), .. } => {
+                let unit = Extent::of(node, max_bytes)?;
+                let mut copies = Extent::EMPTY;
+                let mut all = if *min == 0 { Extent::EMPTY } else { Extent::NOTHING };
+                for n in 1..=*max {
+                    copies = copies.times(unit).filter(|e| e.is_allowed(max_bytes))?;
+                    all = if n >= *min { all.plus(copies) } else { all };
+                }
+                Some(all)
+            }
+            Node::Concat(nodes) => nodes.iter().try_fold(Extent::EMPTY, |all, node| {
+                all.times(Extent::of(node, max_bytes)?).filter(|e| e.is_allowed(max_bytes))
+            }),
+            Node::Alternate(nodes) => {
+                nodes.iter().try_fold(Extent::NOTHING, |all, node| Some(all.plus(Extent::of(node, max_bytes)?)))
+            }
+        }
+    }
+
+    fn plus(self, other: Extent) -> Extent {
+        Extent {
+            alternatives: self.alternatives.saturating_add(other.alternatives),
+            bytes: self.bytes.saturating_add(other.bytes),
+            has_gaps: self.has_gaps || other.has_gaps,
+        }
+    }
+
+    fn times(self, other: Extent) -> Option<Extent> {
+        let own = self.bytes.checked_mul(other.alternatives)?;
+        Some(Extent {
+            alternatives: self.alternatives.checked_mul(other.alternatives)?,
+            bytes: own.checked_add(other.bytes.checked_mul(self.alternatives)?)?,
+            has_gaps: self.has_gaps || other.has_gaps,
+        })
+    }
+
+    fn is_allowed(self, max_bytes: usize) -> bool {
+        match self.has_gaps {
+            true => self.alternatives <= MAX_GLOBS,
+            false => self.alternatives <= MAX_PRODUCT || self.bytes <= max_bytes,
+        }
+    }
+}
+
+/// All alternatives of an expression whose extent has been found small enough.
 fn multiply_out(node: &Node) -> Option<Vec<Alternative>> {
     let one = |part| Some(vec![vec![part]]);
     match node {
@@ -120,7 +193,7 @@ fn multiply_out(node: &Node) -> Option<Vec<Alternative>> {
         Node::Look(Look::TextEnd) => one(Part::End),
         Node::Look(_) | Node::Any | Node::AnyNotNewline => None,
         Node::Capture(node) => multiply_out(node),
-        Node::Repeat { node, min, max: None, .. } if is_any(node) => one(Part::Gap { min: *min as usize }),
+        Node::Repeat { node, min, max: None, .. } => is_any(node).then(|| vec![vec![Part::Gap { min: *min as usize }]]),
         Node::Repeat { node, min, max: Some(max), .. } => {
             let unit = multiply_out(node)?;
             let mut copies = vec![Vec::new()];
@@ -130,27 +203,15 @@ fn multiply_out(node: &Node) -> Option<Vec<Alternative>> {
                 if n >= *min {
                     all.extend_from_slice(&copies);
                 }
-                within_limits(&all)?;
             }
             Some(all)
         }
-        Node::Repeat { .. } => None,
-        Node::Concat(nodes) => {
-            let mut all = vec![Vec::new()];
-            for node in nodes {
-                all = product(all, &multiply_out(node)?)?;
-            }
-            Some(all)
-        }
+        Node::Concat(nodes) => nodes.iter().try_fold(vec![Vec::new()], |all, node| product(all, &multiply_out(node)?)),
         Node::Alternate(nodes) => {
             let mut all = Vec::new();
             for node in nodes {
                 all.append(&mut multiply_out(node)?);
-                if all.len() > MAX_LITERALS {
-                    return None;
-                }
             }
-            within_limits(&all)?;
             Some(all)
         }
     }
@@ -166,28 +227,25 @@ fn is_any(node: &Node) -> bool {
 
 /// Appends each of the alternatives of `right` to each of those of `left`.
 fn product(mut left: Vec<Alternative>, right: &[Alternative]) -> Option<Vec<Alternative>> {
+    let append = |l: &mut Alternative, r: &Alternative| r.iter().for_each(|part| push_part(l, part));
     let all = match right {
         [only] if only.is_empty() => return Some(left),
         // In place, so that a long concatenation costs no copy per part.
         [only] => {
-            left.iter_mut().for_each(|l| only.iter().for_each(|part| push_part(l, part)));
+            left.iter_mut().for_each(|l| append(l, only));
             left
         }
-        _ if left.len().saturating_mul(right.len()) > MAX_LITERALS => return None,
         _ => {
-            let mut all = Vec::with_capacity(left.len() * right.len());
-            for l in &left {
-                for r in right {
-                    let mut joined = l.clone();
-                    r.iter().for_each(|part| push_part(&mut joined, part));
-                    all.push(joined);
-                }
-            }
-            all
+            let pairs = left.iter().flat_map(|l| right.iter().map(move |r| (l, r)));
+            let joined = pairs.map(|(l, r)| {
+                let mut joined = l.clone();
+                append(&mut joined, r);
+                joined
+            });
+            joined.collect()
         }
     };
-    within_limits(&all)?;
-    Some(all)
+    all.iter().all(|a| a.len() <= MAX_PARTS).then_some(all)
 }
 
 /// Adds a part, to the last one if both are of a kind.
@@ -197,22 +255,6 @@ fn push_part(alternative: &mut Alternative, part: &Part) {
         (Some(Part::Gap { min }), Part::Gap { min: more }) => *min += more,
         _ => alternative.push(part.clone()),
     }
-}
-
-fn within_limits(all: &[Alternative]) -> Option<()> {
-    let (mut bytes, mut gaps) = (0, false);
-    for alternative in all {
-        if alternative.len() > MAX_PARTS {
-            return None;
-        }
-        for part in alternative {
-            match part {
-                Part::Text { text, .. } => bytes += text.len(),
-                _ => gaps = true,
-            }
-        }
-    }
-    (all.len() <= if gaps { MAX_GLOBS } else { MAX_LITERALS } && bytes <= MAX_LITERAL_BYTES).then_some(())
 }
 
 /// Takes away anchors that stand where the whole expression is anchored; with any other one, `None`.
@@ -292,13 +334,27 @@ impl Glob {
         let Some((last_gap, end)) = &self.tail else { return rest.is_empty() };
         for (gap, finder) in &self.middle {
             let Some(after_gap) = skip_chars(rest, *gap) else { return false };
-            let Some(at) = finder.find(after_gap.as_bytes()) else { return false };
+            let Some(at) = find(finder, after_gap.as_bytes()) else { return false };
             rest = &after_gap[at + finder.needle().len()..];
         }
         match rest.strip_suffix(&**end) {
             Some(gap) => skip_chars(gap, *last_gap).is_some(),
             None => false,
         }
+    }
+}
+
+/// Finds a string. In a short text, looking for its first byte is several times faster than the searcher that finds long
+/// texts' strings in linear time.
+fn find(finder: &Finder<'_>, text: &[u8]) -> Option<usize> {
+    const SHORT: usize = 64;
+    match finder.needle() {
+        [first, ..] if text.len() < SHORT => {
+            let needle = finder.needle();
+            let starts = text.get(..=text.len().checked_sub(needle.len())?)?;
+            memchr::memchr_iter(*first, starts).find(|at| text[*at..].starts_with(needle))
+        }
+        _ => finder.find(text),
     }
 }
 

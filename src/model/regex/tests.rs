@@ -214,7 +214,10 @@ fn finite_sets_are_listed() {
         let literals: Vec<&str> = regex.literals().unwrap_or_default().iter().map(|l| &**l).collect();
         assert_eq!(literals, expected, "{pattern}");
     }
-    for pattern in ["a.", "a*", "(?i)a", "a|b.*", r"\W", "[^a]", "a^b", "[a-z]{9}", "a(?m)$"] {
+    assert_eq!(regex("[0-9a-f][0-9a-f]").literals().map(<[_]>::len), Some(256));
+    for pattern in
+        ["host[0-9]{1,3}", "(a|b){9}", "a.", "a*", "(?i)a", "a|b.*", r"\W", "[^a]", "a^b", "[a-z]{9}", "a(?m)$"]
+    {
         assert_eq!(regex(pattern).literals(), None, "{pattern}");
     }
 }
