@@ -288,6 +288,29 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_unpacking_panic_or_exceed_the_limit(
+            packed in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
+            zeros in 0usize..5000,
+            from in 0usize..64,
+        ) {
+            for encoding in ["gzip", "zstd", ""] {
+                // Garbage, and a good beginning that turns into garbage.
+                let good = match encoding {
+                    "gzip" => gzip(&vec![0; zeros]),
+                    _ => zstd::encode_all(&vec![0; zeros][..], 1).expect("packing"),
+                };
+                let mixed = [&good[..from.min(good.len())], &packed].concat();
+                for bytes in [&packed, &mixed] {
+                    let mut out = Vec::new();
+                    let _ = unpack(encoding, bytes, 50, 2000, &mut out);
+                    proptest::prop_assert!(out.len() <= 2000);
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_limit_is_the_first_size_that_fails() {
         for encoding in ["", "gzip", "zstd"] {

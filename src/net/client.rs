@@ -25,6 +25,8 @@ use super::{Auth, Body, ClientError, Header, HttpClientConfig};
 const MAX_REDIRECTS: usize = 10;
 /// An unused connection is kept for longer than any sensible scrape interval.
 const IDLE: Duration = Duration::from_secs(300);
+/// No connection takes longer, even for a request without a time limit; the same as Go's.
+const MAX_CONNECT: Duration = Duration::from_secs(30);
 /// Unused connections kept for one host: more than a job's targets on one host ask for at once.
 const MAX_IDLE_PER_HOST: usize = 4;
 /// Of a redirect's own body this much is read to keep the connection.
@@ -369,6 +371,7 @@ fn build(
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
+        .connect_timeout(MAX_CONNECT)
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
         .tls_backend_preconfigured(tls);

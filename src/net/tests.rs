@@ -84,14 +84,14 @@ async fn start(tls: Option<TlsAcceptor>, respond: impl Fn(&str) -> Answer + Send
                 let talk = async {
                     match tls {
                         None => converse(stream, &*respond, &seen).await,
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => {
+                        // Clients that refuse us are part of the tests.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
                                 let sni = stream.get_ref().1.server_name().unwrap_or("none").to_owned();
                                 seen.lock().push(format!("sni {sni}"));
                                 converse(stream, &*respond, &seen).await;
                             }
-                            Err(_) => return,
-                        },
+                        }
                     }
                 };
                 tokio::select! { () = talk => {}, () = stop.cancelled() => {} }
@@ -552,8 +552,12 @@ async fn an_overriding_server_name_is_sent_and_verified_while_host_and_address_s
 }
 
 async fn start_named(ca: &Authority) -> Server {
-    let leaf = ca.leaf(&["node.example"], |_| {});
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let config = server_config(&ca.leaf(&["node.example"], |_| {}));
+    start(Some(TlsAcceptor::from(Arc::new(config))), |_| answer("200 OK", "", "second")).await
+}
+
+fn server_config(leaf: &Leaf) -> rustls::ServerConfig {
+    rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_no_client_auth()
@@ -561,8 +565,50 @@ async fn start_named(ca: &Authority) -> Server {
             vec![CertificateDer::from_pem_slice(leaf.cert.as_bytes()).expect("PEM")],
             PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).expect("PEM"),
         )
-        .expect("a certificate with its key");
-    start(Some(TlsAcceptor::from(Arc::new(config))), |_| answer("200 OK", "", "second")).await
+        .expect("a certificate with its key")
+}
+
+/// A server that speaks whichever version is agreed on and answers with its name and the host that was asked for.
+async fn serve_both_versions(leaf: &Leaf) -> Server {
+    let mut config = server_config(leaf);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let tasks = Tasks::new();
+    let (stop, group) = (tasks.stopping(), tasks.clone());
+    let respond = hyper::service::service_fn(async |request: hyper::Request<hyper::body::Incoming>| {
+        let host = request.headers().get("host").map_or("none", |h| h.to_str().expect("text"));
+        Ok::<_, std::convert::Infallible>(hyper::Response::new(format!("{:?} {host}", request.version())))
+    });
+    tasks.spawn("test server", async move {
+        loop {
+            let accepted = tokio::select! { a = listener.accept() => a, () = stop.cancelled() => return };
+            let Ok((stream, _)) = accepted else { continue };
+            let (acceptor, stop) = (acceptor.clone(), stop.clone());
+            group.spawn("test connection", async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let server = hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
+                let serving = server.serve_connection(hyper_util::rt::TokioIo::new(stream), respond);
+                tokio::select! { _ = serving => {}, () = stop.cancelled() => {} }
+            });
+        }
+    });
+    Server { port, heads: Heads::default(), tasks }
+}
+
+#[tokio::test]
+async fn http2_is_spoken_where_both_sides_may() {
+    let ca = Authority::new("ours");
+    let server = serve_both_versions(&ca.leaf(&["127.0.0.1", "node.example"], |_| {})).await;
+    let url = server.https("127.0.0.1");
+    assert_eq!(get(&tls_client(trusting(&ca)), url.clone()).await, Ok("HTTP/2.0 none".into()));
+    let old = HttpClientConfig { enable_http2: false, tls: trusting(&ca), ..HttpClientConfig::default() };
+    let host = format!("127.0.0.1:{}", server.port);
+    assert_eq!(get(&client(old), url.clone()).await, Ok(format!("HTTP/1.1 {host}")));
+    // An overriding name takes the host's place in HTTP/2, so HTTP/1.1 is spoken with it.
+    let named = TlsConfig { server_name: Some("node.example".into()), ..trusting(&ca) };
+    assert_eq!(get(&tls_client(named), url).await, Ok(format!("HTTP/1.1 {host}")));
 }
 
 #[tokio::test]

@@ -265,8 +265,7 @@ mod tests {
             tracing::warn!(job = "node", tries = 3, ok = false, empty = "", %error, "scrape failed");
         });
         assert_eq!(lines.len(), 1);
-        let line = lines[0].replace(|c: char| c == '\u{0}', "");
-        let (head, rest) = line.split_once(" source=logging.rs:").expect("a source");
+        let (head, rest) = lines[0].split_once(" source=logging.rs:").expect("a source");
         assert_eq!(head, "time=2025-11-21T08:00:00.040Z level=WARN");
         let (_, rest) = rest.split_once(' ').expect("a message");
         assert_eq!(

@@ -253,5 +253,6 @@ fn file_descriptors(page: &mut Page<'_>) {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;

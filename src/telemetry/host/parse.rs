@@ -150,8 +150,11 @@ pub(super) fn vmstat(text: &str) -> Vec<(&str, f64)> {
         let rest = ["pgpg", "pswp"].iter().find_map(|prefix| name.strip_prefix(prefix));
         name == "oom_kill" || matches!(rest, Some("in" | "out")) || matches!(name, "pgfault" | "pgmajfault")
     };
-    let field = |line: &'_ str| line.split_once(' ').and_then(|(name, value)| Some((name.len(), number(value)?)));
-    text.lines().filter_map(|line| field(line).map(|(len, v)| (&line[..len], v))).filter(|(n, _)| shown(n)).collect()
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(name, _)| shown(name))
+        .filter_map(|(name, value)| Some((name, number(value)?)))
+        .collect()
 }
 
 /// The columns of `/proc/net/dev` in their order.
@@ -183,15 +186,14 @@ pub(super) struct NetDevice<'a> {
 }
 
 pub(super) fn net_dev(text: &str) -> Vec<NetDevice<'_>> {
-    // The name may be followed by its first number without a space, and may itself hold colons (aliases).
-    let device = |line: &'_ str| {
-        let colon = line.rfind(':')?;
-        let values: Vec<f64> = line[colon + 1..].split_whitespace().map_while(number).collect();
-        Some((colon, values.try_into().ok()?))
-    };
-    text.lines()
-        .filter_map(|line| device(line).map(|(colon, values)| NetDevice { name: line[..colon].trim(), values }))
-        .collect()
+    text.lines().filter_map(net_device).collect()
+}
+
+/// The name may be followed by its first number without a space, and may itself hold colons (aliases).
+fn net_device(line: &str) -> Option<NetDevice<'_>> {
+    let (name, numbers) = line.rsplit_once(':')?;
+    let values: Vec<f64> = numbers.split_whitespace().map_while(number).collect();
+    Some(NetDevice { name: name.trim(), values: values.try_into().ok()? })
 }
 
 const SECTOR: f64 = 512.0;
@@ -238,14 +240,14 @@ pub(super) struct Disk<'a> {
 
 /// All disks but those that the node exporter leaves out too: memory and loop devices, and partitions.
 pub(super) fn diskstats(text: &str) -> Vec<Disk<'_>> {
-    let disk = |line: &'_ str| {
-        let mut fields = line.split_whitespace();
-        let name = fields.nth(2)?;
-        let values: Vec<f64> = fields.map_while(number).collect();
-        let start = name.as_ptr().addr() - line.as_ptr().addr();
-        (values.len() >= 11 && !is_part_of_disk(name)).then_some((start..start + name.len(), values))
-    };
-    text.lines().filter_map(|line| disk(line).map(|(name, values)| Disk { name: &line[name], values })).collect()
+    text.lines().filter_map(disk).filter(|disk| !is_part_of_disk(disk.name)).collect()
+}
+
+fn disk(line: &str) -> Option<Disk<'_>> {
+    let mut fields = line.split_whitespace();
+    let name = fields.nth(2)?;
+    let values: Vec<f64> = fields.map_while(number).collect();
+    (values.len() >= 11).then_some(Disk { name, values })
 }
 
 /// `(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+`
@@ -388,6 +390,20 @@ mod tests {
         assert_eq!((mounts[0].mountpoint.as_str(), mounts[0].readonly), ("/mnt/my disk", false));
         assert_eq!((mounts[1].fstype.as_str(), mounts[1].readonly), ("nfs4", true));
         assert_eq!(unescape("a\\134b\\"), "a\\b\\");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_a_parser_panic(text in "[a-z0-9 :\\n\\\\./=_-]{0,200}|.{0,100}") {
+            stat(&text);
+            loadavg(&text);
+            meminfo(&text);
+            vmstat(&text);
+            net_dev(&text);
+            diskstats(&text);
+            mounts(&text);
+            pressure_s(&text, "some");
+        }
     }
 
     #[test]

@@ -101,12 +101,12 @@ impl NodeExporter {
     }
 }
 
-const CONSTANT: [&str; 12] = [
+/// Without `node_filesystem_readonly`, which the other side shows as 0 for a mount with more options than just `ro`.
+const CONSTANT: [&str; 11] = [
     "node_boot_time_seconds",
     "node_filefd_maximum",
     "node_filesystem_device_error",
     "node_filesystem_files",
-    "node_filesystem_readonly",
     "node_filesystem_size_bytes",
     "node_memory_MemTotal_bytes",
     "node_memory_VmallocTotal_bytes",
