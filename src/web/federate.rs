@@ -25,9 +25,11 @@ pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> R
         return unavailable;
     }
     let form = Form::parse(request.uri().query().unwrap_or(""));
-    let selectors = match read_selectors(&form) {
-        Ok(selectors) => selectors,
-        Err(reason) => return plain(StatusCode::BAD_REQUEST, reason),
+    // Compiling hostile expressions takes its time, which is not the connections'.
+    let selectors = match web.deps.pool.run(move || read_selectors(&form)).await {
+        Ok(Ok(selectors)) => selectors,
+        Ok(Err(reason)) => return plain(StatusCode::BAD_REQUEST, reason),
+        Err(lost) => return plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{lost}\n")),
     };
     let deadline = (Instant::now() + web.config.answer_timeout).into_std();
     let plan = Plan {

@@ -6,8 +6,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, Request};
 
-use super::shim as promql;
 use crate::model::TimestampMs;
+use crate::promql;
 use crate::storage::{Limit, Selector};
 
 /// Parameters in order, those of the body before those of the query string.
@@ -92,21 +92,21 @@ impl Form {
 
     /// `match[]`, parsed.
     pub(super) fn selectors(&self) -> Result<Vec<Selector>, promql::ParseError> {
-        self.all("match[]").map(promql::parse_selector).collect()
+        self.all("match[]").map(promql::parse_match).collect()
     }
 
     /// One selector; the one that everything satisfies where it is absent.
     pub(super) fn selector(&self, name: &str) -> Result<Selector, ParamError> {
         match self.first(name) {
             "" => Ok(Selector::new()),
-            text => promql::parse_selector(text).map_err(|e| ParamError::of(name, e)),
+            text => promql::parse_match(text).map_err(|e| ParamError::of(name, e)),
         }
     }
 
     /// `match[]` where every selector must exclude the empty label set, so that nobody reads everything by mistake.
     pub(super) fn narrowing_selectors(&self) -> Result<Vec<Selector>, ParamError> {
         let selectors = self.selectors().map_err(|e| ParamError::of("match[]", e))?;
-        match selectors.iter().find(|s| s.iter().all(|m| m.matches_empty())) {
+        match selectors.iter().find(|s| !promql::has_non_empty_matcher(s)) {
             Some(_) => Err(ParamError("match[] must contain at least one non-empty matcher".to_owned())),
             None => Ok(selectors),
         }

@@ -67,14 +67,25 @@ pub fn url(base: &str, path: &str, query: &[(&str, &str)]) -> String {
     format!("{base}{path}?{}", encoded.finish())
 }
 
+/// `POST url` with a form.
+pub fn post_form(url: &str, form: &str) -> io::Result<Response> {
+    let length = form.len();
+    let extra = format!("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n");
+    send("POST", url, &extra, form)
+}
+
 /// One request with extra header lines, each ended by CRLF.
 pub fn request(method: &str, url: &str, extra: &str) -> io::Result<Response> {
+    send(method, url, extra, "")
+}
+
+fn send(method: &str, url: &str, extra: &str, body: &str) -> io::Result<Response> {
     let rest = url.strip_prefix("http://").ok_or_else(|| io::Error::other("only http:// here"))?;
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let path = if path.is_empty() { "/" } else { path };
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{extra}Connection: close\r\n\r\n")?;
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{extra}Connection: close\r\n\r\n{body}")?;
     let mut raw = Vec::new();
     stream.read_to_end(&mut raw)?;
     parse(&raw).ok_or_else(|| io::Error::other(format!("no HTTP answer from {url}: {} bytes", raw.len())))

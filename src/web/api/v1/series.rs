@@ -27,7 +27,9 @@ pub(super) async fn series(State(web): State<Arc<Web>>, request: Request) -> Res
 async fn answer(web: Arc<Web>, request: Request) -> Result<Response<Body>, ApiError> {
     let encoding = ContentEncoding::accepted(request.headers());
     let call = receive(web.clone(), request).await?;
-    let wanted = Wanted::read(&call)?;
+    // Compiling hostile expressions takes its time, which is not the connections'.
+    let read = web.deps.pool.run(move || Wanted::read(&call).map(|wanted| (call, wanted)));
+    let (call, wanted) = read.await.map_err(|lost| ApiError::new(ErrorKind::Internal, lost.to_string()))??;
     let plan = Plan {
         content_type: JSON.to_owned(),
         encoding,
