@@ -10,6 +10,7 @@ mod config;
 mod failure_log;
 mod families;
 mod fetch;
+mod http;
 mod ingest;
 mod job;
 mod manager;
@@ -22,8 +23,11 @@ mod sample_rules;
 mod status;
 mod target;
 mod target_loop;
+#[cfg(test)]
+mod tests;
 
 pub use config::{EscapingScheme, JobConfig, NameValidation, Scheme, ScrapeProtocol};
 pub use fetch::{FetchError, FetchInfo, FetchRequest, Fetcher, Fetchers, Fetching};
+pub use http::HttpFetchers;
 pub use manager::{ApplyError, Deps, Manager, offset_seed};
 pub use status::{DroppedTarget, TargetHealth, TargetMetadata, TargetSource, TargetStatus};
