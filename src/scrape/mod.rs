@@ -10,7 +10,6 @@ mod config;
 mod failure_log;
 mod families;
 mod fetch;
-mod http;
 mod ingest;
 mod job;
 mod manager;
@@ -28,6 +27,5 @@ mod tests;
 
 pub use config::{EscapingScheme, JobConfig, NameValidation, Scheme, ScrapeProtocol};
 pub use fetch::{FetchError, FetchInfo, FetchRequest, Fetcher, Fetchers, Fetching};
-pub use http::HttpFetchers;
 pub use manager::{ApplyError, Deps, Manager, offset_seed};
 pub use status::{DroppedTarget, TargetHealth, TargetMetadata, TargetSource, TargetStatus};
