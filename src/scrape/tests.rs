@@ -67,7 +67,7 @@ impl Fetchers for Arc<Script> {
     }
 }
 
-fn job(name: &str) -> JobConfig {
+pub(super) fn job(name: &str) -> JobConfig {
     JobConfig {
         name: name.to_owned(),
         honor_labels: false,
