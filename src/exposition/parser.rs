@@ -240,7 +240,7 @@ impl<'a> Parser<'a> {
         let value_at = skip_blanks(body, end);
         let ends_value = |b: &u8| matches!(b, b'{' | b' ' | b'\t' | b'\n' | 0);
         let (value, value_end) = match short_decimal(&body[value_at..]) {
-            Some((value, used)) if body.get(value_at + used).is_none_or(|b| ends_value(b)) => (value, value_at + used),
+            Some((value, used)) if body.get(value_at + used).is_none_or(ends_value) => (value, value_at + used),
             _ => {
                 let to = body[value_at..].iter().position(ends_value).map_or(body.len(), |n| value_at + n);
                 if to == value_at {
@@ -386,7 +386,7 @@ impl<'a> Parser<'a> {
         let from = at + 1;
         let ends = |b: &u8| matches!(b, b' ' | b'\n');
         if let Some((value, used)) = short_decimal(&self.body[from..])
-            && self.body.get(from + used).is_none_or(|b| ends(b))
+            && self.body.get(from + used).is_none_or(ends)
         {
             return Ok((value, from + used));
         }

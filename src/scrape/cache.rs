@@ -162,11 +162,6 @@ impl Cache {
         if seen >= self.kept_since { Visit::Known } else { Visit::Back }
     }
 
-    /// Whether an entry counts as new when its line comes.
-    pub(super) fn is_forgotten(&self, entry: &Entry) -> bool {
-        entry.seen < self.kept_since
-    }
-
     /// Expects the series in the next scrape. Call it once for each entry in a scrape, after [`visit`](Cache::visit)
     /// or [`add`](Cache::add).
     #[inline]

@@ -11,7 +11,7 @@ use super::families::Texts;
 use super::fetch::Fetcher;
 use super::metrics::JobMetrics;
 use super::negotiate::{accept_header, fallback_media_type};
-use super::rules::{Rules, compile};
+use super::rules::Rules;
 use crate::exposition::MediaType;
 use crate::model::DurationMs;
 use crate::net::HttpClientConfig;
@@ -84,8 +84,8 @@ impl Job {
         texts: Arc<Texts>,
     ) -> Job {
         Job {
-            target_rules: compile(&config.relabel),
-            sample_rules: compile(&config.metric_relabel),
+            target_rules: Rules::new(&config.relabel),
+            sample_rules: Rules::new(&config.metric_relabel),
             fetcher,
             accept: accept_header(&config.protocols, config.name_escaping),
             fallback: config.fallback_protocol.map(fallback_media_type),

@@ -22,6 +22,8 @@ mod sample_rules;
 mod status;
 mod target;
 mod target_loop;
+#[cfg(test)]
+mod tests;
 
 pub use config::{EscapingScheme, JobConfig, NameValidation, Scheme, ScrapeProtocol};
 pub use fetch::{FetchError, FetchInfo, FetchRequest, Fetcher, Fetchers, Fetching};

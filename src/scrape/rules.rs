@@ -5,11 +5,17 @@ use std::sync::Arc;
 use crate::model::LabelsBuilder;
 use crate::relabel::{Program, RuleConfig, Verdict};
 
-/// Applies rules to labels; false drops them.
-pub(super) type Rules = Arc<dyn Fn(&mut LabelsBuilder) -> bool + Send + Sync>;
+/// The rules of `relabel_configs` or `metric_relabel_configs`. Cloning gives another handle to the same program.
+#[derive(Clone)]
+pub(super) struct Rules(Arc<Program>);
 
-/// Compiles the rules of `relabel_configs` or `metric_relabel_configs`.
-pub(super) fn compile(rules: &[RuleConfig]) -> Rules {
-    let program = Program::new(rules.to_vec());
-    Arc::new(move |labels| program.apply(labels) == Verdict::Keep)
+impl Rules {
+    pub(super) fn new(rules: &[RuleConfig]) -> Rules {
+        Rules(Arc::new(Program::new(rules.to_vec())))
+    }
+
+    /// Applies the rules; false drops the labels.
+    pub(super) fn apply(&self, labels: &mut LabelsBuilder) -> bool {
+        self.0.apply(labels) == Verdict::Keep
+    }
 }

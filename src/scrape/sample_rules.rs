@@ -74,7 +74,7 @@ impl SampleRules {
             self.override_by_target_labels(line, scratch);
         }
         let repeated = line.repeated_name().filter(|name| !is_emptied(line, name));
-        let keep = (self.rules)(scratch);
+        let keep = self.rules.apply(scratch);
         if !keep || scratch.is_empty() {
             return Ok(None);
         }

@@ -84,7 +84,7 @@ fn scheme_name(scheme: Scheme) -> &'static str {
 pub(super) fn populate(job: &JobConfig, rules: &Rules, discovered: &Labels) -> Result<Option<Target>, TargetError> {
     let mut builder = LabelsBuilder::new();
     builder.reset(discovered);
-    if !rules(&mut builder) {
+    if !rules.apply(&mut builder) {
         return Ok(None);
     }
     let address = builder.get(ADDRESS).to_owned();
