@@ -1,1 +1,70 @@
 //! The file seam: every byte that the store writes or reads goes through it, so that tests can run on memory or crash it.
+//!
+//! [`Disk`] names the operations whose order decides what survives a crash: creating, appending, syncing a file,
+//! renaming, syncing a directory. Each is one call, so that an implementation which simulates crashes can lose
+//! everything unsynced at any of them. What the law is:
+//!
+//! * bytes of [`DiskFile::append`] survive the death of the process at once, and that of the machine after
+//!   [`DiskFile::sync`];
+//! * a created, renamed or removed name survives that of the machine after [`Disk::sync_dir`] of its directory;
+//! * a rename replaces its target in one step.
+//!
+//! It does not buffer, retry or interpret anything, and it is synchronous: callers stand on threads that may wait.
+
+mod memory;
+mod real;
+
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use memory::MemDisk;
+pub use real::RealDisk;
+
+/// A file system, as far as the store needs one. Errors are those of the system (or look like them).
+pub trait Disk: Debug + Send + Sync {
+    /// Creates an empty file; fails with `AlreadyExists` if the name is taken.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens a file for reading and writing; fails with `NotFound` if there is none.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Gives a file or directory another name, replacing a file (or an empty directory) of that name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes a directory with everything in it.
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// The names in a directory, ascending.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Whether there is a file or directory of that name.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// Creates a directory and those above it that are missing.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Makes created, renamed and removed names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Takes the exclusive lock file at `path` until the guard is dropped; fails with `WouldBlock` if another has it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>>;
+}
+
+/// An open file; shared, so that one thread can sync what another goes on appending to.
+pub trait DiskFile: Debug + Send + Sync {
+    /// Writes all of `bytes` behind the end. After an error an unknown part of them is there.
+    fn append(&self, bytes: &[u8]) -> io::Result<()>;
+    /// Overwrites from `offset` on.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Reads from `offset` until `buf` is full or the file ends; returns how many bytes there were.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Makes the content durable.
+    fn sync(&self) -> io::Result<()>;
+    /// Cuts the file to `len` bytes.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+    /// Its length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether it has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// Proof of holding a lock file; dropping it gives the lock back.
+pub trait DirLock: Debug + Send + Sync {}

@@ -1,0 +1,1 @@
+//! Numbers as the text formats write them.

@@ -1,0 +1,289 @@
+//! The head: every series of the retained window, in memory.
+//!
+//! A series has a *slot*, a small number that is given to another series after it is gone, and a *reference*, which
+//! never is. Slots index everything here: pages of samples, postings, ranks. References go out to appenders and
+//! into the log. Series lie in pages of 256 with one lock each, so neighbours, which are created and appended to
+//! together, cost one lock for a run of them.
+//!
+//! Lock order: gate, then `index`, then `pages`, then one page at a time. A commit holds `pages` and a page and nothing
+//! else, so readers of the index never wait for it.
+//!
+//! The head writes no files: whoever creates a series must log it (see `tsdb::append`).
+
+mod gate;
+mod index;
+mod matching;
+mod order;
+mod pairs;
+mod postings;
+mod series;
+mod sets;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use roaring::RoaringBitmap;
+
+pub(super) use gate::{Gate, Pass};
+pub(super) use index::Index;
+pub(super) use series::{PAGE_SERIES, Page, Series, Verdict, locate};
+
+use crate::storage::{SeriesRef, TimeRange};
+
+/// References above this do not fit where Prometheus packs them together with a chunk's number.
+const MAX_WAL_REF: u64 = (1 << 40) - 1;
+
+/// All series of one store.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) gate: Gate,
+    index: RwLock<Index>,
+    pages: RwLock<Vec<Arc<Page>>>,
+    last_wal_ref: AtomicU64,
+    /// Newest sample, in milliseconds; `i64::MIN` before the first.
+    max_t: AtomicI64,
+    chunk_range: i64,
+    pub(super) chunks: AtomicI64,
+}
+
+/// Why a series cannot be created.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(super) enum CreateError {
+    #[error("a series cannot have more than 65535 labels, and there cannot be more than 2^32 series")]
+    NoRoom,
+    #[error("all 2^40 references have been given away")]
+    NoReference,
+}
+
+/// What collecting has removed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Collected {
+    pub(super) chunks: usize,
+    /// The log references of the series removed.
+    pub(super) series: Vec<u64>,
+    /// Appenders were busy for too long; series without samples are left for the next time.
+    pub(super) postponed: bool,
+}
+
+/// A series' reference: its slot, and enough of its log reference to tell it from the slot's other owners.
+pub(super) fn series_ref(slot: u32, wal_ref: u64) -> SeriesRef {
+    SeriesRef(u64::from(slot) << 32 | u64::from(wal_ref as u32))
+}
+
+/// The slot and the low half of the log reference.
+#[inline]
+pub(super) fn split_ref(series: SeriesRef) -> (u32, u32) {
+    ((series.0 >> 32) as u32, series.0 as u32)
+}
+
+impl Head {
+    pub(super) fn new(chunk_range: i64) -> Head {
+        Head {
+            gate: Gate::default(),
+            index: RwLock::new(Index::new()),
+            pages: RwLock::default(),
+            last_wal_ref: AtomicU64::new(0),
+            max_t: AtomicI64::new(i64::MIN),
+            chunk_range: chunk_range.max(1),
+            chunks: AtomicI64::new(0),
+        }
+    }
+
+    pub(super) fn chunk_range(&self) -> i64 {
+        self.chunk_range
+    }
+
+    pub(super) fn max_t(&self) -> i64 {
+        self.max_t.load(Ordering::Acquire)
+    }
+
+    pub(super) fn note_max_t(&self, t: i64) {
+        self.max_t.fetch_max(t, Ordering::AcqRel);
+    }
+
+    pub(super) fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read()
+    }
+
+    /// The index with every series ranked.
+    pub(super) fn ordered_index(&self) -> RwLockReadGuard<'_, Index> {
+        let index = self.index.read();
+        if index.is_ordered() {
+            return index;
+        }
+        drop(index);
+        let mut index = self.index.write();
+        index.refresh_order();
+        RwLockWriteGuard::downgrade(index)
+    }
+
+    pub(super) fn pages(&self) -> RwLockReadGuard<'_, Vec<Arc<Page>>> {
+        self.pages.read()
+    }
+
+    /// The series with these encoded labels.
+    pub(super) fn find(&self, encoded: &[u8], scratch: &mut Vec<u32>) -> Option<SeriesRef> {
+        let index = self.index.read();
+        let slot = index.find(encoded, scratch)?;
+        Some(SeriesRef(u64::from(slot) << 32 | u64::from(index.low_ref(slot))))
+    }
+
+    /// Finds or creates a series; `created` is called with its log reference before anyone else can see a new one.
+    pub(super) fn find_or_create(
+        &self,
+        encoded: &[u8],
+        scratch: &mut Vec<u32>,
+        created: impl FnOnce(u64),
+    ) -> Result<SeriesRef, CreateError> {
+        if let Some(series) = self.find(encoded, scratch) {
+            return Ok(series);
+        }
+        let mut index = self.index.write();
+        if let Some(slot) = index.find(encoded, scratch) {
+            return Ok(SeriesRef(u64::from(slot) << 32 | u64::from(index.low_ref(slot))));
+        }
+        let wal_ref = self.next_wal_ref().ok_or(CreateError::NoReference)?;
+        let slot = self.insert(&mut index, encoded, wal_ref)?;
+        created(wal_ref);
+        Ok(series_ref(slot, wal_ref))
+    }
+
+    /// Finds or creates a series that the log names; one that exists takes the newer reference. Returns its slot,
+    /// and the reference it had before.
+    pub(super) fn restore(
+        &self,
+        encoded: &[u8],
+        wal_ref: u64,
+        scratch: &mut Vec<u32>,
+    ) -> Result<(u32, Option<u64>), CreateError> {
+        self.last_wal_ref.fetch_max(wal_ref, Ordering::AcqRel);
+        let mut index = self.index.write();
+        let Some(slot) = index.find(encoded, scratch) else {
+            return Ok((self.insert(&mut index, encoded, wal_ref)?, None));
+        };
+        index.set_low_ref(slot, wal_ref as u32);
+        let (page, at) = locate(slot);
+        let before = std::mem::replace(&mut self.pages.read()[page].lock()[at].wal_ref, wal_ref);
+        Ok((slot, Some(before).filter(|before| *before != wal_ref)))
+    }
+
+    /// A reference that the log mentions is never given away again.
+    pub(super) fn reserve_wal_ref(&self, wal_ref: u64) {
+        if wal_ref <= MAX_WAL_REF {
+            self.last_wal_ref.fetch_max(wal_ref, Ordering::AcqRel);
+        }
+    }
+
+    fn insert(&self, index: &mut Index, encoded: &[u8], wal_ref: u64) -> Result<u32, CreateError> {
+        let slot = index.insert(encoded, wal_ref as u32).ok_or(CreateError::NoRoom)?;
+        let (page, at) = locate(slot);
+        if self.pages.read().len() <= page {
+            self.pages.write().resize_with(page + 1, || Arc::new(Page::new()));
+        }
+        self.pages.read()[page].lock()[at] = Series::new(wal_ref);
+        Ok(slot)
+    }
+
+    /// References whose low half is 0 are left out: they could look like no series.
+    fn next_wal_ref(&self) -> Option<u64> {
+        let next = |last: u64| Some(last + 1 + u64::from((last + 1) as u32 == 0)).filter(|n| *n <= MAX_WAL_REF);
+        self.last_wal_ref.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok().and_then(next)
+    }
+
+    /// Drops chunks older than `min_t` and the slots of series that have nothing newer. The caller must log nothing for
+    /// those series any more; `gate` is closed for the removal, and if that fails series stay for the next time.
+    pub(super) fn collect(&self, min_t: i64, patience: std::time::Duration) -> Collected {
+        let mut collected = Collected::default();
+        let dead = |series: &Series| series.wal_ref != 0 && series.last().is_none_or(|(t, _)| t < min_t);
+        let mut candidates = Vec::new();
+        let pages = self.pages.read().clone();
+        for (number, page) in pages.iter().enumerate() {
+            for (at, series) in page.lock().iter_mut().enumerate() {
+                collected.chunks += series.drop_before(min_t);
+                if dead(series) {
+                    // Slots are 32 bits wide by construction.
+                    candidates.push((number * PAGE_SERIES + at) as u32);
+                }
+            }
+        }
+        if !candidates.is_empty() {
+            match self.gate.close(patience) {
+                Some(_closed) => self.remove(&pages, candidates, dead, &mut collected),
+                None => collected.postponed = true,
+            }
+        }
+        self.chunks.fetch_sub(i64::try_from(collected.chunks).unwrap_or(i64::MAX), Ordering::Relaxed);
+        collected
+    }
+
+    fn remove(
+        &self,
+        pages: &[Arc<Page>],
+        mut candidates: Vec<u32>,
+        dead: impl Fn(&Series) -> bool,
+        collected: &mut Collected,
+    ) {
+        let mut index = self.index.write();
+        // An appender may have written to a candidate before the gate closed.
+        candidates.retain(|slot| {
+            let (page, at) = locate(*slot);
+            let series = &mut pages[page].lock()[at];
+            let gone = dead(series);
+            if gone {
+                collected.chunks += series.chunk_count();
+                collected.series.push(std::mem::take(series).wal_ref);
+            }
+            gone
+        });
+        index.remove(&candidates);
+    }
+
+    /// The log references of all series.
+    pub(super) fn wal_refs(&self) -> HashSet<u64> {
+        let pages = self.pages.read().clone();
+        let mut refs = HashSet::new();
+        for page in &pages {
+            refs.extend(page.lock().iter().map(|series| series.wal_ref).filter(|wal_ref| *wal_ref != 0));
+        }
+        refs
+    }
+
+    /// Packs the index; cheap where nothing has changed.
+    pub(super) fn optimize(&self) {
+        self.index.write().optimize();
+    }
+
+    /// Calls `visit` with each series of a set of slots, page by page.
+    pub(super) fn each(&self, slots: &RoaringBitmap, mut visit: impl FnMut(u32, &Series)) {
+        let pages = self.pages.read();
+        let mut slots = slots.iter().peekable();
+        while let Some(first) = slots.peek().copied() {
+            let (number, _) = locate(first);
+            let Some(page) = pages.get(number) else { return };
+            let page = page.lock();
+            while let Some(slot) = slots.next_if(|slot| locate(*slot).0 == number) {
+                visit(slot, &page[locate(slot).1]);
+            }
+        }
+    }
+
+    /// The slots of a set whose series have a chunk in the range.
+    pub(super) fn with_samples(&self, slots: &RoaringBitmap, range: TimeRange) -> RoaringBitmap {
+        let mut found = Vec::new();
+        self.each(slots, |slot, series| {
+            if series.overlaps(range) {
+                found.push(slot);
+            }
+        });
+        // Bitmaps iterate in ascending order.
+        RoaringBitmap::from_sorted_iter(found).unwrap_or_default()
+    }
+
+    /// The oldest sample's time.
+    pub(super) fn min_t(&self) -> Option<i64> {
+        let pages = self.pages.read().clone();
+        pages.iter().filter_map(|page| page.lock().iter().filter_map(Series::first_t).min()).min()
+    }
+}

@@ -1,0 +1,163 @@
+//! The store's side of the write-ahead log: what is logged when, how old segments are, and refusing after a failure.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use parking_lot::Mutex;
+
+use super::metrics::Metrics;
+use super::wal::{WriteError, Writer};
+use crate::storage::AppendError;
+
+/// The open log.
+///
+/// Lock order: `state`, then `unlogged`. `unlogged` is also taken alone under the head's index lock.
+pub(super) struct Log {
+    state: Mutex<State>,
+    /// A record of the series created since the last commit. Whoever commits next logs it before its own samples, so
+    /// that no sample in the log comes before its series.
+    unlogged: Mutex<Vec<u8>>,
+    latched: OnceLock<String>,
+    metrics: Metrics,
+}
+
+struct State {
+    /// `None` if the log could not be opened; the store is latched then.
+    writer: Option<Writer>,
+    /// Per segment, the current one included, the times of its samples (never later than the clock then).
+    times: BTreeMap<u32, Times>,
+    /// Memory that takes turns with `unlogged`.
+    spare: Vec<u8>,
+}
+
+/// Times of the samples in a segment, in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Times {
+    pub(super) first: i64,
+    pub(super) max: i64,
+}
+
+impl Log {
+    pub(super) fn new(writer: Result<Writer, WriteError>, times: BTreeMap<u32, Times>, metrics: Metrics) -> Log {
+        let log = Log {
+            state: Mutex::new(State { writer: None, times, spare: Vec::new() }),
+            unlogged: Mutex::default(),
+            latched: OnceLock::new(),
+            metrics,
+        };
+        match writer {
+            Ok(writer) => {
+                log.metrics.wal_segment.set(f64::from(writer.index()));
+                log.state.lock().writer = Some(writer);
+            }
+            Err(error) => log.latch(&error),
+        }
+        log
+    }
+
+    /// Fails once an earlier write has failed.
+    pub(super) fn check(&self) -> Result<(), AppendError> {
+        match self.latched.get() {
+            Some(reason) => Err(AppendError::Latched(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes a new series for the next commit.
+    pub(super) fn note_series(&self, push: impl FnOnce(&mut Vec<u8>)) {
+        push(&mut self.unlogged.lock());
+    }
+
+    /// Logs the new series and a record of samples whose newest is `max_t`, in one write.
+    pub(super) fn commit(&self, samples: &[u8], max_t: i64) -> Result<(), AppendError> {
+        let mut state = self.state.lock();
+        self.check()?;
+        let state = &mut *state;
+        let series = std::mem::replace(&mut *self.unlogged.lock(), std::mem::take(&mut state.spare));
+        let Some(writer) = &mut state.writer else { return Err(AppendError::Closed) };
+        let before = writer.index();
+        match write(writer, &series, samples) {
+            Ok(bytes) => self.metrics.wal_bytes.add(bytes),
+            Err(error) => return Err(self.fail(error)),
+        }
+        if writer.index() != before {
+            self.metrics.wal_segment.set(f64::from(writer.index()));
+        }
+        let times = state.times.entry(writer.index()).or_insert(Times { first: max_t, max: max_t });
+        times.max = times.max.max(max_t);
+        state.spare = series;
+        state.spare.clear();
+        Ok(())
+    }
+
+    /// Makes everything committed so far durable. Commits go on meanwhile.
+    pub(super) fn sync(&self) -> Result<(), AppendError> {
+        self.check()?;
+        let (files, index) = {
+            let mut state = self.state.lock();
+            let Some(writer) = &mut state.writer else { return Err(AppendError::Closed) };
+            (writer.files_to_sync(), writer.index())
+        };
+        for file in files {
+            // A failed sync may have dropped the bytes from the system's cache, so trying again proves nothing.
+            let path = format!("log segment {index} or before").into();
+            file.sync().map_err(|source| self.fail(WriteError { path, source }))?;
+            self.metrics.wal_fsyncs.inc();
+        }
+        Ok(())
+    }
+
+    /// The segment written to.
+    pub(super) fn current(&self) -> u32 {
+        self.state.lock().writer.as_ref().map_or(0, Writer::index)
+    }
+
+    /// Starts a new segment if the current one began `span` or more before `now`.
+    pub(super) fn rotate(&self, now: i64, span: i64) -> Result<(), AppendError> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(writer) = &mut state.writer else { return Ok(()) };
+        let Some(times) = state.times.get(&writer.index()) else { return Ok(()) };
+        if now.saturating_sub(times.first) < span || writer.is_empty() {
+            return Ok(());
+        }
+        writer.next_segment().map_err(|error| self.fail(error))?;
+        self.metrics.wal_segment.set(f64::from(writer.index()));
+        Ok(())
+    }
+
+    /// The newest closed segment such that it and all before it hold only samples older than `min_t`.
+    pub(super) fn obsolete(&self, min_t: i64) -> Option<u32> {
+        let state = self.state.lock();
+        let current = state.writer.as_ref()?.index();
+        let old = state.times.iter().take_while(|(index, times)| **index < current && times.max < min_t);
+        old.map(|(index, _)| *index).last()
+    }
+
+    /// Forgets the segments up to `last`, which a checkpoint has replaced.
+    pub(super) fn forget(&self, last: u32) {
+        self.state.lock().times.retain(|index, _| *index > last);
+    }
+
+    fn fail(&self, error: WriteError) -> AppendError {
+        self.latch(&error);
+        AppendError::Disk { path: error.path.display().to_string(), source: error.source }
+    }
+
+    fn latch(&self, error: &WriteError) {
+        self.metrics.wal_write_failures.inc();
+        if self.latched.set(error.to_string()).is_ok() {
+            self.metrics.latched.set(1.0);
+            tracing::error!(%error, "the store refuses writes from now on; reads go on");
+        }
+    }
+}
+
+fn write(writer: &mut Writer, series: &[u8], samples: &[u8]) -> Result<u64, WriteError> {
+    for record in [series, samples] {
+        if !record.is_empty() {
+            writer.push(record)?;
+        }
+    }
+    writer.flush()
+}

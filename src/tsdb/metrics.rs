@@ -1,0 +1,83 @@
+//! What the store counts about itself.
+
+use crate::storage::Refused;
+use crate::telemetry::{Counter, Gauge, Registry};
+
+/// The store's own metrics.
+#[derive(Clone, Debug)]
+pub(super) struct Metrics {
+    pub(super) head_series: Gauge,
+    pub(super) head_chunks: Gauge,
+    pub(super) head_max_time_seconds: Gauge,
+    pub(super) series_created: Counter,
+    pub(super) series_removed: Counter,
+    pub(super) chunks_removed: Counter,
+    pub(super) appended: Counter,
+    refused: [Counter; 4],
+    pub(super) wal_bytes: Counter,
+    pub(super) wal_segment: Gauge,
+    pub(super) wal_fsyncs: Counter,
+    pub(super) wal_write_failures: Counter,
+    pub(super) wal_corruptions: Counter,
+    pub(super) replay_seconds: Gauge,
+    pub(super) checkpoints: Counter,
+    pub(super) checkpoint_failures: Counter,
+    pub(super) collections_postponed: Counter,
+    pub(super) latched: Gauge,
+}
+
+impl Metrics {
+    pub(super) fn new(r: &Registry) -> Metrics {
+        let refused = |reason| {
+            let help = "Samples that were not kept, by reason.";
+            r.counter("watershed_tsdb_refused_samples_total", help, &[("reason", reason)])
+        };
+        let counter = |name, help| r.counter(name, help, &[]);
+        let gauge = |name, help| r.gauge(name, help, &[]);
+        Metrics {
+            head_series: gauge("watershed_tsdb_head_series", "Series in memory."),
+            head_chunks: gauge("watershed_tsdb_head_chunks", "Chunks in memory."),
+            head_max_time_seconds: gauge("watershed_tsdb_head_max_time_seconds", "Time of the newest sample."),
+            series_created: counter("watershed_tsdb_series_created_total", "Series created."),
+            series_removed: counter(
+                "watershed_tsdb_series_removed_total",
+                "Series removed because they had no samples left.",
+            ),
+            chunks_removed: counter("watershed_tsdb_chunks_removed_total", "Chunks removed because they were too old."),
+            appended: counter("watershed_tsdb_samples_appended_total", "Samples kept."),
+            refused: ["out_of_order", "duplicate_timestamp", "too_old", "too_far_in_future"].map(refused),
+            wal_bytes: counter("watershed_tsdb_wal_bytes_written_total", "Bytes written to the write-ahead log."),
+            wal_segment: gauge("watershed_tsdb_wal_segment_current", "Number of the log segment written to."),
+            wal_fsyncs: counter("watershed_tsdb_wal_fsyncs_total", "Files of the write-ahead log synced to disk."),
+            wal_write_failures: counter(
+                "watershed_tsdb_wal_write_failures_total",
+                "Failed writes and syncs of the write-ahead log.",
+            ),
+            wal_corruptions: counter(
+                "watershed_tsdb_wal_corruptions_total",
+                "Damaged places found in the write-ahead log.",
+            ),
+            replay_seconds: gauge(
+                "watershed_tsdb_wal_replay_seconds",
+                "How long the last replay of the write-ahead log took.",
+            ),
+            checkpoints: counter("watershed_tsdb_checkpoints_total", "Checkpoints of the write-ahead log written."),
+            checkpoint_failures: counter(
+                "watershed_tsdb_checkpoint_failures_total",
+                "Checkpoints that could not be written.",
+            ),
+            collections_postponed: counter(
+                "watershed_tsdb_collections_postponed_total",
+                "Times that old series stayed because appenders were busy for too long.",
+            ),
+            latched: gauge("watershed_tsdb_writes_refused", "1 if the store refuses writes since a failed one."),
+        }
+    }
+
+    pub(super) fn count_refused(&self, refused: &Refused) {
+        let counts = [refused.out_of_order, refused.duplicate_timestamp, refused.too_old, refused.too_far_in_future];
+        for (counter, n) in self.refused.iter().zip(counts) {
+            counter.add(n);
+        }
+    }
+}

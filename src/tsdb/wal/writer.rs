@@ -1,0 +1,241 @@
+//! Appending records.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Compression, FIRST, FULL, HEADER, LAST, MIDDLE, PAGE, SNAPPY, segment_path};
+use crate::disk::{Disk, DiskFile};
+
+/// Why records could not be written; the log's end is in an unknown state then.
+#[derive(Debug, thiserror::Error)]
+#[error("writing {path}: {source}")]
+pub(crate) struct WriteError {
+    pub(crate) path: PathBuf,
+    pub(crate) source: io::Error,
+}
+
+/// The open end of a log. Keeps no bytes back: what `flush` has returned for has been handed to the system.
+pub(crate) struct Writer {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    file: Arc<dyn DiskFile>,
+    index: u32,
+    /// Bytes of the segment that are written; `out` comes behind them.
+    written: u64,
+    out: Vec<u8>,
+    segment_size: u64,
+    compression: Compression,
+    encoder: snap::raw::Encoder,
+    compressed: Vec<u8>,
+    /// Closed segments that have not been synced yet.
+    unsynced: Vec<Arc<dyn DiskFile>>,
+}
+
+/// Memory that the output buffer may keep between commits.
+const KEPT_BUFFER: usize = 1 << 20;
+
+impl Writer {
+    /// Opens a new segment of that number.
+    pub(crate) fn create(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        index: u32,
+        segment_size: u64,
+        compression: Compression,
+    ) -> Result<Writer, WriteError> {
+        let file = create_segment(&*disk, dir, index)?;
+        Ok(Writer {
+            disk,
+            dir: dir.to_owned(),
+            file,
+            index,
+            written: 0,
+            out: Vec::new(),
+            // A segment holds whole pages.
+            segment_size: segment_size.max(2 * PAGE as u64).next_multiple_of(PAGE as u64),
+            compression,
+            encoder: snap::raw::Encoder::new(),
+            compressed: Vec::new(),
+            unsynced: Vec::new(),
+        })
+    }
+
+    /// The number of the segment that is written to.
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Whether the segment has no records yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.position() == 0
+    }
+
+    /// Adds a record; it reaches the file with the next [`Writer::flush`] (or before).
+    pub(crate) fn push(&mut self, record: &[u8]) -> Result<(), WriteError> {
+        let mut compressed = std::mem::take(&mut self.compressed);
+        let (data, flag) = self.compress(record, &mut compressed);
+        if data.len() as u64 > self.room() && !self.is_empty() {
+            self.next_segment()?;
+        }
+        self.frame(data, flag);
+        self.compressed = compressed;
+        Ok(())
+    }
+
+    /// Writes everything pushed, in one write; returns how many bytes that was.
+    pub(crate) fn flush(&mut self) -> Result<u64, WriteError> {
+        let bytes = self.out.len() as u64;
+        if bytes > 0 {
+            self.file.append(&self.out).map_err(|source| self.error(source))?;
+            self.written += bytes;
+            self.out.clear();
+            self.out.shrink_to(KEPT_BUFFER);
+        }
+        Ok(bytes)
+    }
+
+    /// Ends the segment at a page's end and opens the next one.
+    pub(crate) fn next_segment(&mut self) -> Result<(), WriteError> {
+        self.pad_page();
+        self.flush()?;
+        let next = self.index + 1;
+        let file = create_segment(&*self.disk, &self.dir, next)?;
+        self.unsynced.push(std::mem::replace(&mut self.file, file));
+        (self.index, self.written) = (next, 0);
+        Ok(())
+    }
+
+    /// The files that must be synced so that everything flushed is durable. Sync them without holding the log.
+    pub(crate) fn files_to_sync(&mut self) -> Vec<Arc<dyn DiskFile>> {
+        let mut files = std::mem::take(&mut self.unsynced);
+        files.push(self.file.clone());
+        files
+    }
+
+    /// Syncs everything flushed, in place.
+    pub(crate) fn sync(&mut self) -> Result<(), WriteError> {
+        for file in self.files_to_sync() {
+            file.sync().map_err(|source| self.error(source))?;
+        }
+        Ok(())
+    }
+
+    fn position(&self) -> u64 {
+        self.written + self.out.len() as u64
+    }
+
+    /// Bytes of data that still fit into the segment, headers taken off.
+    fn room(&self) -> u64 {
+        let (page, header) = (PAGE as u64, HEADER as u64);
+        let in_page = (page - self.position() % page).saturating_sub(header);
+        let pages = (self.segment_size / page).saturating_sub(self.position() / page + 1);
+        in_page + pages * (page - header)
+    }
+
+    fn compress<'a>(&mut self, record: &'a [u8], compressed: &'a mut Vec<u8>) -> (&'a [u8], u8) {
+        if self.compression == Compression::None {
+            return (record, 0);
+        }
+        compressed.resize(snap::raw::max_compress_len(record.len()), 0);
+        match self.encoder.compress(record, compressed) {
+            Ok(n) if n < record.len() => (&compressed[..n], SNAPPY),
+            _ => (record, 0),
+        }
+    }
+
+    fn frame(&mut self, data: &[u8], flag: u8) {
+        let (mut rest, mut first) = (data, true);
+        loop {
+            let mut left = PAGE - (self.position() % PAGE as u64) as usize;
+            if left < HEADER {
+                self.pad_page();
+                left = PAGE;
+            }
+            let (part, tail) = rest.split_at(rest.len().min(left - HEADER));
+            let kind = match (first, tail.is_empty()) {
+                (true, true) => FULL,
+                (true, false) => FIRST,
+                (false, false) => MIDDLE,
+                (false, true) => LAST,
+            };
+            // A part is shorter than a page, so its length fits two bytes.
+            let len = u16::try_from(part.len()).unwrap_or(u16::MAX);
+            self.out.push(kind | flag);
+            self.out.extend_from_slice(&len.to_be_bytes());
+            self.out.extend_from_slice(&crc32c::crc32c(part).to_be_bytes());
+            self.out.extend_from_slice(part);
+            (rest, first) = (tail, false);
+            if rest.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn pad_page(&mut self) {
+        let used = (self.position() % PAGE as u64) as usize;
+        if used > 0 {
+            self.out.resize(self.out.len() + PAGE - used, 0);
+        }
+    }
+
+    fn error(&self, source: io::Error) -> WriteError {
+        WriteError { path: segment_path(&self.dir, self.index), source }
+    }
+}
+
+fn create_segment(disk: &dyn Disk, dir: &Path, index: u32) -> Result<Arc<dyn DiskFile>, WriteError> {
+    let path = segment_path(dir, index);
+    let created = disk.create(&path).and_then(|file| disk.sync_dir(dir).map(|()| file));
+    created.map_err(|source| WriteError { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemDisk;
+    use crate::tsdb::wal::{read_segment, segments};
+
+    /// Writes records and reads all segments back.
+    fn round_trip(records: &[Vec<u8>], segment_size: u64, compression: Compression, per_flush: usize) -> Vec<Vec<u8>> {
+        let disk = MemDisk::new();
+        let dir = Path::new("/wal");
+        disk.create_dir_all(dir).unwrap();
+        let mut writer = Writer::create(Arc::new(disk.clone()), dir, 0, segment_size, compression).unwrap();
+        for some in records.chunks(per_flush) {
+            some.iter().for_each(|r| writer.push(r).unwrap());
+            writer.flush().unwrap();
+        }
+        let mut seen = Vec::new();
+        for index in segments(&disk, dir).unwrap() {
+            let path = segment_path(dir, index);
+            let file = disk.open(&path).unwrap();
+            if index < writer.index() {
+                assert_eq!(file.len().unwrap() % PAGE as u64, 0, "closed segments end at a page's end");
+            }
+            let read = read_segment(&*file, &path, &mut |record| {
+                seen.push(record.to_vec());
+                Ok(())
+            });
+            assert!(read.damage.is_empty(), "{:?}", read.damage);
+        }
+        seen
+    }
+
+    #[test]
+    fn records_of_every_length_around_a_page_come_back() {
+        let filler = |n: usize| (0..n).map(|i| (i * 7 + n) as u8).collect::<Vec<_>>();
+        for len in (PAGE - 40..PAGE + 40).chain([0, 1, 3 * PAGE, 5 * PAGE - 3]) {
+            let records = [filler(len), filler(5), filler(PAGE - HEADER), filler(1)];
+            for compression in [Compression::None, Compression::Snappy] {
+                assert_eq!(round_trip(&records, 64 * PAGE as u64, compression, 2), records, "{len}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_segment_is_followed_by_the_next_and_a_giant_record_has_its_own() {
+        let records: Vec<_> = (0..50usize).map(|i| vec![i as u8; if i == 20 { 9 * PAGE } else { 9000 }]).collect();
+        assert_eq!(round_trip(&records, 2 * PAGE as u64, Compression::None, 3), records);
+    }
+}
