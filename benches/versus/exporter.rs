@@ -132,26 +132,33 @@ fn serve(stream: TcpStream, state: &State) {
     let _ = stream.set_nodelay(true);
     let Ok(mut writer) = stream.try_clone() else { return };
     let mut reader = BufReader::new(stream);
-    while let Some((method, target)) = read_request(&mut reader) {
+    while let Some(Request { method, target, last }) = read_request(&mut reader) {
         let path = target.split('?').next().unwrap_or_default();
         let sent = match path.trim_start_matches('/').split_once('/') {
             _ if method == "POST" => writer.write_all(b"HTTP/1.1 204 No Content\r\n\r\n"),
             Some((name, path)) => writer.write_all(state.answer(name, path)),
             None => writer.write_all(&state.stats()),
         };
-        if sent.is_err() {
+        if sent.is_err() || last {
             return;
         }
     }
 }
 
-/// Method and target of the next request, its body passed over.
-fn read_request(reader: &mut impl BufRead) -> Option<(String, String)> {
+struct Request {
+    method: String,
+    target: String,
+    /// Whether the connection is to be closed behind the answer.
+    last: bool,
+}
+
+/// The next request, its body passed over.
+fn read_request(reader: &mut impl BufRead) -> Option<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let mut words = line.split(' ');
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let mut length = 0;
+    let (mut length, mut last) = (0, false);
     loop {
         line.clear();
         if reader.read_line(&mut line).ok()? == 0 {
@@ -159,12 +166,13 @@ fn read_request(reader: &mut impl BufRead) -> Option<(String, String)> {
         }
         match line.split_once(':') {
             Some((key, value)) if key.eq_ignore_ascii_case("content-length") => length = value.trim().parse().ok()?,
+            Some((key, value)) if key.eq_ignore_ascii_case("connection") => last = value.trim() == "close",
             None if line.trim().is_empty() => break,
             _ => {}
         }
     }
     std::io::copy(&mut reader.take(length), &mut std::io::sink()).ok()?;
-    Some((method, target))
+    Some(Request { method, target, last })
 }
 
 fn with_head(body: &[u8]) -> Vec<u8> {
