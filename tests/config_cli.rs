@@ -158,7 +158,7 @@ fn sighup_reloads_and_a_bad_configuration_changes_nothing() {
 fn a_changed_file_is_reloaded_when_told_to_watch_it() {
     let home = Home::new();
     home.write_config(GOOD);
-    let server = home.watershed(&["--config.auto-reload-interval=1s", "--enable-feature=auto-reload-config"]);
+    let server = home.watershed(&["--config.auto-reload-interval=1s"]);
     wait_for_job(&server, "first");
     home.write_config(OTHER);
     wait_for_job(&server, "second");
@@ -226,10 +226,10 @@ fn the_health_check_subcommand_tells_by_its_exit_code() {
     let home = Home::new();
     home.write_config(GOOD);
     let server = home.watershed(&[]);
-    let address = format!("--web.listen-address={}", server.address);
-    let up = watershed(&["healthcheck", &address]);
+    let url = server.url.clone();
+    let up = watershed(&["healthcheck", "--url", &url]);
     assert_eq!(up.status.code(), Some(0), "{}", text_of(&up));
     server.kill();
-    let down = watershed(&["healthcheck", &address]);
+    let down = watershed(&["healthcheck", "--url", &url]);
     assert_eq!(down.status.code(), Some(1), "{}", text_of(&down));
 }

@@ -166,7 +166,8 @@ impl Home {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn command(&self, exe: &Path, extra: &[&str]) -> Command {
+    /// A server of this folder with the flags that Prometheus and Watershed have in common.
+    pub fn command(&self, exe: &Path, extra: &[&str]) -> Command {
         let mut command = Command::new(exe);
         command
             .arg(format!("--config.file={}", self.config_path().display()))
