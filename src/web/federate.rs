@@ -3,18 +3,22 @@
 //! On purpose unlike the reference: a request without `match[]` is refused with a sentence instead of being answered with
 //! nothing, because a scrape that succeeds without data hides a mistake in somebody's configuration.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::header::ACCEPT;
 use axum::http::{Response, StatusCode};
 use tokio::time::Instant;
 
+use super::deps::Deps;
 use super::encoding::{ContentEncoding, plain};
 use super::form::Form;
 use super::routes::Web;
-use super::shim as federate;
 use super::stream::{Plan, StreamError, WriteError};
+use crate::federate::{FederateError, Format, Written, negotiate, write_text};
+use crate::model::AnnotationKind;
 use crate::storage::{QueryError, Scope, SelectRequest, Selector, TimeRange};
 
 const NO_SELECTOR: &str =
@@ -32,15 +36,16 @@ pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> R
         Err(lost) => return plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{lost}\n")),
     };
     let deadline = (Instant::now() + web.config.answer_timeout).into_std();
+    let accept = request.headers().get(ACCEPT).and_then(|v| v.to_str().ok());
+    let format = negotiate(accept.unwrap_or(""));
     let plan = Plan {
-        content_type: "text/plain; version=0.0.4; charset=utf-8".to_owned(),
+        content_type: format.content_type(),
         encoding: ContentEncoding::accepted(request.headers()),
         scope: Scope::new(Some(deadline), u64::MAX, u64::MAX),
         metrics: web.metrics.stream("/federate"),
     };
-
-    let job = (web.clone(), plan.scope.clone());
-    let answer = web.streams.answer(plan, move |out| write(&job.0, &job.1, &selectors, out)).await;
+    let reading = Reading { web: web.clone(), scope: plan.scope.clone(), selectors, format };
+    let answer = web.streams.answer(plan, move |out| reading.write(out)).await;
     answer.unwrap_or_else(|error| {
         let status = match &error {
             StreamError::Busy => StatusCode::SERVICE_UNAVAILABLE,
@@ -62,29 +67,43 @@ fn read_selectors(form: &Form) -> Result<Vec<Selector>, String> {
     }
 }
 
-fn write(web: &Web, scope: &Scope, selectors: &[Selector], out: &mut dyn std::io::Write) -> Result<(), WriteError> {
-    let now = web.deps.clock.now();
-    let range = TimeRange { min: now - web.config.lookback, max: now };
-    let request = SelectRequest { selectors, range, sorted: true, limit: None };
-    let external = web.deps.external_labels.load_full();
-    let written = web
-        .deps
-        .storage
-        .select_latest(scope, &request)
-        .map_err(WriteError::from)
-        .and_then(|mut stream| federate::write_text(&mut *stream, &external, out));
-    match written {
-        Ok(end) => {
-            web.metrics.federated_series.add(end.stats.series);
-            for warning in end.annotations.of(crate::model::AnnotationKind::Warning) {
-                web.metrics.federate_warnings.inc();
-                tracing::warn!(%warning, "a read for /federate was not complete");
-            }
-            Ok(())
+/// One answer's read.
+struct Reading {
+    web: Arc<Web>,
+    scope: Scope,
+    selectors: Vec<Selector>,
+    format: Format,
+}
+
+impl Reading {
+    fn write(&self, out: &mut dyn Write) -> Result<(), WriteError> {
+        let metrics = &self.web.metrics;
+        let written = self.read(out).inspect_err(|_| metrics.federate_errors.inc())?;
+        metrics.federated_series.add(written.series);
+        metrics.federate_nameless.add(written.nameless);
+        for warning in written.end.annotations.of(AnnotationKind::Warning) {
+            metrics.federate_warnings.inc();
+            tracing::warn!(%warning, "a read for /federate was not complete");
         }
-        Err(error) => {
-            web.metrics.federate_errors.inc();
-            Err(error)
+        Ok(())
+    }
+
+    fn read(&self, out: &mut dyn Write) -> Result<Written, WriteError> {
+        let Deps { storage, clock, external_labels, .. } = &self.web.deps;
+        let now = clock.now();
+        let range = TimeRange { min: now - self.web.config.lookback, max: now };
+        let request = SelectRequest { selectors: &self.selectors, range, sorted: true, limit: None };
+        let mut stream = storage.select_latest(&self.scope, &request)?;
+        let external = external_labels.load_full();
+        Ok(write_text(&mut *stream, &external, self.format, &mut |buffer| out.write_all(buffer))?)
+    }
+}
+
+impl From<FederateError> for WriteError {
+    fn from(error: FederateError) -> WriteError {
+        match error {
+            FederateError::Query(error) => WriteError::Query(error),
+            FederateError::Sink(error) => WriteError::Client(error),
         }
     }
 }

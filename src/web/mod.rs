@@ -26,7 +26,6 @@ mod metrics;
 mod pages;
 mod routes;
 mod server;
-mod shim;
 mod stream;
 mod telemetry;
 

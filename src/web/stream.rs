@@ -47,7 +47,7 @@ pub(super) struct Streams {
 
 /// What a streamed answer needs besides its content.
 pub(super) struct Plan {
-    pub(super) content_type: String,
+    pub(super) content_type: &'static str,
     pub(super) encoding: ContentEncoding,
     pub(super) scope: Scope,
     pub(super) metrics: StreamMetrics,
@@ -119,8 +119,7 @@ impl Streams {
                 Response::new(Body::new(StreamBody { first: Some(first), parts, _cancel: cancel, done: false }))
             }
         };
-        let content_type = HeaderValue::try_from(content_type);
-        response.headers_mut().insert(CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static("text/plain")));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         encoding.announce(response.headers_mut());
         Ok(response)
     }

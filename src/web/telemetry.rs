@@ -25,6 +25,7 @@ pub(super) struct WebMetrics {
     pub(super) cut: Counter,
     pub(super) accept_errors: Counter,
     pub(super) federated_series: Counter,
+    pub(super) federate_nameless: Counter,
     pub(super) federate_warnings: Counter,
     pub(super) federate_errors: Counter,
 }
@@ -41,6 +42,10 @@ impl WebMetrics {
             ),
             accept_errors: counter("watershed_http_accept_errors_total", "Connections that could not be accepted."),
             federated_series: counter("watershed_federate_series_total", "Series sent by /federate."),
+            federate_nameless: counter(
+                "watershed_federate_nameless_series_total",
+                "Series left out of /federate because they have no metric name.",
+            ),
             federate_warnings: counter("watershed_federate_warnings_total", "Warnings of reads for /federate."),
             federate_errors: counter("watershed_federate_errors_total", "Answers of /federate that failed."),
         }

@@ -25,7 +25,7 @@ async fn the_newest_samples_of_the_union_are_sent_with_external_labels() {
     let samples: Vec<_> = answer.text().lines().filter(|l| !l.starts_with('#')).collect();
     let t = |age_s| (NOW - DurationMs::from_secs(age_s)).0;
     let expected = [
-        format!(r#"load{{instance="a:1",job="node","my.label"="x",site="home"}} 0.5 {}"#, t(10)),
+        format!(r#"load{{instance="a:1",job="node",my_label="x",site="home"}} 0.5 {}"#, t(10)),
         format!(r#"twice{{job="node",instance="",site="home"}} 2 {}"#, t(5)),
         format!(r#"up{{instance="a:1",job="node",site="home"}} 1 {}"#, t(10)),
         format!(r#"up{{instance="b:1",job="db",site="home"}} 0 {}"#, t(60)),
@@ -39,7 +39,7 @@ async fn missing_and_malformed_selectors_are_refused_with_a_sentence() {
     for (path, sentence) in [
         ("/federate", "no match[] parameter provided"),
         ("/federate?match[]=up%7B", "1:"),
-        ("/federate?match[]=", "1:"),
+        ("/federate?match[]=", "parse error"),
         ("/federate?match[]=%zz", "invalid URL escape"),
     ] {
         let answer = app.get(path).await;
