@@ -88,7 +88,7 @@ impl SiteReport {
         self.series = times.len();
         self.newest_age_ms = times.iter().max().map(|t| (Clock::system().now().0 - t).max(0));
 
-        let job = format!("job=\"federate-{site}\"");
+        let job = format!("scrape_job=\"federate-{site}\"");
         let own = http::get(&format!("{centre}/metrics")).await.map_err(|e| e.to_string())?;
         self.bytes = sum(&own, "watershed_scrape_body_bytes_total", &job);
         self.failures = sum(&own, "watershed_scrape_failures_total", &job);
