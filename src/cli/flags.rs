@@ -7,6 +7,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, ValueEnum};
 
 use crate::model::DurationMs;
+use crate::telemetry::logging;
 
 /// How much is logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -28,6 +29,26 @@ pub enum LogFormat {
     Logfmt,
     /// One JSON object a line.
     Json,
+}
+
+impl From<LogLevel> for logging::LogLevel {
+    fn from(level: LogLevel) -> logging::LogLevel {
+        match level {
+            LogLevel::Debug => logging::LogLevel::Debug,
+            LogLevel::Info => logging::LogLevel::Info,
+            LogLevel::Warn => logging::LogLevel::Warn,
+            LogLevel::Error => logging::LogLevel::Error,
+        }
+    }
+}
+
+impl From<LogFormat> for logging::LogFormat {
+    fn from(format: LogFormat) -> logging::LogFormat {
+        match format {
+            LogFormat::Logfmt => logging::LogFormat::Logfmt,
+            LogFormat::Json => logging::LogFormat::Json,
+        }
+    }
 }
 
 /// Everything that can be set for a server on the command line; names as in Prometheus.

@@ -11,7 +11,7 @@ pub(super) fn run(url: &str) -> ExitCode {
     let url = format!("{}/-/healthy", url.trim_end_matches('/'));
     let outcome = match http::runtime() {
         Ok(runtime) => runtime.block_on(async { tokio::time::timeout(TIMEOUT, http::get(&url)).await }),
-        Err(error) => Ok(Err(error)),
+        Err(error) => Ok(Err(error.to_string())),
     };
     match outcome {
         Ok(Ok(_)) => ExitCode::SUCCESS,

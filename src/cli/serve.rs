@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use super::ServeFlags;
-use super::flags::{LogFormat, LogLevel};
 use crate::app::{self, AppError, Options};
 use crate::telemetry::logging;
 use crate::web::{CorsOrigin, ExternalUrl, Lifecycle, RoutePrefix, WebConfig};
@@ -16,17 +15,10 @@ const USAGE: u8 = 2;
 const ASYNC_THREADS_MAX: usize = 4;
 
 pub(super) fn run(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> ExitCode {
-    let level = match flags.log_level {
-        LogLevel::Debug => logging::Level::Debug,
-        LogLevel::Info => logging::Level::Info,
-        LogLevel::Warn => logging::Level::Warn,
-        LogLevel::Error => logging::Level::Error,
-    };
-    let format = match flags.log_format {
-        LogFormat::Logfmt => logging::Format::Logfmt,
-        LogFormat::Json => logging::Format::Json,
-    };
-    logging::init(level, format);
+    if let Err(error) = logging::init(flags.log_level.into(), flags.log_format.into()) {
+        eprintln!("watershed: setting up the log: {error}");
+        return ExitCode::FAILURE;
+    }
     let options = match options(flags, flag_values) {
         Ok(options) => options,
         Err(reason) => {

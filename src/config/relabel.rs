@@ -88,6 +88,7 @@ fn read_rule(at: &At<'_>, names: NameValidation) -> (Option<RuleConfig>, Out) {
         modulus: raw.modulus,
         target_label: raw.target_label,
         replacement: raw.replacement,
+        name_validation: names,
     });
     (rule, f.finish().into_out())
 }
