@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::discovery::TargetGroup;
+use crate::model::regex::Regex;
 use crate::model::{DurationMs, Labels, MetricType, TimestampMs, is_stale};
 use crate::net::HttpClientConfig;
+use crate::relabel::{Action, RuleConfig};
 use crate::runtime::{Clock, CpuPool};
 use crate::storage::Appendable;
 use crate::storage::memory::MemoryStore;
@@ -67,7 +69,7 @@ impl Fetchers for Arc<Script> {
     }
 }
 
-pub(super) fn job(name: &str) -> JobConfig {
+fn job(name: &str) -> JobConfig {
     JobConfig {
         name: name.to_owned(),
         honor_labels: false,
@@ -248,6 +250,79 @@ async fn labels_come_out_as_the_reference_makes_them() {
         assert_eq!(lines, expected, "{body:?}, honor_labels {honor_labels}");
         assert!(world.value("up{").starts_with('1'), "{body:?} must be accepted: {:?}", world.status());
     }
+}
+
+fn rule(action: Action, source: &[&str], regex: &str, target: &str, replacement: &str) -> RuleConfig {
+    RuleConfig {
+        action,
+        source_labels: source.iter().map(|s| (*s).to_owned()).collect(),
+        separator: ";".to_owned(),
+        regex: Regex::new(regex).expect("a valid expression"),
+        modulus: 0,
+        target_label: target.to_owned(),
+        replacement: replacement.to_owned(),
+        name_validation: NameValidation::Utf8,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn label_rules_of_samples_apply_after_the_target_labels() {
+    let own = r#"instance="h:1", job="j""#;
+    let drop_a = || rule(Action::Drop, &["__name__"], "a", "", "");
+    let cases: Vec<(Vec<RuleConfig>, &str, Vec<String>)> = vec![
+        (vec![drop_a()], "a 1\nb 2\n", vec![format!("b{{{own}}} 2")]),
+        (vec![rule(Action::Drop, &["job"], "j", "", "")], "a 1\nb 2\n", vec![]),
+        (
+            vec![rule(Action::Replace, &["job"], "(.*)", "x", "$1-$1")],
+            "a 1\n",
+            vec![format!("a{{{own}, x=\"j-j\"}} 1")],
+        ),
+        (vec![rule(Action::LabelDrop, &[], "job|instance", "", "")], "a{b=\"c\"} 1\n", vec!["a{b=\"c\"} 1".into()]),
+        // A name that appears twice does no harm if a rule takes it away.
+        (vec![rule(Action::LabelDrop, &[], "b", "", "")], "a{b=\"1\",b=\"2\"} 1\n", vec![format!("a{{{own}}} 1")]),
+        (vec![drop_a()], "a{b=\"1\",b=\"2\"} 1\nb 2\n", vec![format!("b{{{own}}} 2")]),
+        // Two series that become one: the first sample stays.
+        (
+            vec![rule(Action::LabelDrop, &[], "n", "", "")],
+            "a{n=\"1\"} 1\na{n=\"2\"} 2\n",
+            vec![format!("a{{{own}}} 1")],
+        ),
+        (vec![rule(Action::Replace, &["__name__"], "a", "__name__", "z")], "a 1\n", vec![format!("z{{{own}}} 1")]),
+    ];
+    for (metric_relabel, body, expected) in cases {
+        let asked = format!("{metric_relabel:?} {body:?}");
+        let (world, lines) = scrape_once(JobConfig { metric_relabel, ..job("j") }, text(body)).await;
+        assert_eq!(lines, expected, "{asked}: {:?}", world.status());
+        assert!(world.value("up{").starts_with('1'), "{asked}");
+        assert!(world.value("scrape_samples_scraped").starts_with(char::is_numeric), "the report is not relabelled");
+    }
+    let no_name = rule(Action::Replace, &[], "(.*)", "__name__", "");
+    let (world, _) = scrape_once(JobConfig { metric_relabel: vec![no_name], ..job("j") }, text("a 1\n")).await;
+    assert_eq!(world.status().last_error, "missing metric name (__name__ label)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn label_rules_of_targets_drop_and_rename_them() {
+    let world = World::new(vec![text("a 1\n")]);
+    let relabel = vec![
+        rule(Action::Drop, &["__address__"], "drop.*", "", ""),
+        rule(Action::Replace, &["__address__"], "slash:1", "__address__", "http://bad"),
+        rule(Action::Replace, &["__address__"], "(h):1", "instance", "named-$1"),
+        rule(Action::Replace, &["__address__"], "fast:1", "__scrape_interval__", "1s"),
+        rule(Action::Replace, &["__address__"], "h:1", "__param_x", "y"),
+    ];
+    world.manager.apply(vec![JobConfig { relabel, keep_dropped_targets: Some(1), ..job("j") }]).expect("valid");
+    world.manager.sync("j", group(&["h:1", "drop:1", "drop:2", "slash:1", "fast:1"]));
+    let active = world.manager.active(None);
+    assert_eq!(active.len(), 1, "the others are dropped or make no target");
+    assert_eq!(active[0].labels.to_string(), r#"{instance="named-h", job="j"}"#);
+    assert_eq!(active[0].scrape_url, "http://h:1/metrics?x=y");
+    assert_eq!(world.manager.dropped(None).len(), 1, "as many as may be kept");
+    assert_eq!(world.manager.dropped_counts(), [("j".to_owned(), 2)]);
+    let mut metrics = String::new();
+    world.registry.write_text(&mut metrics);
+    // A URL for an address, and a timeout of 5 s over an interval of 1 s.
+    assert!(metrics.contains("watershed_target_sync_failed_total{scrape_job=\"j\"} 2"), "{metrics}");
 }
 
 #[tokio::test(start_paused = true)]
