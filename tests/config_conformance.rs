@@ -216,7 +216,10 @@ const BAD: &[(&str, &[&str])] = &[
     ),
     ("tsdb_retention_size.bad.yml", &["'storage.tsdb.retention.size' must be greater than or equal to 0", "-1GiB"]),
     ("tsdb_retention_time.bad.yml", &["storage.tsdb.retention.time: not a valid duration string: \"-1h\""]),
-    ("unknown_attr.bad.yml", &["scrape_configs[0].consult_sd_configs: unknown key; did you mean consul_sd_configs?"]),
+    (
+        "unknown_attr.bad.yml",
+        &["scrape_configs[0].consult_sd_configs: unknown key; did you mean consul_sd_configs, which is not available?"],
+    ),
     ("unknown_global_attr.bad.yml", &["global.nonexistent_field: unknown key"]),
     ("uppercase.bad.yml", &["relabel configuration for uppercase action requires 'target_label' value"]),
     ("uppercase3.bad.yml", &["'replacement' can not be set for uppercase action"]),
@@ -327,4 +330,42 @@ fn target_group_file_is_refused() {
     let text = format!("scrape_configs:\n- job_name: x\n  static_configs:\n  -\n{group}");
     let errors = config::load_str(&text, Path::new("")).unwrap_err().to_string();
     assert!(errors.contains("\"\\xff\" is not a valid label name"), "{errors}");
+}
+
+/// Rule files, whether they are judged by legacy names, and what their refusal must hold; `None` where they are good.
+const RULES: &[(&str, bool, Option<&str>)] = &[
+    ("bad_field.bad.yaml", false, Some("annotation: unknown key; did you mean annotations?")),
+    ("duplicate_grp.bad.yaml", false, Some("groupname: \"yolo\" is repeated in the same file")),
+    ("invalid_label_name.bad.yaml", false, Some("invalid label name")),
+    ("invalid_record_name.bad.yaml", false, Some("braces present in the recording rule name; should it be in expr?")),
+    ("legacy_validation_annotation.bad.yaml", true, Some("invalid annotation name: ins-tance")),
+    ("legacy_validation_annotation.good.yaml", true, None),
+    ("no_rec_alert.bad.yaml", false, Some("one of 'record' or 'alert' must be set")),
+    ("noexpr.bad.yaml", false, Some("field 'expr' must be set in rule")),
+    ("record_and_alert.bad.yaml", false, Some("only one of 'record' and 'alert' must be set")),
+    ("record_and_for.bad.yaml", false, Some("invalid field 'for' in recording rule")),
+    ("record_and_keep_firing_for.bad.yaml", false, Some("invalid field 'keep_firing_for' in recording rule")),
+    ("test.yaml", false, None),
+    ("test_aliases.yaml", false, None),
+    ("utf-8_annotation.good.yaml", false, None),
+    ("utf-8_lname.good.yaml", false, None),
+    // Wrong only in its expression; expressions are not parsed here.
+    ("bad_expr.bad.yaml", false, None),
+];
+
+#[test]
+fn every_rule_file_is_judged_by_its_shape() {
+    let Some(dir) = suite().map(|config| config.with_file_name("rules").join("format")) else { return };
+    assert_eq!(files(&dir).len(), RULES.len(), "a rule file has no line in the table");
+    for (name, legacy, words) in RULES {
+        let scheme = if *legacy { "legacy" } else { "utf8" };
+        let path = dir.join(name);
+        let text = format!("global: {{metric_name_validation_scheme: {scheme}}}\nrule_files: ['{}']\n", path.display());
+        match (config::load_str(&text, Path::new("")), words) {
+            (Ok(_), None) => {}
+            (Ok(_), Some(_)) => panic!("{name} is accepted"),
+            (Err(e), Some(words)) if e.to_string().contains(words) => {}
+            (Err(e), _) => panic!("{name} is refused with\n{e}"),
+        }
+    }
 }

@@ -57,6 +57,7 @@ pub(super) fn read_tracing(at: &At<'_>) -> (TracingConfig, Shown) {
     let client = match type_name.as_str() {
         "http" => TracingClient::Http,
         "grpc" => TracingClient::Grpc,
+        "" if f.section("client_type").is_none() => TracingClient::Grpc,
         other => {
             let why = "expected tracing client type to be to be http or grpc, but got";
             f.mistake("client_type", format!("{why} {other}"));

@@ -193,7 +193,14 @@ impl<'c> At<'c> {
                 &[]
             }
         };
-        Fields { at: self.clone(), entries, known: Vec::new(), shown: Vec::new(), faulty: Cell::default() }
+        Fields {
+            at: self.clone(),
+            entries,
+            known: Vec::new(),
+            refused: Vec::new(),
+            shown: Vec::new(),
+            faulty: Cell::default(),
+        }
     }
 
     /// The value as `T`, or a mistake.
@@ -217,6 +224,8 @@ pub(super) struct Fields<'c> {
     at: At<'c>,
     entries: &'c [Entry],
     known: Vec<&'static str>,
+    /// Those of the known keys that are refused wherever they are given.
+    refused: Vec<&'static str>,
     shown: Vec<(&'static str, Out)>,
     faulty: Cell<bool>,
 }
@@ -327,6 +336,7 @@ impl<'c> Fields<'c> {
 
     /// Refuses `key` where it is given, with a sentence.
     pub(super) fn refuse(&mut self, key: &'static str, why: &str) {
+        self.refused.push(key);
         if let Some(at) = self.given(key) {
             at.mistake(why);
         }
@@ -373,14 +383,23 @@ impl<'c> Fields<'c> {
             }
             let key = name.unwrap_or("?");
             let path = join_keys(&self.at.path, key);
-            let hint = match nearest(key, self.known.iter().copied()) {
-                Some(k) => format!("did you mean {k}?"),
-                None if self.known.len() <= 16 => format!("the keys here are {}", self.known.join(", ")),
-                None => "nothing here has a similar name".to_owned(),
-            };
+            let hint = self.hint(key);
             self.at.reader.mistake(entry.key.pos, &path, format!("unknown key; {hint}"));
         }
         Shown(self.shown)
+    }
+
+    /// What to write instead of an unknown key.
+    fn hint(&self, key: &str) -> String {
+        /// More keys than this are a page, not a hint.
+        const FEW: usize = 16;
+        let valid: Vec<&str> = self.known.iter().filter(|k| !self.refused.contains(k)).copied().collect();
+        match nearest(key, self.known.iter().copied()) {
+            Some(k) if self.refused.contains(&k) => format!("did you mean {k}, which is not available?"),
+            Some(k) => format!("did you mean {k}?"),
+            None if valid.len() <= FEW => format!("the keys here are {}", valid.join(", ")),
+            None => "nothing here has a similar name".to_owned(),
+        }
     }
 
     fn value<T: Field>(&mut self, key: &'static str, default: T) -> T {

@@ -86,6 +86,7 @@ pub(super) fn read(at: &At<'_>, given: bool, env: Environment<'_>) -> (GlobalCon
         f.put("evaluation_interval", evaluation_interval.out());
     }
     let rule_query_offset = f.take("rule_query_offset", DurationMs(0));
+    f.not_yet("rule_query_offset");
     let query_log_file = f.path("query_log_file");
     f.not_yet("query_log_file");
     let scrape_failure_log_file = f.path("scrape_failure_log_file");

@@ -378,7 +378,8 @@ fn read_proxy(f: &mut Fields<'_>) -> ProxyConfig {
         f.mistake("proxy_connect_header", format!("{name:?} is not a valid header name"));
     }
     let has_url = url.is_some();
-    if !connect.is_empty() && !from_environment && !has_url && !f.has_faulty() {
+    // A proxy that is given but wrong has been told already.
+    if !connect.is_empty() && !from_environment && !f.has("proxy_url") && !f.has_faulty() {
         let why = "if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured";
         f.mistake("proxy_connect_header", why);
     }

@@ -168,7 +168,9 @@ fn read_config(at: &At<'_>, mut sources: Vec<PathBuf>, env: global::Environment<
     f.put("scrape_configs", if shown.is_empty() { Out::Omit } else { Out::Seq(shown) });
     let mut names_seen = check_job_names(&f, &jobs);
     for pattern in &scrape_config_files {
-        for path in files::glob(pattern) {
+        let found = files::glob(pattern);
+        warn_if_missing(&f, "scrape_config_files", pattern, &found);
+        for path in found {
             jobs.extend(read_included(at.reader, &path, &global, &mut names_seen));
             sources.push(path);
         }
@@ -236,9 +238,7 @@ fn read_rule_files(
     let patterns = read_patterns(f, KEY, "invalid rule file path");
     for pattern in &patterns {
         let found = files::glob(pattern);
-        if found.is_empty() && files::is_plain(pattern) {
-            f.warn(KEY, &format!("{} does not exist", pattern.display()));
-        }
+        warn_if_missing(f, KEY, pattern, &found);
         for path in found {
             rules::check_file(f.reader(), &path, names);
             sources.push(path);
@@ -246,6 +246,13 @@ fn read_rule_files(
     }
     f.not_yet(KEY);
     patterns
+}
+
+/// A pattern without matches is fine, as in the reference, but a file named in full was meant to be there.
+fn warn_if_missing(f: &Fields<'_>, key: &str, pattern: &Path, found: &[PathBuf]) {
+    if found.is_empty() && files::is_plain(pattern) {
+        f.warn(key, &format!("{} does not exist", pattern.display()));
+    }
 }
 
 /// The jobs under `scrape_configs` with what to show of them.
