@@ -271,7 +271,11 @@ impl<'a> Lexer<'a> {
                 self.open_parens -= 1;
                 Ok(Kind::RightParen)
             }
-            ')' => self.fail("unexpected right parenthesis ')'"),
+            ')' => {
+                // The reference complains of the place behind it.
+                self.start = self.at;
+                self.fail("unexpected right parenthesis ')'")
+            }
             '{' => {
                 self.in_braces = true;
                 Ok(Kind::LeftBrace)
@@ -326,7 +330,7 @@ impl<'a> Lexer<'a> {
                 b if is_digit(b) => self.accept_while(is_digit),
                 b'.' => {
                     self.at += 1;
-                    if dot || is_hex || self.next_is(b"_.") {
+                    if dot || self.accept_one(b"_.") || is_hex {
                         return false;
                     }
                     dot = true;
@@ -338,13 +342,13 @@ impl<'a> Lexer<'a> {
                     }
                     exponent = true;
                     let _ = self.accept('+') || self.accept('-');
-                    if self.rest().is_empty() || self.next_is(b"._eE") {
+                    if self.accept_one(b"._eE") || self.rest().is_empty() {
                         return false;
                     }
                 }
                 b'_' => {
                     self.at += 1;
-                    if self.rest().is_empty() || self.next_is(b"._eE") {
+                    if self.accept_one(b"._eE") || self.rest().is_empty() {
                         return false;
                     }
                 }
@@ -358,6 +362,12 @@ impl<'a> Lexer<'a> {
         self.rest().bytes().next().is_some_and(|b| any_of.contains(&b))
     }
 
+    fn accept_one(&mut self, any_of: &[u8]) -> bool {
+        let found = self.next_is(any_of);
+        self.at += usize::from(found);
+        found
+    }
+
     /// Passes over the first unit and what follows it; whether the units are in order is for the parser to find out.
     fn rest_of_duration(&mut self) -> bool {
         if !self.unit(b"smhdwy") {
@@ -369,13 +379,15 @@ impl<'a> Lexer<'a> {
                 return false;
             }
         }
-        !self.rest().bytes().next().is_some_and(is_alphanumeric)
+        // What is wrong belongs to what the error quotes.
+        let goes_on = self.rest().bytes().next().is_some_and(is_alphanumeric);
+        self.at += usize::from(goes_on);
+        !goes_on
     }
 
     fn unit(&mut self, letters: &[u8]) -> bool {
-        let found = self.next_is(letters);
+        let found = self.accept_one(letters);
         if found {
-            self.at += 1;
             self.accept('s');
         }
         found

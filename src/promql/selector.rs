@@ -269,10 +269,12 @@ mod tests {
             ("up sum", "1:4: parse error: unexpected <aggr:sum>"),
             ("up[5m]", r#"1:3: parse error: unexpected "[""#),
             ("up(1)", r#"1:3: parse error: unexpected "(""#),
-            ("up)", "1:3: parse error: unexpected right parenthesis ')'"),
+            ("up)", "1:4: parse error: unexpected right parenthesis ')'"),
             ("up 1.5e3", r#"1:4: parse error: unexpected number "1.5e3""#),
             ("up 1h30m", r#"1:4: parse error: unexpected duration "1h30m""#),
             ("up 1x", r#"1:4: parse error: bad number or duration syntax: "1""#),
+            ("up 1hx", r#"1:4: parse error: bad number or duration syntax: "1hx""#),
+            ("up 1__0", r#"1:4: parse error: bad number or duration syntax: "1__""#),
             (r#""foo""#, r#"1:1: parse error: unexpected string "\"foo\"""#),
             (
                 r#"{"a" "bbbbbbbbbbbbbbbbbbbb"}"#,
