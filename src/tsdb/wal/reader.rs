@@ -253,7 +253,9 @@ mod tests {
 
     /// Incompressible, so that both ways of writing give several pages.
     fn records(n: usize) -> Vec<Vec<u8>> {
-        let byte = |i: usize, j: usize| (((i * 7919 + j) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_pow(2) >> 40) as u8;
+        let byte = |i: usize, j: usize| {
+            (((i * 7919 + j) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_pow(2) >> 40) as u8
+        };
         (0..n).map(|i| (0..(i * 977) % 9000 + 20).map(|j| byte(i, j)).collect()).collect()
     }
 
