@@ -5,7 +5,13 @@
 //! it stored is copied into a store in memory, what it said of its targets into a made-up target source, and Watershed's
 //! web server is put before both.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking"
+)]
 
 mod support;
 
