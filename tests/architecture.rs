@@ -25,13 +25,8 @@ const LAYERS: &[&[&str]] = &[
 
 /// Importer and imported within one layer, with the reason.
 const WITHIN_A_LAYER: &[(&str, &str, &str)] = &[
-    ("telemetry", "runtime", "logs and metrics are stamped by the clock"),
-    ("net", "runtime", "connections are tasks with an owner, deadlines come from the clock"),
-    ("net", "telemetry", "connections and requests are counted where they happen"),
-    ("runtime", "telemetry", "tasks and pools count what they run"),
-    ("disk", "telemetry", "written bytes are counted where they are written"),
-    ("disk", "runtime", "slow files are handled on the pool"),
-    ("storage", "exposition", "samples carry what the formats say about a metric"),
+    ("telemetry", "runtime", "log lines and process metrics are stamped by the clock"),
+    ("net", "runtime", "credential files are looked at by the clock, connections are tasks with an owner"),
 ];
 
 /// One `crate::` path in the source.
