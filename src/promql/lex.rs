@@ -324,7 +324,9 @@ impl<'a> Lexer<'a> {
         if is_hex {
             self.accept('_');
         }
-        let (mut dot, mut exponent) = (self.accept('.'), false);
+        // The reference does not count a dot at the very start; the parser refuses the number later.
+        self.accept('.');
+        let (mut dot, mut exponent) = (false, false);
         while let Some(b) = self.rest().bytes().next() {
             match b {
                 b if is_digit(b) => self.accept_while(is_digit),
