@@ -1,1 +1,115 @@
 //! Wiring only: build order, reload, drain.
+//!
+//! Ports are bound before anything runs; then the store is opened (the server answers 503 meanwhile), then targets are
+//! scraped. A reload loads the whole file anew and is applied only if it is without a mistake; jobs that it did not
+//! change go on undisturbed. Shutdown drains in reverse: no new scrapes, then no new requests, then the store closes.
+
+mod core;
+mod fetch;
+mod late;
+mod reload;
+mod signals;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::ConfigErrors;
+use crate::model::DurationMs;
+use crate::runtime::{PoolError, Tasks};
+use crate::scrape::ApplyError;
+use crate::tsdb::OpenError;
+use crate::web::{BindError, ReadinessState, Server, WebConfig};
+use core::Core;
+use signals::Signals;
+
+/// How long tasks may take to end once they have been told to.
+const GRACE: Duration = Duration::from_secs(10);
+/// The longest time that samples are kept as long as there are no blocks.
+pub const WINDOW_MAX: DurationMs = DurationMs::from_secs(3 * 3600);
+
+/// What the command line decides.
+pub struct Options {
+    /// The configuration file.
+    pub config_file: PathBuf,
+    /// How often it is looked at for changes; `None` never.
+    pub auto_reload: Option<Duration>,
+    /// Where to listen.
+    pub listen: Vec<String>,
+    /// How to serve.
+    pub web: WebConfig,
+    /// Whether to serve the host's own metrics.
+    pub host_metrics: bool,
+    /// Where samples are stored.
+    pub storage_path: PathBuf,
+    /// How long they are kept; more than [`WINDOW_MAX`] counts as that.
+    pub retention: DurationMs,
+    /// All flags as text, for the API.
+    pub flags: BTreeMap<String, String>,
+}
+
+/// Why the server could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configuration has mistakes.
+    #[error("the configuration was refused:\n{0}")]
+    Config(#[from] ConfigErrors),
+    /// The configuration cannot be put to work.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The system refused threads, signals or the like.
+    #[error("starting: {0}")]
+    System(#[from] std::io::Error),
+    /// A computation could not be run.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// A component ended unexpectedly.
+    #[error("the {0} stopped unexpectedly; the log tells more")]
+    Stopped(&'static str),
+}
+
+/// Runs until a signal or a request ends it, and drains. Dropping the future leaves the store's log as a crash would.
+pub async fn serve(options: Options) -> Result<(), AppError> {
+    let config = crate::config::load(&options.config_file)?;
+    let mut signals = Signals::listen()?;
+    let (core, mut reloads) = Core::new(&options, &config)?;
+    let server = Server::bind(&options.listen, options.web.clone(), core.web_deps(&options)).await?;
+    for address in server.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    let web = Tasks::new();
+    let stop_web = web.stopping();
+    web.spawn("web", async move { server.run(stop_web).await });
+
+    // The signal's branch only matters until the store is open; then the steering loop listens.
+    let opened = tokio::select! {
+        opened = core.open_store(&options) => opened.map(|()| true),
+        () = signals.end() => Ok(false),
+    };
+    let outcome = match opened {
+        Ok(true) => match core.start(&options, config) {
+            Ok(mut running) => {
+                core.readiness.set(ReadinessState::Ready);
+                tracing::info!("ready");
+                let outcome = core.steer(&options, &mut running, &mut signals, &mut reloads).await;
+                running.stop(GRACE).await;
+                outcome
+            }
+            Err(error) => Err(error),
+        },
+        Ok(false) => {
+            tracing::info!("stopping before the store was open");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    core.readiness.set(ReadinessState::Stopping);
+    core.drain(web).await;
+    outcome
+}

@@ -1,1 +1,115 @@
-//! Flags and subcommands.
+//! Flags and subcommands. Running without a subcommand serves, as `prometheus` does, under the same flag names.
+//!
+//! Nothing here knows how a component works: a subcommand parses its arguments, calls one module and turns the outcome
+//! into text and an exit code.
+
+mod check;
+mod demo;
+mod flags;
+mod healthcheck;
+mod serve;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::model::DurationMs;
+pub use flags::ServeFlags;
+
+/// A Prometheus-compatible agent that federates many sites as one.
+#[derive(Parser, Debug)]
+#[command(name = "watershed", version, args_conflicts_with_subcommands = true, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    serve: ServeFlags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Check files before they are used.
+    #[command(subcommand)]
+    Check(Check),
+    /// Show the main job on this machine: two edge sites and a centre that federates from both.
+    Demo {
+        /// Stop after so long, print a summary, and exit 0 only if both sites delivered.
+        #[arg(long = "for", value_name = "DURATION")]
+        run_for: Option<DurationMs>,
+    },
+    /// Exit 0 if a running server says that it is healthy; for container health checks.
+    Healthcheck {
+        /// The server's address.
+        #[arg(long, default_value = "http://127.0.0.1:9090")]
+        url: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+enum Check {
+    /// Check config files. Exit code 0: good; 1: refused; 3: good, but with warnings and --lint-fatal.
+    Config {
+        /// Treat warnings (settings that this version accepts without acting on them) as fatal.
+        #[arg(long)]
+        lint_fatal: bool,
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// Parses the command line, runs it and says how the process shall end. Usage mistakes end with 2.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let matches = match Cli::command().try_get_matches_from(args) {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version also come this way; there is nobody to tell if even this cannot be printed.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => {
+            drop(error.print());
+            return ExitCode::from(2);
+        }
+    };
+    match cli.command {
+        None => serve::run(cli.serve, flags::values(&Cli::command(), &matches)),
+        Some(Command::Check(Check::Config { lint_fatal, files })) => check::config(&files, lint_fatal),
+        Some(Command::Demo { run_for }) => demo::run(run_for),
+        Some(Command::Healthcheck { url }) => healthcheck::run(&url),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_have_prometheus_names_and_durations() {
+        let cli = Cli::try_parse_from([
+            "watershed",
+            "--config.file=a.yml",
+            "--storage.tsdb.retention.time=1d12h",
+            "--web.listen-address=127.0.0.1:1",
+            "--web.listen-address=127.0.0.1:2",
+        ])
+        .unwrap();
+        assert_eq!(cli.serve.retention, DurationMs::from_secs(36 * 3600));
+        assert_eq!(cli.serve.listen.len(), 2);
+        assert!(Cli::try_parse_from(["watershed", "--web.listen-adress=x"]).is_err());
+    }
+}

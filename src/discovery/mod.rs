@@ -1,9 +1,18 @@
 //! Service discovery: where targets come from.
 //!
-//! A provider turns its configuration into a stream of target groups. It sends the whole group whenever the group has
-//! changed; an empty group takes back what was sent under the same `source` before. Providers know nothing of
-//! scraping. A provider that fails keeps what it last knew, reports the failure as metric and log line, and tries again.
+//! [`spawn`] starts the providers of one job and gives a channel that always holds the job's complete, current groups.
+//! A provider publishes everything it knows whenever that has changed; what it no longer publishes is gone. Providers
+//! know nothing of scraping and nothing of each other.
+//!
+//! The law: a provider that fails keeps what it last knew, reports the failure as metric and log line, and tries again
+//! at its next refresh. Only an answer that says so takes targets away. Updates are throttled: the first one is
+//! immediate, later ones are at least [`MIN_UPDATE_INTERVAL`] apart, as in Prometheus. Discovery does not relabel, does
+//! not deduplicate, and does not judge addresses.
 
 mod config;
+mod groups;
+mod merge;
+mod providers;
 
 pub use config::{DiscoveryConfig, DnsRecordType, DnsSdConfig, FileSdConfig, HttpSdConfig, StaticConfig, TargetGroup};
+pub use merge::{Deps, MIN_UPDATE_INTERVAL, spawn};

@@ -1,1 +1,36 @@
-//! Exposition formats: borrowed-cursor parsers and writers.
+//! The text formats in which targets expose metrics: borrowed-cursor parsers for Prometheus text and OpenMetrics.
+//!
+//! [`Parser`] walks a body once, without copying and without an allocation a line. A sample comes with its *series
+//! part*, the raw bytes from the start of the line to the end of the metric name or of the closing brace; labels are
+//! decoded from those bytes only when somebody asks ([`SeriesLabels::decode`]). Somebody who knows a series part or a
+//! comment line from before can skip parsing it again ([`Parser::accept_series`], [`Parser::accept_line`]).
+//!
+//! The law: what Prometheus's parsers accept is accepted, with the same labels and values; what they refuse is refused.
+//! One known difference, on purpose: a NUL byte where a line or comment should begin ends a text body silently there
+//! and is an error here, because silence would pass garbage off as an empty, healthy answer.
+//!
+//! This module does not know targets, limits or label rules, and does not write; it holds no format of its own.
+
+mod content_type;
+mod error;
+mod grammar;
+mod labels;
+mod number;
+mod parser;
+#[cfg(test)]
+mod tests;
+
+pub use content_type::{ContentTypeError, MediaType, choose_format};
+pub use error::ParseError;
+pub use labels::{SeriesLabels, unescape_help};
+pub use number::{NumberError, format_openmetrics_float, parse_float};
+pub use parser::{Event, Parser, RawExemplar, Sample};
+
+/// How a body is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// Prometheus text, 0.0.4 or 1.0.0.
+    Text,
+    /// OpenMetrics text, 0.0.1 or 1.0.0.
+    OpenMetrics,
+}

@@ -185,6 +185,32 @@ impl<'a> Iterator for LabelsIter<'a> {
     }
 }
 
+/// Iterates over the pairs of an encoded set as bytes, for those who only compare and copy them.
+#[derive(Clone, Debug)]
+pub struct RawPairs<'a>(&'a [u8]);
+
+impl<'a> RawPairs<'a> {
+    /// Reads pairs from bytes that [`push_pair`] wrote.
+    pub fn over(encoded: &'a [u8]) -> RawPairs<'a> {
+        RawPairs(encoded)
+    }
+}
+
+impl<'a> Iterator for RawPairs<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let (name, rest) = take_bytes(self.0);
+        let (value, rest) = take_bytes(rest);
+        self.0 = rest;
+        Some((name, value))
+    }
+}
+
 /// Appends one pair in the encoding of [`Labels`].
 pub fn push_pair(out: &mut Vec<u8>, name: &str, value: &str) {
     push_str(out, name);
@@ -224,7 +250,8 @@ fn push_str(out: &mut Vec<u8>, s: &str) {
     out.extend_from_slice(s.as_bytes());
 }
 
-fn take_str(bytes: &[u8]) -> (&str, &[u8]) {
+#[inline]
+fn take_bytes(bytes: &[u8]) -> (&[u8], &[u8]) {
     let (len, rest) = match bytes[0] {
         u8::MAX => {
             let len = u32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
@@ -232,7 +259,11 @@ fn take_str(bytes: &[u8]) -> (&str, &[u8]) {
         }
         len => (usize::from(len), &bytes[1..]),
     };
-    let (s, rest) = rest.split_at(len);
+    rest.split_at(len)
+}
+
+fn take_str(bytes: &[u8]) -> (&str, &[u8]) {
+    let (s, rest) = take_bytes(bytes);
     // Only `push_str` writes this encoding and it takes `&str`; the check costs less than a cache miss.
     (std::str::from_utf8(s).unwrap_or_default(), rest)
 }
@@ -385,6 +416,14 @@ mod tests {
             assert_eq!(l.get("a").unwrap_or(""), value);
             assert_eq!(l.get("z"), Some("end"));
         }
+    }
+
+    #[test]
+    fn raw_pairs_are_the_bytes_of_the_pairs() {
+        let value = "é".repeat(200);
+        let l = Labels::from_pairs([("a", value.as_str()), ("z", "end")]);
+        let raw: Vec<_> = RawPairs::over(l.as_bytes()).collect();
+        assert_eq!(raw, l.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect::<Vec<_>>());
     }
 
     #[test]

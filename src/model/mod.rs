@@ -8,6 +8,8 @@ mod histogram;
 pub mod labels;
 mod matcher;
 mod metadata;
+mod name;
+pub mod number;
 pub mod regex;
 mod sample;
 mod time;
@@ -17,5 +19,6 @@ pub use histogram::{BucketLayout, CounterResetHint, FloatHistogram, Histogram, S
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use metadata::{Metadata, MetricType};
+pub use name::{EscapingScheme, NameValidation};
 pub use sample::{Exemplar, STALE_NAN, Sample, is_stale};
 pub use time::{DurationError, DurationMs, TimestampMs};

@@ -1,1 +1,14 @@
 //! PromQL. For now the selectors that `match[]` needs.
+//!
+//! [`lex`](self) turns text into tokens with byte positions and says what is wrong with a character; `selector` reads
+//! tokens and says what is wrong with their order. Both use the reference's wording, so an error reads
+//! `1:5: parse error: unexpected identifier "bar"`, line and column counted from 1, the column in bytes.
+//!
+//! Not here: evaluation, and any knowledge of where samples come from; `storage` is all that this module may know.
+
+mod error;
+mod lex;
+mod selector;
+
+pub use error::ParseError;
+pub use selector::{has_non_empty_matcher, parse_match, parse_selector};

@@ -1,5 +1,6 @@
 //! One relabel rule, checked.
 
+use crate::model::NameValidation;
 use crate::model::regex::Regex;
 
 /// What a rule does.
@@ -46,4 +47,6 @@ pub struct RuleConfig {
     pub target_label: String,
     /// Its new value; default `$1`.
     pub replacement: String,
+    /// Which names [`Action::Replace`] may set; it leaves others alone.
+    pub name_validation: NameValidation,
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::discovery::DiscoveryConfig;
 use crate::model::DurationMs;
+pub use crate::model::{EscapingScheme, NameValidation};
 use crate::net::HttpClientConfig;
 use crate::relabel::RuleConfig;
 
@@ -29,28 +30,6 @@ pub enum ScrapeProtocol {
     OpenMetricsText001,
     /// `OpenMetricsText1.0.0`.
     OpenMetricsText100,
-}
-
-/// Which metric and label names are valid.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NameValidation {
-    /// Any UTF-8.
-    Utf8,
-    /// Letters, digits, underscores, colons.
-    Legacy,
-}
-
-/// How names that are not legacy names are asked to be written by the target.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum EscapingScheme {
-    /// As they are.
-    AllowUtf8,
-    /// Every other character becomes an underscore.
-    Underscores,
-    /// Dots become `_dot_`.
-    Dots,
-    /// `U__` and code points.
-    Values,
 }
 
 /// One job. Limits are `None` where the config says 0, which means no limit.

@@ -84,6 +84,15 @@ pub trait Appender: Send {
     /// Takes samples. Order within the batch is kept per series.
     fn append(&mut self, samples: &[FloatSample]) -> Result<UnknownSeries, AppendError>;
 
+    /// Marks series as ended at `t` by [`STALE_NAN`](crate::model::STALE_NAN). Unlike an ordinary sample a marker is
+    /// never taken out of order, however wide the store's window is: a series that has gone on since has not ended. A
+    /// store without such a window needs no implementation of its own.
+    fn append_stale(&mut self, series: &[SeriesRef], t: TimestampMs) -> Result<UnknownSeries, AppendError> {
+        let marker = |&series| FloatSample { series, t, v: crate::model::STALE_NAN };
+        let markers: Vec<FloatSample> = series.iter().map(marker).collect();
+        self.append(&markers)
+    }
+
     /// Makes the batch durable (as far as the store's policy promises) and visible.
     fn commit(self: Box<Self>) -> Result<AppendReport, AppendError>;
 }

@@ -40,7 +40,8 @@ pub struct SelectRequest<'a> {
     pub selectors: &'a [Selector],
     /// Only chunks that overlap this range; they may also hold samples outside it.
     pub range: TimeRange,
-    /// Return series in ascending order of labels.
+    /// Return series in ascending order: [`Queryable::select`] by labels, [`Queryable::select_latest`] by metric name
+    /// and then by labels. The two differ where a label's name sorts before `__name__`, as upper case letters do.
     pub sorted: bool,
     /// Stop after so many series.
     pub limit: Limit,
@@ -171,7 +172,8 @@ impl LatestBatch {
     }
 }
 
-/// A sequence of batches of newest samples.
+/// A sequence of batches of newest samples. If it was asked to be sorted, all rows of one metric name come together, names
+/// in ascending order, then labels; rows without a name come first.
 pub trait LatestStream: Send {
     /// Clears `batch` and fills it with the next rows.
     fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError>;

@@ -1,0 +1,264 @@
+//! The components that live as long as the process, and the loop that steers them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::fetch::HttpFetchers;
+use super::late::LateStore;
+use super::reload::{FileWatch, Running};
+use super::signals::Signals;
+use super::{AppError, GRACE, Options, WINDOW_MAX};
+use crate::config::Config;
+use crate::disk::RealDisk;
+use crate::model::Labels;
+use crate::runtime::{Clock, CpuPool, Tasks};
+use crate::scrape;
+use crate::telemetry::{self, Gauge, Registry};
+use crate::tsdb::{self, Tsdb};
+use crate::web::{self, BuildInfo, Readiness, ReloadRequest, RuntimeFacts};
+
+/// How often the store drops what is too old and forces its log to disk.
+const UPKEEP: Duration = Duration::from_secs(60);
+/// Reload requests that wait for their turn; more wait in their connections.
+const RELOADS_WAITING: usize = 8;
+
+pub(super) struct Core {
+    pub(super) readiness: Readiness,
+    registry: Registry,
+    clock: Clock,
+    pool: CpuPool,
+    tasks: Tasks,
+    store: Arc<LateStore>,
+    scrape: Arc<scrape::Manager>,
+    quit: CancellationToken,
+    reload_sender: mpsc::Sender<ReloadRequest>,
+    external_labels: Arc<ArcSwap<Labels>>,
+    config_yaml: Arc<ArcSwap<String>>,
+    facts: Arc<ArcSwap<RuntimeFacts>>,
+    reload_ok: Gauge,
+    reload_time: Gauge,
+}
+
+impl Core {
+    /// Builds everything that does not depend on open files. The receiver yields reload requests of the web server.
+    pub(super) fn new(options: &Options, config: &Config) -> Result<(Core, mpsc::Receiver<ReloadRequest>), AppError> {
+        let registry = Registry::new();
+        let clock = Clock::system();
+        telemetry::process::register(&registry);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let pool = CpuPool::new("compute", threads)?;
+        let store = Arc::new(LateStore::default());
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let scrape = scrape::Manager::new(scrape::Deps {
+            storage: store.clone(),
+            registry: registry.clone(),
+            pool: pool.clone(),
+            clock: clock.clone(),
+            fetchers: Arc::new(HttpFetchers),
+            offset_seed: scrape::offset_seed(&host, &config.global.external_labels),
+        });
+        let (reload_sender, reloads) = mpsc::channel(RELOADS_WAITING);
+        let facts = RuntimeFacts {
+            storage_retention: options.retention.min(WINDOW_MAX).to_string(),
+            ..RuntimeFacts::default()
+        };
+        let core = Core {
+            readiness: Readiness::new(),
+            clock,
+            pool,
+            tasks: Tasks::new(),
+            store,
+            scrape: Arc::new(scrape),
+            quit: CancellationToken::new(),
+            reload_sender,
+            external_labels: Arc::new(ArcSwap::from_pointee(Labels::empty())),
+            config_yaml: Arc::default(),
+            facts: Arc::new(ArcSwap::from_pointee(facts)),
+            reload_ok: registry.gauge(
+                "watershed_config_last_reload_successful",
+                "Whether the last attempt to load the configuration succeeded.",
+                &[],
+            ),
+            reload_time: registry.gauge(
+                "watershed_config_last_reload_success_timestamp_seconds",
+                "When the configuration was last loaded successfully.",
+                &[],
+            ),
+            registry,
+        };
+        Ok((core, reloads))
+    }
+
+    /// What the web server asks of the others.
+    pub(super) fn web_deps(&self, options: &Options) -> web::Deps {
+        let (yaml, facts) = (self.config_yaml.clone(), self.facts.clone());
+        let host: web::HostMetrics = Arc::new(telemetry::host::write_metrics);
+        web::Deps {
+            storage: self.store.clone(),
+            targets: self.scrape.clone(),
+            registry: self.registry.clone(),
+            clock: self.clock.clone(),
+            pool: self.pool.clone(),
+            external_labels: self.external_labels.clone(),
+            readiness: self.readiness.clone(),
+            reload: self.reload_sender.clone(),
+            quit: self.quit.clone(),
+            config_yaml: Arc::new(move || yaml.load().to_string()),
+            flags: Arc::new(options.flags.clone()),
+            build: BuildInfo::current(),
+            runtime: Arc::new(move || (**facts.load()).clone()),
+            host_metrics: options.host_metrics.then_some(host),
+        }
+    }
+
+    /// Reads the store's log, on the pool: it may be long.
+    pub(super) async fn open_store(&self, options: &Options) -> Result<(), AppError> {
+        let window = options.retention.min(WINDOW_MAX);
+        tracing::info!(
+            %window,
+            asked = %options.retention,
+            path = %options.storage_path.display(),
+            "this version keeps samples in the head only, for the window told here",
+        );
+        let store_options = tsdb::Options { window, ..tsdb::Options::default() };
+        let deps = tsdb::Deps {
+            disk: Arc::new(RealDisk),
+            clock: self.clock.clone(),
+            registry: self.registry.clone(),
+        };
+        let path = options.storage_path.clone();
+        let opened = self.pool.run(move || Tsdb::open(&path, store_options, deps)).await?;
+        let (store, report) = opened?;
+        self.note(|facts| facts.corruptions = report.damage.len() as u64);
+        self.store.open(Arc::new(store));
+        Ok(())
+    }
+
+    /// Puts the first configuration to work.
+    pub(super) fn start(&self, options: &Options, config: Config) -> Result<Running, AppError> {
+        let watch = options.auto_reload.map(|_| FileWatch::new(&config));
+        let mut running = Running::new(self.scrape.clone(), self.registry.clone(), &self.tasks, watch);
+        self.apply(&mut running, config)?;
+        Ok(running)
+    }
+
+    /// Obeys signals and requests until one of them ends the process.
+    pub(super) async fn steer(
+        &self,
+        options: &Options,
+        running: &mut Running,
+        signals: &mut Signals,
+        reloads: &mut mpsc::Receiver<ReloadRequest>,
+    ) -> Result<(), AppError> {
+        let mut upkeep = ticker(UPKEEP);
+        let mut look = ticker(options.auto_reload.unwrap_or(UPKEEP));
+        loop {
+            tokio::select! {
+                end = signals.next() => {
+                    if end {
+                        tracing::info!("told to stop by a signal");
+                        return Ok(());
+                    }
+                    // The log has told why if it failed.
+                    let _ = self.reload(options, running);
+                }
+                () = self.quit.cancelled() => {
+                    tracing::info!("told to stop by a request");
+                    return Ok(());
+                }
+                request = reloads.recv() => match request {
+                    // The client may have gone away meanwhile.
+                    Some(request) => drop(request.reply.send(self.reload(options, running))),
+                    None => return Err(AppError::Stopped("web server")),
+                },
+                _ = look.tick(), if options.auto_reload.is_some() => {
+                    if running.files_changed() {
+                        tracing::info!("the configuration has changed");
+                        let _ = self.reload(options, running);
+                    }
+                }
+                _ = upkeep.tick() => self.upkeep().await,
+            }
+        }
+    }
+
+    /// Stops serving, then closes the store.
+    pub(super) async fn drain(self, web: Tasks) {
+        if !web.shutdown(GRACE).await {
+            tracing::warn!("some requests had not ended after {}", humantime::format_duration(GRACE));
+        }
+        if !self.tasks.shutdown(GRACE).await {
+            tracing::warn!("some tasks had not ended after {}", humantime::format_duration(GRACE));
+        }
+        if let Some(store) = self.store.get()
+            && let Err(error) = store.sync()
+        {
+            tracing::error!(%error, "the last samples may not survive a power cut");
+        }
+        tracing::info!("stopped");
+    }
+
+    /// Loads the file anew; the answer tells why it was refused.
+    fn reload(&self, options: &Options, running: &mut Running) -> Result<(), String> {
+        let outcome = crate::config::load(&options.config_file)
+            .map_err(AppError::from)
+            .and_then(|config| self.apply(running, config))
+            .map_err(|e| e.to_string());
+        match &outcome {
+            Ok(()) => tracing::info!(file = %options.config_file.display(), "loaded the configuration"),
+            Err(error) => {
+                self.reload_ok.set(0.0);
+                self.note(|facts| facts.reload_succeeded = false);
+                running.note_files(&options.config_file);
+                tracing::error!(%error, "the configuration was not loaded; the one before goes on");
+            }
+        }
+        outcome
+    }
+
+    fn apply(&self, running: &mut Running, config: Config) -> Result<(), AppError> {
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let labels = config.global.external_labels.clone();
+        let rendered = config.rendered.clone();
+        running.apply(config)?;
+        self.external_labels.store(Arc::new(labels));
+        self.config_yaml.store(Arc::new(rendered));
+        let now = self.clock.now();
+        self.reload_ok.set(1.0);
+        self.reload_time.set(now.as_seconds());
+        self.note(|facts| {
+            facts.reload_succeeded = true;
+            facts.config_loaded = Some(now);
+        });
+        Ok(())
+    }
+
+    async fn upkeep(&self) {
+        let Some(store) = self.store.get().cloned() else { return };
+        match self.pool.run(move || store.maintain()).await {
+            Ok(Ok(report)) => tracing::debug!(?report, "upkeep of the store"),
+            Ok(Err(error)) => tracing::error!(%error, "upkeep of the store failed"),
+            Err(error) => tracing::error!(%error, "upkeep of the store failed"),
+        }
+    }
+
+    fn note(&self, change: impl FnOnce(&mut RuntimeFacts)) {
+        let mut facts = (**self.facts.load()).clone();
+        change(&mut facts);
+        self.facts.store(Arc::new(facts));
+    }
+}
+
+/// Ticks after one period for the first time, and does not make up for ticks that were missed.
+fn ticker(period: Duration) -> tokio::time::Interval {
+    let mut ticker = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}

@@ -1,0 +1,99 @@
+//! A store that is opened while others already hold it.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::model::{Annotations, Labels};
+use crate::storage::{
+    AppendError, AppendReport, Appendable, Appender, FloatSample, LatestStream, Limit, QueryError, Queryable, Scope,
+    SelectRequest, Selector, SeriesRef, SeriesStream, TimeRange, UnknownSeries,
+};
+use crate::tsdb::Tsdb;
+
+/// Refuses everything until the store is there.
+#[derive(Default)]
+pub(super) struct LateStore(OnceLock<Arc<Tsdb>>);
+
+impl LateStore {
+    /// Puts the open store in place. The first one stays.
+    pub(super) fn open(&self, store: Arc<Tsdb>) {
+        // There is one opener; a second store would only be dropped again.
+        drop(self.0.set(store));
+    }
+
+    /// The store, once it is open.
+    pub(super) fn get(&self) -> Option<&Arc<Tsdb>> {
+        self.0.get()
+    }
+
+    fn ready(&self) -> Result<&Tsdb, QueryError> {
+        match self.0.get() {
+            Some(store) => Ok(store),
+            None => Err(QueryError::NotReady("its log is still being read".to_owned())),
+        }
+    }
+}
+
+impl Appendable for LateStore {
+    fn appender(&self) -> Box<dyn Appender + '_> {
+        match self.0.get() {
+            Some(store) => store.appender(),
+            None => Box::new(Closed),
+        }
+    }
+}
+
+impl Queryable for LateStore {
+    fn select<'a>(
+        &'a self,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+        self.ready()?.select(scope, request)
+    }
+
+    fn select_latest<'a>(
+        &'a self,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+    ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+        self.ready()?.select_latest(scope, request)
+    }
+
+    fn label_names(
+        &self,
+        scope: &Scope,
+        selectors: &[Selector],
+        range: TimeRange,
+        limit: Limit,
+    ) -> Result<(Vec<String>, Annotations), QueryError> {
+        self.ready()?.label_names(scope, selectors, range, limit)
+    }
+
+    fn label_values(
+        &self,
+        scope: &Scope,
+        name: &str,
+        selectors: &[Selector],
+        range: TimeRange,
+        limit: Limit,
+    ) -> Result<(Vec<String>, Annotations), QueryError> {
+        self.ready()?.label_values(scope, name, selectors, range, limit)
+    }
+}
+
+/// The appender of a store that is not there.
+struct Closed;
+
+impl Appender for Closed {
+    fn series(&mut self, _: &Labels) -> Result<SeriesRef, AppendError> {
+        Err(AppendError::Closed)
+    }
+
+    fn append(&mut self, _: &[FloatSample]) -> Result<UnknownSeries, AppendError> {
+        Err(AppendError::Closed)
+    }
+
+    fn commit(self: Box<Self>) -> Result<AppendReport, AppendError> {
+        Err(AppendError::Closed)
+    }
+}

@@ -1,0 +1,37 @@
+//! `watershed check`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::config;
+
+/// Good, but with warnings, and warnings were to be fatal; the number that promtool uses.
+const LINT_FAILURE: u8 = 3;
+
+/// Checks config files; prints every mistake of every file.
+pub(super) fn config(files: &[PathBuf], lint_fatal: bool) -> ExitCode {
+    let (mut bad, mut warned) = (false, false);
+    for file in files {
+        println!("Checking {}", file.display());
+        match config::load(file) {
+            Ok(config) => {
+                for warning in &config.warnings {
+                    println!("  WARNING: {warning}");
+                }
+                warned |= !config.warnings.is_empty();
+                println!("  SUCCESS: {} is valid; {} scrape jobs", file.display(), config.jobs.len());
+            }
+            Err(errors) => {
+                for error in errors.iter() {
+                    eprintln!("  FAILED: {error}");
+                }
+                bad = true;
+            }
+        }
+    }
+    match (bad, warned && lint_fatal) {
+        (true, _) => ExitCode::FAILURE,
+        (false, true) => ExitCode::from(LINT_FAILURE),
+        (false, false) => ExitCode::SUCCESS,
+    }
+}

@@ -1,0 +1,136 @@
+//! The flags of the server.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command, ValueEnum};
+
+use crate::model::DurationMs;
+use crate::telemetry::logging;
+
+/// How much is logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// What an operator may want to know.
+    Info,
+    /// What an operator should look at.
+    Warn,
+    /// What does not work.
+    Error,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// `key=value` pairs.
+    Logfmt,
+    /// One JSON object a line.
+    Json,
+}
+
+impl From<LogLevel> for logging::LogLevel {
+    fn from(level: LogLevel) -> logging::LogLevel {
+        match level {
+            LogLevel::Debug => logging::LogLevel::Debug,
+            LogLevel::Info => logging::LogLevel::Info,
+            LogLevel::Warn => logging::LogLevel::Warn,
+            LogLevel::Error => logging::LogLevel::Error,
+        }
+    }
+}
+
+impl From<LogFormat> for logging::LogFormat {
+    fn from(format: LogFormat) -> logging::LogFormat {
+        match format {
+            LogFormat::Logfmt => logging::LogFormat::Logfmt,
+            LogFormat::Json => logging::LogFormat::Json,
+        }
+    }
+}
+
+/// Everything that can be set for a server on the command line; names as in Prometheus.
+#[derive(Args, Clone, Debug)]
+pub struct ServeFlags {
+    /// Configuration file, in Prometheus's format.
+    #[arg(long = "config.file", value_name = "FILE", default_value = "watershed.yml", env = "WATERSHED_CONFIG_FILE")]
+    pub config_file: PathBuf,
+
+    /// Look so often whether the configuration has changed, and reload it if so. 0 never looks.
+    #[arg(long = "config.auto-reload-interval", value_name = "DURATION", default_value = "0s")]
+    pub auto_reload_interval: DurationMs,
+
+    /// Address to listen on; may be given several times.
+    #[arg(long = "web.listen-address", value_name = "HOST:PORT", default_value = "0.0.0.0:9090")]
+    pub listen: Vec<String>,
+
+    /// Connections served at the same time over all addresses.
+    #[arg(long = "web.max-connections", value_name = "N", default_value_t = 512)]
+    pub max_connections: usize,
+
+    /// Longest time to read a request, and to keep an idle connection.
+    #[arg(long = "web.read-timeout", value_name = "DURATION", default_value = "5m")]
+    pub read_timeout: DurationMs,
+
+    /// The URL under which the server is reached from outside, for links and redirects.
+    #[arg(long = "web.external-url", value_name = "URL")]
+    pub external_url: Option<String>,
+
+    /// Prefix of all paths; the path of --web.external-url by default.
+    #[arg(long = "web.route-prefix", value_name = "PATH")]
+    pub route_prefix: Option<String>,
+
+    /// Allow reload and shutdown by HTTP request.
+    #[arg(long = "web.enable-lifecycle")]
+    pub enable_lifecycle: bool,
+
+    /// Serve this host's own metrics (processor, memory, file systems, network) at /metrics/host.
+    #[arg(long = "web.enable-host-metrics")]
+    pub enable_host_metrics: bool,
+
+    /// Origins that browsers may call the API from; a regular expression, anchored at both ends.
+    #[arg(long = "web.cors.origin", value_name = "REGEX", default_value = ".*")]
+    pub cors_origin: String,
+
+    /// Directory of the stored samples.
+    #[arg(long = "storage.tsdb.path", value_name = "DIR", default_value = "data/")]
+    pub storage_path: PathBuf,
+
+    /// How long samples are kept. This version keeps at most 3 hours.
+    #[arg(long = "storage.tsdb.retention.time", value_name = "DURATION", default_value = "15d")]
+    pub retention: DurationMs,
+
+    /// How old the newest sample of a series may be to be served by /federate.
+    #[arg(long = "query.lookback-delta", value_name = "DURATION", default_value = "5m")]
+    pub lookback_delta: DurationMs,
+
+    /// Log this and what is more severe.
+    #[arg(long = "log.level", value_enum, default_value = "info")]
+    pub log_level: LogLevel,
+
+    /// Format of log lines.
+    #[arg(long = "log.format", value_enum, default_value = "logfmt")]
+    pub log_format: LogFormat,
+}
+
+/// Every flag with its value as text, for the flags API.
+pub(super) fn values(command: &Command, matches: &ArgMatches) -> BTreeMap<String, String> {
+    let mut flags = BTreeMap::new();
+    for arg in command.get_arguments() {
+        let Some(long) = arg.get_long() else { continue };
+        if matches!(long, "help" | "version") {
+            continue;
+        }
+        let id = arg.get_id().as_str();
+        let value = if arg.get_action().takes_values() {
+            let raw = matches.get_raw(id).into_iter().flatten();
+            raw.map(|v| v.to_string_lossy()).collect::<Vec<_>>().join(",")
+        } else {
+            (matches.value_source(id) == Some(ValueSource::CommandLine)).to_string()
+        };
+        flags.insert(long.to_owned(), value);
+    }
+    flags
+}

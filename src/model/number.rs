@@ -1,0 +1,218 @@
+//! Numbers as the text formats write them.
+//!
+//! A float is written with the fewest digits that read back as the same float, in the form of Go's
+//! `strconv.FormatFloat(v, 'g', -1, 64)`: an exponent below -4 or above 5 is written out, with a sign and at least two
+//! digits. So a million is `1e+06`.
+
+/// Exponents in this range are not written.
+const PLAIN_EXPONENTS: std::ops::RangeInclusive<i32> = -4..=5;
+/// Smaller whole numbers are written as they are; a larger one has an exponent.
+const PLAIN_WHOLE: f64 = 1e6;
+/// Up to here every whole number has its own float, so that its digits are its shortest form.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Appends a sample's value: `NaN`, `+Inf`, `-Inf`, both zeros as `0`, everything else in shortest form.
+pub fn write_float(out: &mut Vec<u8>, v: f64) {
+    let magnitude = v.abs();
+    if magnitude < PLAIN_WHOLE && v.trunc() == v {
+        // Below a million and without fraction, so the conversion is exact.
+        out.extend_from_slice(itoa::Buffer::new().format(v as i32).as_bytes());
+    } else if v.is_nan() {
+        out.extend_from_slice(b"NaN");
+    } else if v.is_infinite() {
+        out.extend_from_slice(if v > 0.0 { b"+Inf" } else { b"-Inf" });
+    } else {
+        if v < 0.0 {
+            out.push(b'-');
+        }
+        if magnitude < MAX_EXACT && magnitude.trunc() == magnitude {
+            let mut buffer = itoa::Buffer::new();
+            write_digits(out, &Digits::of_whole(buffer.format(magnitude as u64).as_bytes()));
+        } else {
+            let mut buffer = zmij::Buffer::new();
+            write_digits(out, &Digits::read(buffer.format_finite(magnitude).as_bytes()));
+        }
+    }
+}
+
+/// Appends a decimal integer.
+pub fn write_int(out: &mut Vec<u8>, v: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(v).as_bytes());
+}
+
+/// Significant digits, without zeros at either end, and the power of ten of the first one.
+struct Digits {
+    /// 17 digits are enough for any float.
+    digits: [u8; 24],
+    len: usize,
+    exponent: i32,
+}
+
+impl Digits {
+    /// Those of a whole number above 0.
+    fn of_whole(text: &[u8]) -> Digits {
+        let mut all = Digits { digits: [0; 24], len: 0, exponent: text.len() as i32 - 1 };
+        text.iter().for_each(|d| all.push(*d));
+        all.trimmed()
+    }
+
+    /// Reads `123.45`, `0.0012`, `1.5e-7`.
+    fn read(text: &[u8]) -> Digits {
+        let mut all = Digits { digits: [0; 24], len: 0, exponent: -1 };
+        let (mut in_fraction, mut rest) = (false, text);
+        while let [byte, tail @ ..] = rest {
+            rest = tail;
+            match byte {
+                b'.' => in_fraction = true,
+                b'e' => {
+                    all.exponent += read_int(tail);
+                    break;
+                }
+                b'0' if all.len == 0 => all.exponent -= i32::from(in_fraction),
+                digit => {
+                    all.exponent += i32::from(!in_fraction);
+                    all.push(*digit);
+                }
+            }
+        }
+        all.trimmed()
+    }
+
+    fn push(&mut self, digit: u8) {
+        if let Some(place) = self.digits.get_mut(self.len) {
+            *place = digit;
+            self.len += 1;
+        }
+    }
+
+    fn trimmed(mut self) -> Digits {
+        while self.len > 1 && self.digits[self.len - 1] == b'0' {
+            self.len -= 1;
+        }
+        self
+    }
+}
+
+fn read_int(text: &[u8]) -> i32 {
+    let (sign, digits) = match text {
+        [b'-', digits @ ..] => (-1, digits),
+        [b'+', digits @ ..] => (1, digits),
+        digits => (1, digits),
+    };
+    sign * digits.iter().fold(0, |n, d| n * 10 + i32::from(d - b'0'))
+}
+
+fn write_digits(out: &mut Vec<u8>, all: &Digits) {
+    let digits = &all.digits[..all.len];
+    if !PLAIN_EXPONENTS.contains(&all.exponent) {
+        let (first, fraction) = digits.split_at(1);
+        out.extend_from_slice(first);
+        if !fraction.is_empty() {
+            out.push(b'.');
+            out.extend_from_slice(fraction);
+        }
+        out.extend_from_slice(if all.exponent < 0 { b"e-" } else { b"e+" });
+        if all.exponent.abs() < 10 {
+            out.push(b'0');
+        }
+        out.extend_from_slice(itoa::Buffer::new().format(all.exponent.unsigned_abs()).as_bytes());
+    } else if all.exponent < 0 {
+        out.extend_from_slice(b"0.");
+        out.extend_from_slice(&b"000"[..all.exponent.unsigned_abs() as usize - 1]);
+        out.extend_from_slice(digits);
+    } else {
+        let whole_len = all.exponent.unsigned_abs() as usize + 1;
+        let (whole, fraction) = digits.split_at(whole_len.min(digits.len()));
+        out.extend_from_slice(whole);
+        out.extend(std::iter::repeat_n(b'0', whole_len - whole.len()));
+        if !fraction.is_empty() {
+            out.push(b'.');
+            out.extend_from_slice(fraction);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(v: f64) -> String {
+        let mut out = Vec::new();
+        write_float(&mut out, v);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn floats_are_written_as_go_writes_them() {
+        for (v, text) in [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (1.0, "1"),
+            (-1.0, "-1"),
+            (10.0, "10"),
+            (100_000.0, "100000"),
+            (999_999.0, "999999"),
+            (1_000_000.0, "1e+06"),
+            (-1_234_567.0, "-1.234567e+06"),
+            (100_000.5, "100000.5"),
+            (123_456_789.123, "1.23456789123e+08"),
+            (1_795_248_021.098, "1.795248021098e+09"),
+            (9_007_199_254_740_991.0, "9.007199254740991e+15"),
+            (9_007_199_254_740_993.0, "9.007199254740992e+15"),
+            (1e20, "1e+20"),
+            (1e21, "1e+21"),
+            (1e22, "1e+22"),
+            (1e100, "1e+100"),
+            (0.1, "0.1"),
+            (-0.25, "-0.25"),
+            (1.5, "1.5"),
+            (0.001882725, "0.001882725"),
+            (0.0001, "0.0001"),
+            (0.00012, "0.00012"),
+            (0.00001, "1e-05"),
+            (1.2345e-6, "1.2345e-06"),
+            (1e-7, "1e-07"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (f64::MIN_POSITIVE, "2.2250738585072014e-308"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(written(v), text);
+        }
+    }
+
+    #[test]
+    fn integers_are_decimal() {
+        let mut out = Vec::new();
+        [0, -1, i64::MIN, i64::MAX].iter().for_each(|v| write_int(&mut out, *v));
+        assert_eq!(out, b"0-1-92233720368547758089223372036854775807");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5000))]
+
+        #[test]
+        fn every_float_reads_back_as_itself(v in prop_oneof![
+            any::<f64>(),
+            any::<i64>().prop_map(|n| n as f64),
+            (-1_000_000_000i64..1_000_000_000, 0i32..12).prop_map(|(n, e)| n as f64 / 10f64.powi(e)),
+        ]) {
+            let text = written(v);
+            let back: f64 = text.parse().unwrap();
+            prop_assert!(back == v || (back.is_nan() && v.is_nan()), "{} became {}", v, text);
+            // No shorter form exists than the one that the standard library finds.
+            let digits = |s: &str| s.split('e').next().unwrap_or("").bytes().filter(u8::is_ascii_digit).collect::<Vec<_>>();
+            let significant = |d: Vec<u8>| {
+                let text = String::from_utf8(d).unwrap();
+                text.trim_matches('0').to_owned()
+            };
+            if v.is_finite() {
+                prop_assert_eq!(significant(digits(&text)), significant(digits(&format!("{v:e}"))));
+            }
+        }
+    }
+}

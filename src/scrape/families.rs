@@ -1,0 +1,130 @@
+//! What a target says of its metric families, for the metadata API.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+use parking_lot::Mutex;
+
+use crate::model::{Metadata, MetricType};
+
+/// Metadata outlives its metric by so many scrapes, as in the reference.
+const KEEP_SCRAPES: u32 = 10;
+
+/// Texts that many targets of a job have in common, kept once.
+#[derive(Default)]
+pub(super) struct Texts(Mutex<HashSet<Arc<str>>>);
+
+impl Texts {
+    fn get(&self, text: &str) -> Arc<str> {
+        let mut known = self.0.lock();
+        match known.get(text) {
+            Some(shared) => shared.clone(),
+            None => {
+                let shared: Arc<str> = text.into();
+                known.insert(shared.clone());
+                shared
+            }
+        }
+    }
+
+    /// Forgets texts that nobody else holds.
+    pub(super) fn prune(&self) {
+        self.0.lock().retain(|text| Arc::strong_count(text) > 1);
+    }
+}
+
+struct Family {
+    name: Arc<str>,
+    help: Arc<str>,
+    unit: Arc<str>,
+    metric_type: MetricType,
+    seen: u32,
+}
+
+/// The families of one target. They have stable numbers until [`evict`](Families::evict).
+pub(super) struct Families {
+    texts: Arc<Texts>,
+    list: Vec<Family>,
+    by_name: HashMap<Arc<str>, u32>,
+}
+
+impl Families {
+    pub(super) fn new(texts: Arc<Texts>) -> Families {
+        Families { texts, list: Vec::new(), by_name: HashMap::new() }
+    }
+
+    /// The number of a family, which is created if it is new.
+    pub(super) fn number(&mut self, name: &[u8]) -> u32 {
+        let name = String::from_utf8_lossy(name);
+        if let Some(&number) = self.by_name.get(&*name) {
+            return number;
+        }
+        let name = self.texts.get(&name);
+        // A body of less than 4 GiB cannot hold more families.
+        let number = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
+        let none = self.texts.get("");
+        let family =
+            Family { name: name.clone(), help: none.clone(), unit: none, metric_type: MetricType::Unknown, seen: 0 };
+        self.list.push(family);
+        self.by_name.insert(name, number);
+        number
+    }
+
+    pub(super) fn set_type(&mut self, number: u32, metric_type: MetricType) {
+        if let Some(family) = self.list.get_mut(number as usize) {
+            family.metric_type = metric_type;
+        }
+    }
+
+    pub(super) fn set_help(&mut self, number: u32, help: &str) {
+        if let Some(family) = self.list.get_mut(number as usize)
+            && &*family.help != help
+        {
+            family.help = self.texts.get(help);
+        }
+    }
+
+    pub(super) fn set_unit(&mut self, number: u32, unit: &[u8]) {
+        let unit = String::from_utf8_lossy(unit);
+        if let Some(family) = self.list.get_mut(number as usize)
+            && *family.unit != *unit
+        {
+            family.unit = self.texts.get(&unit);
+        }
+    }
+
+    /// Notes that a family was mentioned in this scrape.
+    #[inline]
+    pub(super) fn see(&mut self, number: u32, scrape: u32) {
+        if let Some(family) = self.list.get_mut(number as usize) {
+            family.seen = scrape;
+        }
+    }
+
+    /// Forgets families that have not been mentioned for a while. True if the numbers have changed.
+    pub(super) fn evict(&mut self, scrape: u32) -> bool {
+        let kept = |family: &Family| scrape.saturating_sub(family.seen) <= KEEP_SCRAPES;
+        if self.list.iter().all(kept) {
+            return false;
+        }
+        self.list.retain(kept);
+        self.by_name.clear();
+        for (number, family) in (0..).zip(&self.list) {
+            self.by_name.insert(family.name.clone(), number);
+        }
+        true
+    }
+
+    /// All families, or the one of that name.
+    pub(super) fn list(&self, name: Option<&str>) -> Vec<(String, Metadata)> {
+        let wanted = self.list.iter().filter(|f| name.is_none_or(|name| *f.name == *name));
+        wanted
+            .map(|f| {
+                let metadata =
+                    Metadata { metric_type: f.metric_type, unit: f.unit.to_string(), help: f.help.to_string() };
+                (f.name.to_string(), metadata)
+            })
+            .collect()
+    }
+}

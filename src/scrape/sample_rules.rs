@@ -1,0 +1,179 @@
+//! From the labels of a line to the labels of a stored series.
+
+use super::config::{JobConfig, NameValidation};
+use super::rules::Rules;
+use crate::exposition::SeriesLabels;
+use crate::model::labels::{is_legacy_label_name, is_legacy_metric_name};
+use crate::model::{Labels, LabelsBuilder, METRIC_NAME};
+
+const EXPORTED: &str = "exported_";
+
+/// Everything of a job and a target that decides under which labels a line is stored.
+pub(super) struct SampleRules {
+    honor_labels: bool,
+    target: Labels,
+    rules: Rules,
+    validation: NameValidation,
+    label_limit: Option<u64>,
+    name_length_limit: Option<u64>,
+    value_length_limit: Option<u64>,
+}
+
+/// A line's labels fail the whole scrape.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum LabelError {
+    #[error("missing metric name (__name__ label)")]
+    NoName,
+    #[error("invalid metric name or label names: {0}")]
+    Invalid(String),
+    #[error("label name {0:?} is not unique: invalid sample")]
+    Repeated(String),
+    #[error("label_limit exceeded (metric: {metric}, number of labels: {count}, limit: {limit})")]
+    Count { metric: String, count: usize, limit: u64 },
+    #[error(
+        "label_name_length_limit exceeded (metric: {metric}, label name: {name}, length: {length}, limit: {limit})"
+    )]
+    NameLength { metric: String, name: String, length: usize, limit: u64 },
+    #[error(
+        "label_value_length_limit exceeded (metric: {metric}, label name: {name}, value: {value:?}, length: {length}, limit: {limit})"
+    )]
+    ValueLength { metric: String, name: String, value: String, length: usize, limit: u64 },
+}
+
+impl LabelError {
+    /// Whether one of the job's limits was exceeded.
+    pub(super) fn is_limit(&self) -> bool {
+        matches!(self, LabelError::Count { .. } | LabelError::NameLength { .. } | LabelError::ValueLength { .. })
+    }
+}
+
+impl SampleRules {
+    pub(super) fn new(job: &JobConfig, rules: Rules, target: Labels) -> SampleRules {
+        SampleRules {
+            honor_labels: job.honor_labels,
+            target,
+            rules,
+            validation: job.name_validation,
+            label_limit: job.label_limit,
+            name_length_limit: job.label_name_length_limit,
+            value_length_limit: job.label_value_length_limit,
+        }
+    }
+
+    /// The labels under which a line is stored; `None` if the rules drop it.
+    pub(super) fn apply(&self, line: &SeriesLabels, scratch: &mut LabelsBuilder) -> Result<Option<Labels>, LabelError> {
+        scratch.clear();
+        for (name, value) in line.iter() {
+            if !scratch.has(name) && !is_emptied(line, name) {
+                scratch.set(name, value);
+            }
+        }
+        if self.honor_labels {
+            self.add_missing_target_labels(line, scratch);
+        } else {
+            self.override_by_target_labels(line, scratch);
+        }
+        let repeated = line.repeated_name().filter(|name| !is_emptied(line, name));
+        let keep = self.rules.apply(scratch);
+        if !keep || scratch.is_empty() {
+            return Ok(None);
+        }
+        if !scratch.has(METRIC_NAME) {
+            return Err(LabelError::NoName);
+        }
+        let labels = scratch.labels();
+        self.validate(&labels)?;
+        self.check_limits(&labels)?;
+        // A repeated name does no harm where the target's label or a rule has replaced it.
+        if let Some(name) = repeated
+            && labels.get(name).is_some()
+            && labels.get(name) == line.get(name)
+        {
+            return Err(LabelError::Repeated(name.to_owned()));
+        }
+        Ok(Some(labels))
+    }
+
+    /// A label that the line mentions, even without a value, is the line's business.
+    fn add_missing_target_labels(&self, line: &SeriesLabels, scratch: &mut LabelsBuilder) {
+        for (name, value) in &self.target {
+            if line.get(name).is_none() {
+                scratch.set(name, value);
+            }
+        }
+    }
+
+    fn override_by_target_labels(&self, line: &SeriesLabels, scratch: &mut LabelsBuilder) {
+        let mut conflicts: Vec<(&str, &str)> = Vec::new();
+        for (name, value) in &self.target {
+            if let Some(exposed) = line.get(name).filter(|v| !v.is_empty()) {
+                conflicts.push((name, exposed));
+            }
+            scratch.set(name, value);
+        }
+        // Shorter names first, so that `job` becomes `exported_job` before an exposed `exported_job` has to move on.
+        conflicts.sort_by_key(|(name, _)| name.len());
+        for (name, value) in conflicts {
+            let mut new_name = format!("{EXPORTED}{name}");
+            while scratch.has(&new_name) {
+                new_name.insert_str(0, EXPORTED);
+            }
+            scratch.set(&new_name, value);
+        }
+    }
+
+    fn validate(&self, labels: &Labels) -> Result<(), LabelError> {
+        let valid = match self.validation {
+            NameValidation::Utf8 => labels.iter().all(|(name, _)| !name.is_empty()),
+            NameValidation::Legacy => {
+                labels.metric_name().is_some_and(is_legacy_metric_name)
+                    && labels.iter().all(|(name, _)| is_legacy_label_name(name))
+            }
+        };
+        if valid { Ok(()) } else { Err(LabelError::Invalid(labels.to_string())) }
+    }
+
+    fn check_limits(&self, labels: &Labels) -> Result<(), LabelError> {
+        let metric = || cut(labels.metric_name().unwrap_or_default());
+        if let Some(limit) = self.label_limit {
+            let count = labels.iter().count();
+            if count as u64 > limit {
+                return Err(LabelError::Count { metric: metric(), count, limit });
+            }
+        }
+        if self.name_length_limit.is_none() && self.value_length_limit.is_none() {
+            return Ok(());
+        }
+        for (name, value) in labels {
+            if let Some(limit) = self.name_length_limit.filter(|&limit| name.len() as u64 > limit) {
+                return Err(LabelError::NameLength { metric: metric(), name: cut(name), length: name.len(), limit });
+            }
+            if let Some(limit) = self.value_length_limit.filter(|&limit| value.len() as u64 > limit) {
+                let (name, length) = (cut(name), value.len());
+                return Err(LabelError::ValueLength { metric: metric(), name, value: cut(value), length, limit });
+            }
+        }
+        Ok(())
+    }
+
+    /// The labels of a report series such as `up`.
+    pub(super) fn report_labels(&self, name: &str) -> Labels {
+        let mut builder = LabelsBuilder::new();
+        builder.set(METRIC_NAME, name);
+        for (label, value) in &self.target {
+            // As in the reference: a target label takes the place of an earlier `exported_` namesake here.
+            builder.del(&format!("{EXPORTED}{label}"));
+            builder.set(label, value);
+        }
+        builder.labels()
+    }
+}
+
+/// Whether some mention of `name` has no value; that takes all of them away.
+fn is_emptied(line: &SeriesLabels, name: &str) -> bool {
+    line.iter().any(|(n, v)| n == name && v.is_empty())
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(50).collect()
+}

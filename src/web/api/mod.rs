@@ -1,0 +1,3 @@
+//! The HTTP API, by version.
+
+pub(super) mod v1;

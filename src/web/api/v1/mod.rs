@@ -1,0 +1,136 @@
+//! Prometheus's `/api/v1`: one file per family of endpoints, one envelope and status map in [`reply`].
+//!
+//! Every endpoint is a plain function from a [`Call`] to an [`Answer`]; [`run`] does the rest once for all: the form, the
+//! CPU pool, cancellation, the envelope, compression. Only `series` is streamed and has its own way out. The endpoints of
+//! the reference that need parts which are not built yet (queries, rules, remote read and write) are not routed; they
+//! answer 404 in the envelope.
+
+mod json;
+mod labels;
+mod metadata;
+mod reply;
+mod series;
+mod status;
+mod targets;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ORIGIN, VARY,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::routing::{MethodRouter, any, get};
+use tokio::time::Instant;
+
+use self::reply::{Answer, ApiError, ErrorKind};
+use crate::storage::Scope;
+use crate::web::encoding::ContentEncoding;
+use crate::web::form::Form;
+use crate::web::routes::Web;
+use crate::web::stream::CancelOnDrop;
+
+/// One request to an endpoint.
+struct Call {
+    web: Arc<Web>,
+    form: Form,
+    scope: Scope,
+}
+
+type Endpoint = fn(&Call) -> Result<Answer, ApiError>;
+
+/// The routes of this version, below the prefix.
+pub(in crate::web) fn router(web: &Arc<Web>) -> Router<Arc<Web>> {
+    let at = |path: &str| web.config.route_prefix.join(&format!("/api/v1{path}"));
+    let labels = endpoint(labels::names);
+    let post_labels = move |state, request| run(state, request, labels::names);
+    Router::new()
+        .route(&at("/labels"), labels.post(post_labels))
+        .route(&at("/label/{name}/values"), get(label_values))
+        .route(&at("/series"), get(series::series).post(series::series))
+        .route(&at("/targets"), endpoint(targets::targets))
+        .route(&at("/targets/metadata"), endpoint(metadata::of_targets))
+        .route(&at("/scrape_pools"), endpoint(targets::scrape_pools))
+        .route(&at("/metadata"), endpoint(metadata::of_metrics))
+        .route(&at("/status/config"), endpoint(status::config))
+        .route(&at("/status/flags"), endpoint(status::flags))
+        .route(&at("/status/buildinfo"), endpoint(status::build_info))
+        .route(&at("/status/runtimeinfo"), endpoint(status::runtime_info))
+        .route(&at("/{*rest}"), any(unknown))
+        .layer(from_fn_with_state(web.clone(), guard))
+}
+
+fn endpoint(f: Endpoint) -> MethodRouter<Arc<Web>> {
+    get(move |state, request| run(state, request, f))
+}
+
+async fn label_values(state: State<Arc<Web>>, Path(name): Path<String>, request: Request) -> Response<Body> {
+    run(state, request, move |call| labels::values(call, &name)).await
+}
+
+async fn unknown(request: Request) -> Response<Body> {
+    let message = format!("this server has no endpoint {}", request.uri().path());
+    ApiError::new(ErrorKind::NotFound, message).respond()
+}
+
+/// Before every endpoint: readiness, cross-origin rules, and the answer to `OPTIONS`.
+async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response<Body> {
+    let origin = request.headers().get(ORIGIN).cloned();
+    let mut response = match web.unavailable() {
+        Some(unavailable) => return unavailable,
+        None if request.method() == Method::OPTIONS => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        }
+        None => next.run(request).await,
+    };
+    set_cors(&web, origin.as_ref(), response.headers_mut());
+    response
+}
+
+fn set_cors(web: &Web, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    headers.append(VARY, HeaderValue::from_static("Origin"));
+    let Some(origin) = origin.and_then(|o| o.to_str().ok()).filter(|o| !o.is_empty()) else { return };
+    for (name, value) in [
+        (ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin"),
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+        (ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if let Some(allowed) = web.config.cors_origin.allow(origin).and_then(|o| HeaderValue::from_str(o).ok()) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+    }
+}
+
+/// Reads a request's form and gives it a scope that ends with the time allowed for an answer.
+async fn receive(web: Arc<Web>, request: Request) -> Result<Call, ApiError> {
+    let form = Form::read(request, web.config.form_limit, web.config.read_timeout).await?;
+    let deadline = (Instant::now() + web.config.answer_timeout).into_std();
+    Ok(Call { web, form, scope: Scope::new(Some(deadline), u64::MAX, u64::MAX) })
+}
+
+/// Runs an endpoint on the CPU pool. A client that goes away drops this future, which cancels the call's scope.
+async fn run(
+    State(web): State<Arc<Web>>,
+    request: Request,
+    f: impl FnOnce(&Call) -> Result<Answer, ApiError> + Send + 'static,
+) -> Response<Body> {
+    let encoding = ContentEncoding::accepted(request.headers());
+    let call = match receive(web, request).await {
+        Ok(call) => call,
+        Err(error) => return error.respond(),
+    };
+    let _cancel = CancelOnDrop(call.scope.clone());
+    let pool = call.web.deps.pool.clone();
+    match pool.run(move || f(&call).map(|answer| encoding.encode(answer.envelope()))).await {
+        Ok(Ok(body)) => body.respond(StatusCode::OK, reply::JSON),
+        Ok(Err(error)) => error.respond(),
+        Err(lost) => ApiError::new(ErrorKind::Internal, lost.to_string()).respond(),
+    }
+}

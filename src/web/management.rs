@@ -1,0 +1,64 @@
+//! `/-/healthy`, `/-/ready`, `/-/reload`, `/-/quit`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Response, StatusCode};
+use axum::routing::{MethodRouter, post};
+use tokio::sync::oneshot;
+
+use super::config::Lifecycle;
+use super::deps::ReloadRequest;
+use super::encoding::plain;
+use super::routes::Web;
+
+/// Says that the process serves; supervisors restart it otherwise.
+pub(super) async fn healthy() -> Response<Body> {
+    plain(StatusCode::OK, "Watershed is Healthy.\n")
+}
+
+/// Says whether data can be served; balancers send no requests before.
+pub(super) async fn ready(State(web): State<Arc<Web>>) -> Response<Body> {
+    web.unavailable().unwrap_or_else(|| plain(StatusCode::OK, "Watershed is Ready.\n"))
+}
+
+pub(super) fn reload_route() -> MethodRouter<Arc<Web>> {
+    post(reload).put(reload)
+}
+
+pub(super) fn quit_route() -> MethodRouter<Arc<Web>> {
+    post(quit).put(quit)
+}
+
+/// Waits for the outcome: scripts rely on the status, people on the reason.
+async fn reload(State(web): State<Arc<Web>>) -> Response<Body> {
+    if let Some(refusal) = forbidden(&web) {
+        return refusal;
+    }
+    let (reply, outcome) = oneshot::channel();
+    let sent = web.deps.reload.send(ReloadRequest { reply }).await.is_ok();
+    let failure = match outcome.await {
+        Ok(Ok(())) => return plain(StatusCode::OK, ""),
+        Ok(Err(reason)) => reason,
+        Err(_) if sent => "the reload ended without a result; the log tells more".to_owned(),
+        Err(_) => "the program is shutting down".to_owned(),
+    };
+    plain(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {failure}\n"))
+}
+
+async fn quit(State(web): State<Arc<Web>>) -> Response<Body> {
+    if let Some(refusal) = forbidden(&web) {
+        return refusal;
+    }
+    if web.deps.quit.is_cancelled() {
+        return plain(StatusCode::OK, "Termination already in progress.");
+    }
+    web.deps.quit.cancel();
+    plain(StatusCode::OK, "Requesting termination... Goodbye!")
+}
+
+fn forbidden(web: &Web) -> Option<Response<Body>> {
+    let disabled = web.config.lifecycle == Lifecycle::Disabled;
+    disabled.then(|| plain(StatusCode::FORBIDDEN, "Lifecycle API is not enabled."))
+}

@@ -1,0 +1,87 @@
+//! Which path is answered by what.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get};
+
+use super::config::WebConfig;
+use super::deps::{Deps, ReadinessState};
+use super::encoding::plain;
+use super::stream::Streams;
+use super::telemetry::{WebMetrics, observe};
+use super::{api, federate, management, metrics, pages};
+use crate::model::TimestampMs;
+
+/// What every handler sees.
+pub(super) struct Web {
+    pub(super) config: WebConfig,
+    pub(super) deps: Deps,
+    pub(super) metrics: WebMetrics,
+    pub(super) streams: Streams,
+    /// Port of the first listener, to recognise the targets that are ourselves.
+    pub(super) own_port: u16,
+    /// When the server was bound.
+    pub(super) birth: TimestampMs,
+    /// Figures of the async runtime.
+    pub(super) runtime: tokio::runtime::RuntimeMetrics,
+}
+
+/// Everything that is served.
+pub(super) fn router(web: &Arc<Web>) -> Router {
+    let prefix = &web.config.route_prefix;
+    let mut router = Router::new()
+        .route(&prefix.join("/"), get(pages::start))
+        .route(&prefix.join("/targets"), get(pages::targets))
+        .route(&prefix.join("/metrics"), get(metrics::own))
+        .route(&prefix.join("/metrics/host"), get(metrics::host))
+        .route(&prefix.join("/federate"), get(federate::federate))
+        .route(&prefix.join("/-/healthy"), get(management::healthy))
+        .route(&prefix.join("/-/ready"), get(management::ready))
+        .route(&prefix.join("/-/reload"), lifecycle(management::reload_route()))
+        .route(&prefix.join("/-/quit"), lifecycle(management::quit_route()))
+        .merge(api::v1::router(web));
+    if !prefix.as_str().is_empty() {
+        // As the reference: strangers at the root are sent to the prefix, whose own page ends in a slash.
+        let (to_prefix, to_page) = (prefix.as_str().to_owned(), prefix.join("/"));
+        router = router
+            .route("/", get(move || async move { redirect(StatusCode::FOUND, &to_prefix) }))
+            .route(prefix.as_str(), get(move || async move { redirect(StatusCode::MOVED_PERMANENTLY, &to_page) }));
+    }
+    router.fallback(not_found).layer(from_fn_with_state(web.clone(), observe)).with_state(web.clone())
+}
+
+fn lifecycle(route: MethodRouter<Arc<Web>>) -> MethodRouter<Arc<Web>> {
+    route.fallback(|| async { plain(StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed") })
+}
+
+async fn not_found() -> Response<Body> {
+    plain(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+fn redirect(status: StatusCode, to: &str) -> Response<Body> {
+    let mut response = plain(status, "");
+    if let Ok(location) = HeaderValue::from_str(to) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
+
+impl Web {
+    /// The answer to who comes before or after data can be served.
+    pub(super) fn unavailable(&self) -> Option<Response<Body>> {
+        let stopping = match self.deps.readiness.get() {
+            ReadinessState::Ready => return None,
+            ReadinessState::Starting => "false",
+            ReadinessState::Stopping => "true",
+        };
+        let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
+        let name = HeaderName::from_static("x-prometheus-stopping");
+        response.headers_mut().insert(name, HeaderValue::from_static(stopping));
+        Some(response)
+    }
+}

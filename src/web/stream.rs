@@ -1,0 +1,255 @@
+//! Answers that grow with the data: written by a straight loop on a thread of their own, in constant memory.
+//!
+//! The loop writes into an [`io::Write`] that cuts chunks, compressed if the client asked for it, and passes them on
+//! through a short queue; a full queue holds the loop back. Threads are our own and not those of the CPU pool because a
+//! slow link may hold one back for minutes, which must not keep others from computing; their number bounds the memory.
+//!
+//! * What fails before the first chunk left is an ordinary error with its status.
+//! * What fails later ends the connection without the body's proper end, so that the client knows.
+//! * A client that goes away drops the body, which cancels the read's [`Scope`].
+
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Response};
+use bytes::Bytes;
+use flate2::write::GzEncoder;
+use http_body::Frame;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+
+use super::encoding::{ContentEncoding, LEVEL};
+use super::telemetry::StreamMetrics;
+use crate::runtime::{CpuPool, Tasks};
+use crate::storage::{QueryError, Scope};
+
+/// Bytes of a chunk on the wire.
+const CHUNK: usize = 64 << 10;
+/// Chunks that wait for a slow client: with compression one MiB is the whole of most answers, so that their threads
+/// are free again at once.
+const QUEUE: usize = 16;
+/// How long a request waits for a free thread.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// The threads for streamed answers.
+pub(super) struct Streams {
+    pool: CpuPool,
+    permits: Arc<Semaphore>,
+    tasks: Tasks,
+    timeout: Duration,
+}
+
+/// What a streamed answer needs besides its content.
+pub(super) struct Plan {
+    pub(super) content_type: &'static str,
+    pub(super) encoding: ContentEncoding,
+    pub(super) scope: Scope,
+    pub(super) metrics: StreamMetrics,
+}
+
+/// Why an answer could not be written on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    #[error("the client takes no more: {0}")]
+    Client(#[from] io::Error),
+}
+
+/// Why there is no streamed answer; nothing has been sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StreamError {
+    #[error("too many streamed answers at the same time; try again later")]
+    Busy,
+    #[error(transparent)]
+    Failed(#[from] WriteError),
+    #[error("the answer could not be computed; the log tells more")]
+    Lost,
+}
+
+enum Part {
+    Chunk(Bytes),
+    Last(Bytes),
+    Failed(WriteError),
+}
+
+impl Streams {
+    pub(super) fn new(threads: usize, timeout: Duration, tasks: Tasks) -> io::Result<Streams> {
+        let permits = Arc::new(Semaphore::new(threads.max(1)));
+        Ok(Streams { pool: CpuPool::new("web-stream", threads)?, permits, tasks, timeout })
+    }
+
+    /// Runs `write` on a thread and answers with what it writes. Dropping the future or the answer's body cancels the
+    /// plan's scope.
+    pub(super) async fn answer(
+        &self,
+        plan: Plan,
+        write: impl FnOnce(&mut dyn Write) -> Result<(), WriteError> + Send + 'static,
+    ) -> Result<Response<Body>, StreamError> {
+        let Plan { content_type, encoding, scope, metrics } = plan;
+        let cancel = CancelOnDrop(scope);
+        let permit = tokio::time::timeout(WAIT_MAX, self.permits.clone().acquire_owned()).await;
+        let permit = permit.ok().and_then(Result::ok).ok_or(StreamError::Busy)?;
+        let (sender, mut parts) = mpsc::channel(QUEUE);
+        let chunks =
+            Chunks { buffer: Vec::new(), sender, handle: Handle::current(), deadline: Instant::now() + self.timeout };
+        let pool = self.pool.clone();
+        let job = move || {
+            let _permit = permit;
+            metrics.begin();
+            metrics.end(produce(encoding, chunks, write));
+        };
+        self.tasks.spawn("web-stream", async move {
+            // A panic closes the queue without a last part, which the client's side takes for a failure.
+            if let Err(error) = pool.run(job).await {
+                tracing::error!(%error, "a streamed answer was lost");
+            }
+        });
+        let mut response = match parts.recv().await {
+            Some(Part::Failed(error)) => return Err(error.into()),
+            None => return Err(StreamError::Lost),
+            Some(Part::Last(bytes)) => Response::new(Body::from(bytes)),
+            Some(Part::Chunk(first)) => {
+                Response::new(Body::new(StreamBody { first: Some(first), parts, _cancel: cancel, done: false }))
+            }
+        };
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        encoding.announce(response.headers_mut());
+        Ok(response)
+    }
+}
+
+/// How a stream ended; for the metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ending {
+    Complete,
+    Abandoned,
+    Failed,
+}
+
+fn produce(
+    encoding: ContentEncoding,
+    chunks: Chunks,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), WriteError>,
+) -> Ending {
+    let sender = chunks.sender.clone();
+    let outcome = match encoding {
+        ContentEncoding::Identity => {
+            let mut chunks = chunks;
+            write(&mut chunks).and_then(|()| Ok(chunks.finish()?))
+        }
+        ContentEncoding::Gzip => write_gzip(chunks, write),
+    };
+    let Err(error) = outcome else { return Ending::Complete };
+    let ending = if matches!(error, WriteError::Client(_)) { Ending::Abandoned } else { Ending::Failed };
+    if ending == Ending::Failed {
+        tracing::warn!(%error, "a streamed answer failed");
+    }
+    // If even this does not fit, the queue's closing without a last part says the same.
+    drop(sender.try_send(Part::Failed(error)));
+    ending
+}
+
+fn write_gzip(chunks: Chunks, write: impl FnOnce(&mut dyn Write) -> Result<(), WriteError>) -> Result<(), WriteError> {
+    // The encoder takes any piece but costs some per call; expositions are written line by line.
+    let mut gzip = io::BufWriter::with_capacity(CHUNK, GzEncoder::new(chunks, LEVEL));
+    let outcome = write(&mut gzip).and_then(|()| Ok(gzip.flush()?));
+    let (gzip, _unwritten) = gzip.into_parts();
+    outcome?;
+    // On failure dropping the encoder writes a trailer into the chunk in hand; that chunk never leaves.
+    Ok(gzip.finish()?.finish()?)
+}
+
+/// Cuts what is written into chunks and passes them on.
+struct Chunks {
+    buffer: Vec<u8>,
+    sender: mpsc::Sender<Part>,
+    handle: Handle,
+    deadline: Instant,
+}
+
+impl Chunks {
+    fn send(&mut self, part: Part) -> io::Result<()> {
+        let part = match self.sender.try_send(part) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::TrySendError::Full(part)) => part,
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        let sent = tokio::time::timeout_at(self.deadline, self.sender.send(part));
+        match self.handle.block_on(sent) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        let rest = std::mem::take(&mut self.buffer);
+        self.send(Part::Last(Bytes::from(rest)))
+    }
+}
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK {
+            let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK + (CHUNK >> 2)));
+            self.send(Part::Chunk(Bytes::from(full)))?;
+        }
+        Ok(bytes.len())
+    }
+
+    /// Chunks leave when they are full; there is nothing to push.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Cancels a read when nobody waits for it any more; a finished read does not mind.
+pub(super) struct CancelOnDrop(pub(super) Scope);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+struct StreamBody {
+    first: Option<Bytes>,
+    parts: mpsc::Receiver<Part>,
+    done: bool,
+    _cancel: CancelOnDrop,
+}
+
+impl http_body::Body for StreamBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        if self.done {
+            return Poll::Ready(None);
+        }
+        let part = ready!(self.parts.poll_recv(cx));
+        self.done = !matches!(part, Some(Part::Chunk(_)));
+        Poll::Ready(match part {
+            Some(Part::Chunk(bytes)) => Some(Ok(Frame::data(bytes))),
+            Some(Part::Last(bytes)) if bytes.is_empty() => None,
+            Some(Part::Last(bytes)) => Some(Ok(Frame::data(bytes))),
+            Some(Part::Failed(error)) => Some(Err(io::Error::other(error.to_string()))),
+            None => Some(Err(io::Error::other("the answer was lost"))),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.done && self.first.is_none()
+    }
+}

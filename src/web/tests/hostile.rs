@@ -1,0 +1,132 @@
+//! Peers that mean no good: the server stays bounded and goes on serving.
+
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+
+use super::Fixture;
+use super::fixture::{Running, read_all};
+
+fn impatient() -> Fixture {
+    let mut fixture = Fixture::new();
+    fixture.config.header_timeout = Duration::from_millis(200);
+    fixture.config.read_timeout = Duration::from_millis(400);
+    fixture
+}
+
+async fn assert_serves(server: &Running) {
+    assert!(server.get("/-/healthy").await.starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_or_not_enough_are_cut() {
+    let server = impatient().serve().await;
+    // The last two hang where the protocol is not known yet, and within the HTTP/2 preface.
+    for start in
+        ["", "GET /-/healthy HT", "GET /-/healthy HTTP/1.1\r\nHost: x\r\nX-A: b\r\n", "P", "PRI * HTTP/2.0\r\n"]
+    {
+        let mut stream = server.connect().await;
+        stream.write_all(start.as_bytes()).await.expect("open");
+        assert_eq!(read_all(&mut stream).await, "", "{start:?}");
+    }
+    assert_eq!(server.metric("watershed_http_connections_cut_total"), 5.0);
+    assert_serves(&server).await;
+}
+
+#[tokio::test]
+async fn a_head_that_trickles_is_cut_although_bytes_keep_coming() {
+    let server = impatient().serve().await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /-/healthy HTTP/1.1\r\n").await.expect("open");
+    // Far more pieces than the time allows: only the cut ends this loop.
+    let mut sent = 0;
+    while stream.write_all(b"X-Slow: 1\r\n").await.is_ok() && sent < 90 {
+        sent += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(sent < 90, "the head was never cut");
+    assert_serves(&server).await;
+}
+
+#[tokio::test]
+async fn a_form_that_trickles_is_refused() {
+    let server = impatient().serve().await;
+    let head = "POST /api/v1/labels HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\
+                Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n\r\nlimit=";
+    let answer = server.exchange(head).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("bad_data"), "{answer}");
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_after_the_read_timeout() {
+    let server = impatient().serve().await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("open");
+    assert!(read_all(&mut stream).await.ends_with("Watershed is Healthy.\n"));
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait_and_are_served_when_others_were_cut() {
+    let mut fixture = impatient();
+    fixture.config.max_connections = 3;
+    let server = fixture.serve().await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(server.connect().await);
+    }
+    let served = server.get("/-/healthy");
+    let mut most = 0.0_f64;
+    tokio::pin!(served);
+    let answer = loop {
+        tokio::select! {
+            answer = &mut served => break answer,
+            () = tokio::time::sleep(Duration::from_millis(5)) => {
+                most = most.max(server.metric("watershed_http_connections "));
+            }
+        }
+    };
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(most, 3.0);
+}
+
+#[tokio::test]
+async fn floods_of_headers_and_endless_urls_are_refused() {
+    let server = Fixture::new().serve().await;
+    let many: String = (0..10_000).map(|i| format!("X-{i}: y\r\n")).collect();
+    let long = "y".repeat(1 << 20);
+    for (head, status) in [
+        (format!("GET /-/healthy HTTP/1.1\r\n{many}\r\n"), "431"),
+        (format!("GET /-/healthy HTTP/1.1\r\nX: {long}\r\n\r\n"), "431"),
+        (format!("GET /federate?match[]={} HTTP/1.1\r\n\r\n", &long[..70_000]), "414"),
+        (format!("GET /federate?match[]={long} HTTP/1.1\r\n\r\n"), "4"),
+    ] {
+        let answer = server.exchange(&head).await;
+        // The server closes with bytes of the flood unread, so the system may discard its answer.
+        assert!(answer.is_empty() || answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+    let long_but_allowed = server.get(&format!("/federate?match[]={}", &long[..60_000])).await;
+    assert!(long_but_allowed.starts_with("HTTP/1.1 200 "), "{long_but_allowed}");
+    assert_serves(&server).await;
+}
+
+#[tokio::test]
+async fn garbage_is_no_reason_to_panic() {
+    let server = Fixture::new().serve().await;
+    let requests: [&[u8]; 8] = [
+        b"\0\0\0\0\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET http://[::1/ HTTP/1.1\r\n\r\n",
+        b"GET /api/v1/label/%ff%fe/values HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /api/v1/label/U__%00_ffffff_/values HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /api/v1/series?match[]=%ff&start=-1e999&end=1e999 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"POST /api/v1/labels HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+    ];
+    for request in requests {
+        let mut stream = server.connect().await;
+        drop(stream.write_all(request).await);
+        drop(stream.shutdown().await);
+        read_all(&mut stream).await;
+    }
+    assert_serves(&server).await;
+}

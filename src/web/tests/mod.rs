@@ -1,0 +1,10 @@
+//! The server as its clients see it, over a store in memory and made-up targets.
+
+mod api;
+mod federate;
+mod fixture;
+mod hostile;
+mod pages;
+mod serving;
+
+pub(super) use fixture::Fixture;

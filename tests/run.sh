@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# The one command that proves a change: format, lints, all tests, the packaging and the demo.
+#
+# Installs what it needs where it may (as root: Debian packages) and says plainly what it has to skip. With CI set
+# nothing is skipped: what is missing there is a failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s\n' "$*"; }
+
+# What cannot be done here: an answer for people, a failure for CI.
+skip() {
+  if [ -n "${CI:-}" ]; then
+    echo "FAILED: $*, and CI skips nothing" >&2
+    exit 1
+  fi
+  echo "SKIPPED: $*"
+  skipped="${skipped:-}
+  $*"
+}
+
+# A command and the Debian package that has it.
+need() {
+  command -v "$1" >/dev/null && return 0
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y "$2"; } >/dev/null 2>&1 || true
+  fi
+  command -v "$1" >/dev/null
+}
+
+step "tools"
+need cc gcc || { echo "a C compiler is needed (package gcc)" >&2; exit 1; }
+for component in rustfmt clippy; do
+  cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
+done
+cargo --version
+
+step "peers: real Prometheus, node exporter, Alertmanager, VictoriaMetrics"
+tests/peers.sh || skip "tests against peers that could not be fetched"
+
+step "format"
+cargo fmt --check
+
+step "lints"
+cargo clippy --locked --all-targets -- -D warnings
+
+step "tests"
+cargo test --locked
+
+step "documentation"
+RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+
+step "release build and demo"
+cargo build --locked --release
+target/release/watershed demo --for 30s
+
+step "benchmarks still run"
+cargo bench --locked --bench parsers
+
+step "example configurations"
+find configs packaging/compose -name '*.yml' -not -name 'compose.yml' -print0 2>/dev/null |
+  xargs -0 --no-run-if-empty target/release/watershed check config
+
+step "systemd unit"
+if command -v systemd-analyze >/dev/null; then
+  # The executable is not installed here: the unit is verified with the one just built in its place.
+  unit=$(mktemp -d)/watershed.service
+  sed "s|/usr/bin/watershed|$PWD/target/release/watershed|" packaging/watershed.service >"$unit"
+  complaints=$(systemd-analyze verify "$unit" 2>&1 | grep -F watershed.service || true)
+  rm -r "$(dirname "$unit")"
+  if [ -n "$complaints" ]; then
+    echo "$complaints" >&2
+    exit 1
+  fi
+  echo "verified"
+else
+  # A container image without systemd is no reason to fail: the unit is the same everywhere.
+  echo "SKIPPED: no systemd-analyze here"
+fi
+
+step "dependencies"
+# tests/licences.rs has judged licences and bans already; advisories need cargo-deny and its database.
+if command -v cargo-deny >/dev/null; then
+  cargo deny --locked check bans licenses sources
+else
+  echo "SKIPPED: advisories, for which cargo-deny is not installed"
+fi
+
+if [ -n "${skipped:-}" ]; then
+  printf '\nAll that could be run here has passed. Skipped:%s\n' "$skipped"
+else
+  printf '\nAll passed.\n'
+fi
