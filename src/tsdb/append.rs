@@ -94,14 +94,12 @@ impl Appender for HeadAppender<'_> {
 
     fn commit(mut self: Box<Self>) -> Result<AppendReport, AppendError> {
         self.tsdb.log.check()?;
-        if !self.scratch.pending.is_empty() {
-            let max_t = self.scratch.pending.iter().map(|p| p.t).max().unwrap_or(i64::MIN);
-            let now = self.tsdb.clock.now().0;
-            self.tsdb.log.commit(self.scratch.record.record(), max_t.min(now))?;
-            self.take();
-            if self.tsdb.options.sync == super::SyncPolicy::EveryCommit {
-                self.tsdb.log.sync()?;
-            }
+        let max_t = self.scratch.pending.iter().map(|p| p.t).max().unwrap_or(i64::MIN);
+        let now = self.tsdb.clock.now().0;
+        self.tsdb.log.commit(self.scratch.record.record(), max_t.min(now))?;
+        self.take();
+        if self.tsdb.options.sync == super::SyncPolicy::EveryCommit {
+            self.tsdb.log.sync()?;
         }
         self.tsdb.metrics.appended.add(self.report.appended);
         self.tsdb.metrics.count_refused(&self.report.refused);

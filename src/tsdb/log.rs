@@ -9,14 +9,17 @@ use super::metrics::Metrics;
 use super::wal::{WriteError, Writer};
 use crate::storage::AppendError;
 
+/// A series record longer than this is followed by another.
+const SERIES_RECORD: usize = 256 << 10;
+
 /// The open log.
 ///
 /// Lock order: `state`, then `unlogged`. `unlogged` is also taken alone under the head's index lock.
 pub(super) struct Log {
     state: Mutex<State>,
-    /// A record of the series created since the last commit. Whoever commits next logs it before its own samples, so
+    /// Records of the series created since the last commit. Whoever commits next logs them before its own samples, so
     /// that no sample in the log comes before its series.
-    unlogged: Mutex<Vec<u8>>,
+    unlogged: Mutex<Vec<Vec<u8>>>,
     latched: OnceLock<String>,
     metrics: Metrics,
 }
@@ -26,8 +29,6 @@ struct State {
     writer: Option<Writer>,
     /// Per segment, the current one included, the times of its samples (never later than the clock then).
     times: BTreeMap<u32, Times>,
-    /// Memory that takes turns with `unlogged`.
-    spare: Vec<u8>,
 }
 
 /// Times of the samples in a segment, in milliseconds.
@@ -40,7 +41,7 @@ pub(super) struct Times {
 impl Log {
     pub(super) fn new(writer: Result<Writer, WriteError>, times: BTreeMap<u32, Times>, metrics: Metrics) -> Log {
         let log = Log {
-            state: Mutex::new(State { writer: None, times, spare: Vec::new() }),
+            state: Mutex::new(State { writer: None, times }),
             unlogged: Mutex::default(),
             latched: OnceLock::new(),
             metrics,
@@ -65,15 +66,26 @@ impl Log {
 
     /// Notes a new series for the next commit.
     pub(super) fn note_series(&self, push: impl FnOnce(&mut Vec<u8>)) {
-        push(&mut self.unlogged.lock());
+        let mut records = self.unlogged.lock();
+        match records.last_mut().filter(|record| record.len() < SERIES_RECORD) {
+            Some(record) => push(record),
+            None => {
+                let mut record = Vec::new();
+                push(&mut record);
+                records.push(record);
+            }
+        }
     }
 
-    /// Logs the new series and a record of samples whose newest is `max_t`, in one write.
+    /// Logs the new series and a record of samples (which may be empty) whose newest is `max_t`, in one write.
     pub(super) fn commit(&self, samples: &[u8], max_t: i64) -> Result<(), AppendError> {
         let mut state = self.state.lock();
         self.check()?;
         let state = &mut *state;
-        let series = std::mem::replace(&mut *self.unlogged.lock(), std::mem::take(&mut state.spare));
+        let series = std::mem::take(&mut *self.unlogged.lock());
+        if series.is_empty() && samples.is_empty() {
+            return Ok(());
+        }
         let Some(writer) = &mut state.writer else { return Err(AppendError::Closed) };
         let before = writer.index();
         match write(writer, &series, samples) {
@@ -83,10 +95,10 @@ impl Log {
         if writer.index() != before {
             self.metrics.wal_segment.set(f64::from(writer.index()));
         }
-        let times = state.times.entry(writer.index()).or_insert(Times { first: max_t, max: max_t });
-        times.max = times.max.max(max_t);
-        state.spare = series;
-        state.spare.clear();
+        if !samples.is_empty() {
+            let times = state.times.entry(writer.index()).or_insert(Times { first: max_t, max: max_t });
+            times.max = times.max.max(max_t);
+        }
         Ok(())
     }
 
@@ -153,11 +165,12 @@ impl Log {
     }
 }
 
-fn write(writer: &mut Writer, series: &[u8], samples: &[u8]) -> Result<u64, WriteError> {
-    for record in [series, samples] {
-        if !record.is_empty() {
-            writer.push(record)?;
-        }
+fn write(writer: &mut Writer, series: &[Vec<u8>], samples: &[u8]) -> Result<u64, WriteError> {
+    for record in series {
+        writer.push(record)?;
+    }
+    if !samples.is_empty() {
+        writer.push(samples)?;
     }
     writer.flush()
 }

@@ -79,6 +79,8 @@ impl Writer {
             self.next_segment()?;
         }
         self.frame(data, flag);
+        compressed.truncate(KEPT_BUFFER);
+        compressed.shrink_to(KEPT_BUFFER);
         self.compressed = compressed;
         Ok(())
     }
