@@ -126,11 +126,7 @@ impl Core {
             "this version keeps samples in the head only, for the window told here",
         );
         let store_options = tsdb::Options { window, ..tsdb::Options::default() };
-        let deps = tsdb::Deps {
-            disk: Arc::new(RealDisk),
-            clock: self.clock.clone(),
-            registry: self.registry.clone(),
-        };
+        let deps = tsdb::Deps { disk: Arc::new(RealDisk), clock: self.clock.clone(), registry: self.registry.clone() };
         let path = options.storage_path.clone();
         let opened = self.pool.run(move || Tsdb::open(&path, store_options, deps)).await?;
         let (store, report) = opened?;

@@ -38,8 +38,7 @@ pub(super) fn run(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> E
 
 fn serve(options: Options) -> Result<(), AppError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(ASYNC_THREADS_MAX);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     runtime.block_on(app::serve(options))
 }
 

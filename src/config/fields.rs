@@ -342,6 +342,14 @@ impl<'c> Fields<'c> {
         }
     }
 
+    /// Knows `key` and warns that it has no effect. It is not offered where a key is unknown.
+    pub(super) fn without_effect(&mut self, key: &'static str, why: &str) {
+        self.refused.push(key);
+        if let Some(at) = self.given(key) {
+            at.warn(why);
+        }
+    }
+
     /// Warns that `key` is accepted but not acted upon.
     pub(super) fn not_yet(&self, key: &str) {
         self.warn(key, "accepted and checked, but this version does not act on it yet");

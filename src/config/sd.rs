@@ -49,15 +49,17 @@ const ABSENT: [&str; 33] = [
     "vultr_sd_configs",
 ];
 
-const NOT_AVAILABLE: &str = "this discovery mechanism is not available; static_configs, file_sd_configs, http_sd_configs \
-                             and dns_sd_configs are, and a small script can write the files or answer the requests of the last three";
+/// A warning and no refusal: one job of a large file must not keep all others from being scraped, and a reference file
+/// stays usable. It is repeated at each start and reload.
+const NOT_AVAILABLE: &str = "this version has no such discovery mechanism, so THE JOB GETS NO TARGETS FROM HERE; \
+                             static_configs, file_sd_configs, http_sd_configs and dns_sd_configs are there, and a small \
+                             script can write the files or answer the requests of the last three";
 
 /// Takes every `*_configs` key of discovery from `f`, in the order in which they are shown.
 pub(super) fn read(f: &mut Fields<'_>) -> Vec<DiscoveryConfig> {
     let relabelled = f.find("relabel_configs").is_some_and(|at| !at.items().is_empty());
     for key in ABSENT {
-        // Not taken for the effective config, only known.
-        f.refuse(key, NOT_AVAILABLE);
+        f.without_effect(key, NOT_AVAILABLE);
     }
     let mut out: Vec<DiscoveryConfig> = Vec::new();
     out.extend(list(f, "dns_sd_configs", read_dns).into_iter().flatten().map(DiscoveryConfig::Dns));

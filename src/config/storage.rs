@@ -65,6 +65,9 @@ fn read_tsdb(at: &At<'_>, config: &mut StorageConfig) -> Shown {
     f.always("outofordertimewindow", 0i64);
     config.out_of_order_time_window = f.take("out_of_order_time_window", DurationMs(0));
     f.put("outofordertimewindow", super::render::Out::Word(config.out_of_order_time_window.0.to_string()));
+    if config.out_of_order_time_window.0 != 0 {
+        f.not_yet("out_of_order_time_window");
+    }
     config.stale_series_compaction_threshold = f.take("stale_series_compaction_threshold", 0.0);
     f.not_yet("stale_series_compaction_threshold");
     if let Some(at) = f.section("chunk_encoding") {

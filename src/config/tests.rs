@@ -239,11 +239,16 @@ fn native_histograms_put_protobuf_first_and_are_told_to_come_later() {
 }
 
 #[test]
-fn what_would_silently_miss_targets_or_credentials_is_refused() {
-    refused(
-        "scrape_configs: [{job_name: a, kubernetes_sd_configs: [{role: pod}]}]",
-        "discovery mechanism is not available",
-    );
+fn a_discovery_mechanism_that_is_missing_is_warned_about_loudly() {
+    let config = good("scrape_configs: [{job_name: a, kubernetes_sd_configs: [{role: pod}]}]");
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("scrape_configs[0].kubernetes_sd_configs"));
+    assert!(warnings[0].contains("NO TARGETS FROM HERE"));
+}
+
+#[test]
+fn what_would_silently_miss_credentials_is_refused() {
     refused("scrape_configs: [{job_name: a, oauth2: {client_id: x}}]", "oauth2 is not available here");
     refused("scrape_configs: [{job_name: a, basic_auth: {password_ref: x}}]", "need a secret manager");
     refused("scrape_configs: [{job_name: a, sigv4: {}}]", "unknown key");

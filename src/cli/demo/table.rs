@@ -26,7 +26,8 @@ impl Drawn {
             "site", "series", "newest sample", "bytes", "failures", "last error"
         ));
         for r in reports {
-            let age = r.newest_age_ms.map_or("none yet".to_owned(), |ms| format!("{}.{} s ago", ms / 1000, ms % 1000 / 100));
+            let age =
+                r.newest_age_ms.map_or("none yet".to_owned(), |ms| format!("{}.{} s ago", ms / 1000, ms % 1000 / 100));
             text.push_str(&format!(
                 "{:<10}{:>8}{:>16}{:>12}{:>10}  {}\n",
                 r.site, r.series, age, r.bytes, r.failures, r.error
