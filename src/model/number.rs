@@ -161,6 +161,7 @@ mod tests {
             (1_795_248_021.098, "1.795248021098e+09"),
             (9_007_199_254_740_991.0, "9.007199254740991e+15"),
             (9_007_199_254_740_993.0, "9.007199254740992e+15"),
+            (-7_301_094_656_162_129.0 / 4.0, "-1.8252736640405322e+15"),
             (1e20, "1e+20"),
             (1e21, "1e+21"),
             (1e22, "1e+22"),
@@ -204,14 +205,15 @@ mod tests {
             let text = written(v);
             let back: f64 = text.parse().unwrap();
             prop_assert!(back == v || (back.is_nan() && v.is_nan()), "{} became {}", v, text);
-            // No shorter form exists than the one that the standard library finds.
+            // No shorter form exists than the one that the standard library finds. Its last digit may differ: between
+            // two forms at the same distance Go takes the even one, and so does the crate used here.
             let digits = |s: &str| s.split('e').next().unwrap_or("").bytes().filter(u8::is_ascii_digit).collect::<Vec<_>>();
             let significant = |d: Vec<u8>| {
                 let text = String::from_utf8(d).unwrap();
                 text.trim_matches('0').to_owned()
             };
             if v.is_finite() {
-                prop_assert_eq!(significant(digits(&text)), significant(digits(&format!("{v:e}"))));
+                prop_assert_eq!(significant(digits(&text)).len(), significant(digits(&format!("{v:e}"))).len());
             }
         }
     }
