@@ -60,7 +60,7 @@ fn round(store: &Tsdb, refs: &[SeriesRef], round: i64) -> f64 {
     let mut samples = Vec::with_capacity(BATCH);
     for (b, some) in refs.chunks(BATCH).enumerate() {
         samples.clear();
-        let value = |i: usize| if i % 3 == 0 { 1.0 } else { (round * (i as i64 % 17)) as f64 };
+        let value = |i: usize| if i.is_multiple_of(3) { 1.0 } else { (round * (i as i64 % 17)) as f64 };
         let sample = |(i, series): (usize, &SeriesRef)| FloatSample {
             series: *series,
             t: TimestampMs(START + round * STEP + b as i64 % 7),

@@ -191,7 +191,7 @@ fn we_open_what_a_killed_prometheus_wrote_and_it_opens_what_we_added() {
 
         let clock = Clock::system();
         let (store, report) = open(&home.data_path(), &clock, Options::default());
-        println!("{what}: {report:?}");
+        eprintln!("{what}: {report:?}");
         assert_eq!((&report.damage[..], report.unknown_series), (&[][..], 0), "{what}");
         assert!(before.len() > 100, "{what}: only {} series", before.len());
         assert_same(&ours(&store, range(at - 5 * 60_000 + 1, at)), &before, what);

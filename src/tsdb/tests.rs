@@ -26,8 +26,8 @@ fn open(disk: &MemDisk) -> (Tsdb, OpenReport) {
 
 fn labels(i: usize) -> Labels {
     let (instance, path) = (format!("host-{}", i % 5), format!("/p{i}"));
-    let name = if i % 7 == 0 { "http_requests_total" } else { "up" };
-    let zone = if i % 3 == 0 { "" } else { "eu" };
+    let name = if i.is_multiple_of(7) { "http_requests_total" } else { "up" };
+    let zone = if i.is_multiple_of(3) { "" } else { "eu" };
     Labels::from_pairs([("__name__", name), ("instance", &instance), ("path", &path), ("zone", zone)])
 }
 
@@ -130,7 +130,7 @@ fn compare(store: &Tsdb, model: &MemoryStore, cut: i64, now: i64, what: &str) {
 fn random_appends_restarts_and_upkeep_leave_what_the_model_holds() {
     let seed = std::env::var("WATERSHED_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0x5eed_0001);
     for seed in seed..seed + 3 {
-        println!("seed {seed}; repeat with WATERSHED_SEED={seed}");
+        eprintln!("seed {seed}; repeat with WATERSHED_SEED={seed}");
         model_run(seed, 2500);
     }
 }
