@@ -289,6 +289,7 @@ fn every_other_file_is_accepted() {
 #[test]
 fn included_files_resolve_paths_from_their_own_place_and_name_the_mechanism_that_is_missing() {
     let Some(dir) = suite() else { return };
+    let dir = dir.canonicalize().unwrap();
     let config = config::load(&dir.join("scrape_config_files_glob.good.yml")).unwrap();
     let names: Vec<&str> = config.jobs.iter().map(|j| j.name.as_str()).collect();
     assert_eq!(names, ["prometheus", "node"]);
