@@ -13,7 +13,7 @@ use serde_json::Value;
 fn list_in_deny_toml(deny: &str, key: &str, pick: impl Fn(&str) -> Option<&str>) -> BTreeSet<String> {
     let start = deny.find(&format!("\n{key} = [\n")).unwrap_or_else(|| panic!("no list {key} in deny.toml"));
     let lines = deny[start..].lines().skip(2).take_while(|l| *l != "]");
-    lines.filter_map(|l| pick(l)).map(str::to_owned).collect()
+    lines.filter_map(pick).map(str::to_owned).collect()
 }
 
 fn first_quoted(line: &str) -> Option<&str> {

@@ -4,6 +4,7 @@
 //! Nothing in here uses the crate under test: a mistake of ours must not be able to judge itself.
 
 #![allow(dead_code, reason = "every test file compiles its own copy and uses a part of it")]
+#![allow(clippy::print_stdout, clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 pub mod exposition;
 pub mod http;
