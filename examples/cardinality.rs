@@ -4,6 +4,8 @@
 //! curl -s localhost:9090/metrics | cargo run --example cardinality
 //! ```
 
+#![allow(clippy::print_stdout, reason = "it is what the example is for")]
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::Read;

@@ -4,6 +4,8 @@
 //! cargo run --example read_store -- data 'up{job="garage-node"}'
 //! ```
 
+#![allow(clippy::print_stdout, reason = "it is what the example is for")]
+
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;

@@ -4,6 +4,8 @@
 //! cargo run --example relabel
 //! ```
 
+#![allow(clippy::print_stdout, reason = "it is what the example is for")]
+
 use std::error::Error;
 
 use watershed::config;

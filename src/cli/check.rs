@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::say;
 use crate::config;
 
 /// Good, but with warnings, and warnings were to be fatal; the number that promtool uses.
@@ -12,14 +13,14 @@ const LINT_FAILURE: u8 = 3;
 pub(super) fn config(files: &[PathBuf], lint_fatal: bool) -> ExitCode {
     let (mut bad, mut warned) = (false, false);
     for file in files {
-        println!("Checking {}", file.display());
+        say(format_args!("Checking {}", file.display()));
         match config::load(file) {
             Ok(config) => {
                 for warning in &config.warnings {
-                    println!("  WARNING: {warning}");
+                    say(format_args!("  WARNING: {warning}"));
                 }
                 warned |= !config.warnings.is_empty();
-                println!("  SUCCESS: {} is valid; {} scrape jobs", file.display(), config.jobs.len());
+                say(format_args!("  SUCCESS: {} is valid; {} scrape jobs", file.display(), config.jobs.len()));
             }
             Err(errors) => {
                 for error in errors.iter() {

@@ -10,6 +10,7 @@ mod healthcheck;
 mod serve;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -87,6 +88,11 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Demo { run_for }) => demo::run(run_for),
         Some(Command::Healthcheck { url }) => healthcheck::run(&url),
     }
+}
+
+/// Prints a line for people. A reader that has gone, such as `head`, is no reason to fail.
+fn say(line: impl std::fmt::Display) {
+    drop(writeln!(std::io::stdout(), "{line}"));
 }
 
 #[cfg(test)]

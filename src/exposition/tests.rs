@@ -250,6 +250,9 @@ fn a_known_series_part_is_accepted_only_where_it_ends() {
     assert_eq!(parser.next().map(|e| e.is_none()), Ok(true));
 }
 
+/// Name, labels, value.
+type PlainSample = (String, Vec<(String, String)>, f64);
+
 /// Where the independent parser gets things right: plain names, simple labels, no escapes, known types.
 #[test]
 fn an_independent_parser_agrees_on_the_plain_subset() {
@@ -263,7 +266,7 @@ fn an_independent_parser_agrees_on_the_plain_subset() {
                 load 0.25\n";
     let lines = body.lines().map(|l| Ok(l.to_owned()));
     let oracle = prometheus_parse::Scrape::parse(lines).expect("the oracle reads the plain subset");
-    let mut theirs: Vec<(String, Vec<(String, String)>, f64)> = oracle
+    let mut theirs: Vec<PlainSample> = oracle
         .samples
         .iter()
         .map(|s| {

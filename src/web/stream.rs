@@ -181,7 +181,9 @@ impl Chunks {
             Err(mpsc::error::TrySendError::Full(part)) => part,
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
         };
-        let sent = tokio::time::timeout_at(self.deadline, self.sender.send(part));
+        let (deadline, sender) = (self.deadline, &self.sender);
+        // The timer must be made within the runtime's context, which this thread only has inside of `block_on`.
+        let sent = async move { tokio::time::timeout_at(deadline, sender.send(part)).await };
         match self.handle.block_on(sent) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
@@ -251,5 +253,41 @@ impl http_body::Body for StreamBody {
 
     fn is_end_stream(&self) -> bool {
         self.done && self.first.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Registry;
+    use http_body_util::BodyExt;
+
+    /// Waiting for a slow client once needed a timer where there was none and ended the answer.
+    #[tokio::test]
+    async fn a_client_that_reads_late_gets_all_of_an_answer_longer_than_the_queue() {
+        const PIECES: usize = 3 * QUEUE;
+        let streams = Streams::new(1, Duration::from_secs(60), Tasks::new()).unwrap();
+        let plan = Plan {
+            content_type: "text/plain",
+            encoding: ContentEncoding::Identity,
+            scope: Scope::unbounded(),
+            metrics: StreamMetrics::new(&Registry::new(), "test"),
+        };
+        let (filled, mut queue_filled) = mpsc::channel(1);
+        let answer = streams.answer(plan, move |out| {
+            for piece in 0..PIECES {
+                if piece == QUEUE {
+                    let _ = filled.blocking_send(());
+                }
+                out.write_all(&[b'x'; CHUNK])?;
+            }
+            Ok(())
+        });
+        let response = answer.await.unwrap();
+        queue_filled.recv().await;
+        // From here on nothing fits until somebody reads; give the writer the time to notice.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body.len(), PIECES * CHUNK);
     }
 }

@@ -53,7 +53,7 @@ impl WebMetrics {
 
     /// Instruments of the streamed answers of one endpoint.
     pub(super) fn stream(&self, handler: &'static str) -> StreamMetrics {
-        StreamMetrics { registry: self.registry.clone(), handler }
+        StreamMetrics::new(&self.registry, handler)
     }
 
     fn request(&self, handler: &str, code: &str) -> Counter {
@@ -79,6 +79,10 @@ pub(super) struct StreamMetrics {
 }
 
 impl StreamMetrics {
+    pub(super) fn new(registry: &Registry, handler: &'static str) -> StreamMetrics {
+        StreamMetrics { registry: registry.clone(), handler }
+    }
+
     pub(super) fn begin(&self) {
         self.active().add(1.0);
     }

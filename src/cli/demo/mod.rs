@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::say;
 use crate::model::DurationMs;
 use process::{Agent, TempDir};
 use site::SiteReport;
@@ -52,8 +53,8 @@ async fn demo(run_for: Option<DurationMs>) -> Result<bool, String> {
     let dir = TempDir::create().map_err(io_error)?;
     let mut agents = start(&dir).await?;
     let centre = agents[0].url.clone();
-    println!("centre: {centre}   (try {centre}/federate?match[]=up)");
-    println!("data and logs: {}   Ctrl-C stops everything.", dir.path().display());
+    say(format_args!("centre: {centre}   (try {centre}/federate?match[]=up)"));
+    say(format_args!("data and logs: {}   Ctrl-C stops everything.", dir.path().display()));
 
     let end = run_for.map(|d| Instant::now() + d.to_std());
     let live = io::stdout().is_terminal() && end.is_none_or(|e| e > Instant::now());
@@ -81,18 +82,18 @@ async fn demo(run_for: Option<DurationMs>) -> Result<bool, String> {
 
     let reports = reports(&centre).await;
     let delivered = reports.iter().all(delivered);
-    println!("\nsummary");
+    say("\nsummary");
     table::Drawn::new(false).draw(&reports);
     for agent in &mut agents {
         agent.stop().await?;
     }
     match (interrupted, delivered) {
-        (_, true) => println!("Both sites delivered. All processes have stopped."),
-        (true, false) => println!("Stopped before both sites had delivered."),
-        (false, false) => println!(
+        (_, true) => say("Both sites delivered. All processes have stopped."),
+        (true, false) => say("Stopped before both sites had delivered."),
+        (false, false) => say(format_args!(
             "Not every site delivered more than {SERIES_MIN} series, the newest younger than {}.",
             DurationMs(2 * CENTRE_INTERVAL.0)
-        ),
+        )),
     }
     Ok(delivered || (interrupted && run_for.is_none()))
 }
