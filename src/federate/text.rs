@@ -11,7 +11,7 @@ use crate::model::{EscapingScheme, Labels, METRIC_NAME};
 use crate::storage::{LatestBatch, LatestRow, LatestStream, QueryError, StreamEnd, StreamStep};
 
 /// The buffer is handed on once it holds so many bytes; large enough for compression to work well.
-const FLUSH_BYTES: usize = 64 << 10;
+const FLUSH_BYTES: usize = 128 << 10;
 /// The label that every series is given, if empty, so that a scraper's own does not take its place.
 const INSTANCE: &str = "instance";
 
@@ -122,7 +122,7 @@ impl Writer {
             })
             .collect();
         let present = vec![false; external.len()];
-        let out = Vec::with_capacity(2 * FLUSH_BYTES);
+        let out = Vec::with_capacity(FLUSH_BYTES + (FLUSH_BYTES >> 2));
         Writer { out, escaping, external, present, family: Vec::new(), head: Vec::new() }
     }
 

@@ -3,7 +3,6 @@
 //! On purpose unlike the reference: a request without `match[]` is refused with a sentence instead of being answered with
 //! nothing, because a scrape that succeeds without data hides a mistake in somebody's configuration.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -16,25 +15,19 @@ use super::deps::Deps;
 use super::encoding::{ContentEncoding, plain};
 use super::form::Form;
 use super::routes::Web;
-use super::stream::{Plan, StreamError, WriteError};
+use super::stream::{Plan, Sink, StreamError, WriteError};
 use crate::federate::{FederateError, Format, Written, negotiate, write_text};
 use crate::model::AnnotationKind;
 use crate::storage::{QueryError, Scope, SelectRequest, Selector, TimeRange};
 
 const NO_SELECTOR: &str =
-    "no match[] parameter provided; select series like /federate?match[]={job=\"node\"} (one or more times)\n";
+    "no match[] parameter provided; select series like /federate?match[]={job=\"node\"} (one or more times)";
 
 pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> Response<Body> {
     if let Some(unavailable) = web.unavailable() {
         return unavailable;
     }
     let form = Form::parse(request.uri().query().unwrap_or(""));
-    // Compiling hostile expressions takes its time, which is not the connections'.
-    let selectors = match web.deps.pool.run(move || read_selectors(&form)).await {
-        Ok(Ok(selectors)) => selectors,
-        Ok(Err(reason)) => return plain(StatusCode::BAD_REQUEST, reason),
-        Err(lost) => return plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{lost}\n")),
-    };
     let deadline = (Instant::now() + web.config.answer_timeout).into_std();
     let accept = request.headers().get(ACCEPT).and_then(|v| v.to_str().ok());
     let format = negotiate(accept.unwrap_or(""));
@@ -44,10 +37,11 @@ pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> R
         scope: Scope::new(Some(deadline), u64::MAX, u64::MAX),
         metrics: web.metrics.stream("/federate"),
     };
-    let reading = Reading { web: web.clone(), scope: plan.scope.clone(), selectors, format };
+    let reading = Reading { web: web.clone(), scope: plan.scope.clone(), form, format };
     let answer = web.streams.answer(plan, move |out| reading.write(out)).await;
     answer.unwrap_or_else(|error| {
         let status = match &error {
+            StreamError::Failed(WriteError::BadRequest(_)) => StatusCode::BAD_REQUEST,
             StreamError::Busy => StatusCode::SERVICE_UNAVAILABLE,
             StreamError::Failed(WriteError::Query(QueryError::NotReady(_) | QueryError::Cancelled(_))) => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -59,11 +53,11 @@ pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> R
 }
 
 fn read_selectors(form: &Form) -> Result<Vec<Selector>, String> {
-    form.well_formed().map_err(|error| format!("{error}\n"))?;
+    form.well_formed().map_err(|error| error.to_string())?;
     match form.selectors() {
         Ok(selectors) if selectors.is_empty() => Err(NO_SELECTOR.to_owned()),
         Ok(selectors) => Ok(selectors),
-        Err(error) => Err(format!("{error}\n")),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -71,14 +65,16 @@ fn read_selectors(form: &Form) -> Result<Vec<Selector>, String> {
 struct Reading {
     web: Arc<Web>,
     scope: Scope,
-    selectors: Vec<Selector>,
+    form: Form,
     format: Format,
 }
 
 impl Reading {
-    fn write(&self, out: &mut dyn Write) -> Result<(), WriteError> {
+    fn write(&self, out: &mut dyn Sink) -> Result<(), WriteError> {
+        // Compiling hostile expressions takes its time, which is not the connections'.
+        let selectors = read_selectors(&self.form).map_err(WriteError::BadRequest)?;
         let metrics = &self.web.metrics;
-        let written = self.read(out).inspect_err(|_| metrics.federate_errors.inc())?;
+        let written = self.read(&selectors, out).inspect_err(|_| metrics.federate_errors.inc())?;
         metrics.federated_series.add(written.series);
         metrics.federate_nameless.add(written.nameless);
         for warning in written.end.annotations.of(AnnotationKind::Warning) {
@@ -88,14 +84,14 @@ impl Reading {
         Ok(())
     }
 
-    fn read(&self, out: &mut dyn Write) -> Result<Written, WriteError> {
+    fn read(&self, selectors: &[Selector], out: &mut dyn Sink) -> Result<Written, WriteError> {
         let Deps { storage, clock, external_labels, .. } = &self.web.deps;
         let now = clock.now();
         let range = TimeRange { min: now - self.web.config.lookback, max: now };
-        let request = SelectRequest { selectors: &self.selectors, range, sorted: true, limit: None };
+        let request = SelectRequest { selectors, range, sorted: true, limit: None };
         let mut stream = storage.select_latest(&self.scope, &request)?;
         let external = external_labels.load_full();
-        Ok(write_text(&mut *stream, &external, self.format, &mut |buffer| out.write_all(buffer))?)
+        Ok(write_text(&mut *stream, &external, self.format, &mut |buffer| out.take(buffer))?)
     }
 }
 

@@ -20,6 +20,7 @@ use axum::http::{HeaderValue, Response};
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use http_body::Frame;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
@@ -29,11 +30,13 @@ use super::telemetry::StreamMetrics;
 use crate::runtime::{CpuPool, Tasks};
 use crate::storage::{QueryError, Scope};
 
-/// Bytes of a chunk on the wire.
-const CHUNK: usize = 64 << 10;
+/// Bytes of a chunk on the wire: large, because each costs waking the connection's task, yet within a core's own cache.
+const CHUNK: usize = 128 << 10;
 /// Chunks that wait for a slow client: with compression one MiB is the whole of most answers, so that their threads
 /// are free again at once.
-const QUEUE: usize = 16;
+const QUEUE: usize = 8;
+/// Buffers kept for the next chunks; fresh memory would have to be cleared by the system page by page.
+const IDLE_BUFFERS: usize = 8;
 /// How long a request waits for a free thread.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -43,6 +46,17 @@ pub(super) struct Streams {
     permits: Arc<Semaphore>,
     tasks: Tasks,
     timeout: Duration,
+    buffers: Arc<Buffers>,
+}
+
+/// Where an answer is written to.
+pub(super) trait Sink: Write {
+    /// Takes all of `buffer` and leaves an empty one; cheaper than `write_all` for large pieces.
+    fn take(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
+        self.write_all(buffer)?;
+        buffer.clear();
+        Ok(())
+    }
 }
 
 /// What a streamed answer needs besides its content.
@@ -60,6 +74,8 @@ pub(super) enum WriteError {
     Query(#[from] QueryError),
     #[error("the client takes no more: {0}")]
     Client(#[from] io::Error),
+    #[error("{0}")]
+    BadRequest(String),
 }
 
 /// Why there is no streamed answer; nothing has been sent.
@@ -82,7 +98,8 @@ enum Part {
 impl Streams {
     pub(super) fn new(threads: usize, timeout: Duration, tasks: Tasks) -> io::Result<Streams> {
         let permits = Arc::new(Semaphore::new(threads.max(1)));
-        Ok(Streams { pool: CpuPool::new("web-stream", threads)?, permits, tasks, timeout })
+        let buffers = Arc::default();
+        Ok(Streams { pool: CpuPool::new("web-stream", threads)?, permits, tasks, timeout, buffers })
     }
 
     /// Runs `write` on a thread and answers with what it writes. Dropping the future or the answer's body cancels the
@@ -90,15 +107,20 @@ impl Streams {
     pub(super) async fn answer(
         &self,
         plan: Plan,
-        write: impl FnOnce(&mut dyn Write) -> Result<(), WriteError> + Send + 'static,
+        write: impl FnOnce(&mut dyn Sink) -> Result<(), WriteError> + Send + 'static,
     ) -> Result<Response<Body>, StreamError> {
         let Plan { content_type, encoding, scope, metrics } = plan;
         let cancel = CancelOnDrop(scope);
         let permit = tokio::time::timeout(WAIT_MAX, self.permits.clone().acquire_owned()).await;
         let permit = permit.ok().and_then(Result::ok).ok_or(StreamError::Busy)?;
         let (sender, mut parts) = mpsc::channel(QUEUE);
-        let chunks =
-            Chunks { buffer: Vec::new(), sender, handle: Handle::current(), deadline: Instant::now() + self.timeout };
+        let chunks = Chunks {
+            buffer: Vec::new(),
+            buffers: self.buffers.clone(),
+            sender,
+            handle: Handle::current(),
+            deadline: Instant::now() + self.timeout,
+        };
         let pool = self.pool.clone();
         let job = move || {
             let _permit = permit;
@@ -136,7 +158,7 @@ pub(super) enum Ending {
 fn produce(
     encoding: ContentEncoding,
     chunks: Chunks,
-    write: impl FnOnce(&mut dyn Write) -> Result<(), WriteError>,
+    write: impl FnOnce(&mut dyn Sink) -> Result<(), WriteError>,
 ) -> Ending {
     let sender = chunks.sender.clone();
     let outcome = match encoding {
@@ -156,7 +178,7 @@ fn produce(
     ending
 }
 
-fn write_gzip(chunks: Chunks, write: impl FnOnce(&mut dyn Write) -> Result<(), WriteError>) -> Result<(), WriteError> {
+fn write_gzip(chunks: Chunks, write: impl FnOnce(&mut dyn Sink) -> Result<(), WriteError>) -> Result<(), WriteError> {
     // The encoder takes any piece but costs some per call; expositions are written line by line.
     let mut gzip = io::BufWriter::with_capacity(CHUNK, GzEncoder::new(chunks, LEVEL));
     let outcome = write(&mut gzip).and_then(|()| Ok(gzip.flush()?));
@@ -166,9 +188,44 @@ fn write_gzip(chunks: Chunks, write: impl FnOnce(&mut dyn Write) -> Result<(), W
     Ok(gzip.finish()?.finish()?)
 }
 
+impl Sink for io::BufWriter<GzEncoder<Chunks>> {}
+
+/// Empty buffers for chunks; cleared and given back when the connection has sent them.
+#[derive(Default)]
+struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    fn get(&self) -> Vec<u8> {
+        self.0.lock().pop().unwrap_or_else(|| Vec::with_capacity(CHUNK + (CHUNK >> 2)))
+    }
+}
+
+/// A chunk on its way.
+struct Sent {
+    bytes: Vec<u8>,
+    home: Arc<Buffers>,
+}
+
+impl AsRef<[u8]> for Sent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        let mut idle = self.home.0.lock();
+        if idle.len() < IDLE_BUFFERS && self.bytes.capacity() <= 2 * CHUNK {
+            self.bytes.clear();
+            idle.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
 /// Cuts what is written into chunks and passes them on.
 struct Chunks {
     buffer: Vec<u8>,
+    buffers: Arc<Buffers>,
     sender: mpsc::Sender<Part>,
     handle: Handle,
     deadline: Instant,
@@ -191,6 +248,11 @@ impl Chunks {
         }
     }
 
+    fn send_chunk(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        let home = self.buffers.clone();
+        self.send(Part::Chunk(Bytes::from_owner(Sent { bytes, home })))
+    }
+
     fn finish(mut self) -> io::Result<()> {
         let rest = std::mem::take(&mut self.buffer);
         self.send(Part::Last(Bytes::from(rest)))
@@ -201,8 +263,8 @@ impl Write for Chunks {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= CHUNK {
-            let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK + (CHUNK >> 2)));
-            self.send(Part::Chunk(Bytes::from(full)))?;
+            let full = std::mem::replace(&mut self.buffer, self.buffers.get());
+            self.send_chunk(full)?;
         }
         Ok(bytes.len())
     }
@@ -210,6 +272,19 @@ impl Write for Chunks {
     /// Chunks leave when they are full; there is nothing to push.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Sink for Chunks {
+    fn take(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
+        // Only large pieces are worth a chunk of their own, and order must be kept.
+        if !self.buffer.is_empty() || buffer.len() < CHUNK / 2 {
+            self.write_all(buffer)?;
+            buffer.clear();
+            return Ok(());
+        }
+        let full = std::mem::replace(buffer, self.buffers.get());
+        self.send_chunk(full)
     }
 }
 

@@ -172,7 +172,7 @@ fn the_answer_is_handed_on_in_bounded_pieces() {
         Ok(())
     })
     .unwrap();
-    assert!(written.bytes > 1_000_000 && pieces.len() > 10, "{pieces:?}");
+    assert!(written.bytes > 6 * FLUSH_BYTES as u64, "long enough to tell");
     assert!(pieces.iter().all(|len| *len < FLUSH_BYTES + 2000), "{pieces:?}");
 }
 

@@ -120,6 +120,7 @@ impl From<StreamError> for ApiError {
     fn from(error: StreamError) -> ApiError {
         match error {
             StreamError::Failed(WriteError::Query(error)) => error.into(),
+            StreamError::Failed(WriteError::BadRequest(why)) => ApiError::new(ErrorKind::BadData, why),
             StreamError::Failed(error @ WriteError::Client(_)) => ApiError::new(ErrorKind::Canceled, error.to_string()),
             error @ StreamError::Busy => ApiError::new(ErrorKind::Timeout, error.to_string()),
             error @ StreamError::Lost => ApiError::new(ErrorKind::Internal, error.to_string()),

@@ -1,6 +1,5 @@
 //! `series`: the label sets of the selected series, streamed.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -15,7 +14,7 @@ use crate::model::Annotations;
 use crate::storage::{Limit, SelectRequest, Selector, SeriesBatch, StreamStep, TimeRange};
 use crate::web::encoding::ContentEncoding;
 use crate::web::routes::Web;
-use crate::web::stream::{Plan, WriteError};
+use crate::web::stream::{Plan, Sink, WriteError};
 
 pub(super) async fn series(State(web): State<Arc<Web>>, request: Request) -> Response<Body> {
     match answer(web, request).await {
@@ -52,7 +51,7 @@ impl Wanted {
         Ok(Wanted { selectors: call.form.narrowing_selectors()?, range, limit })
     }
 
-    fn write(&self, call: &Call, out: &mut dyn Write) -> Result<(), WriteError> {
+    fn write(&self, call: &Call, out: &mut dyn Sink) -> Result<(), WriteError> {
         let request = SelectRequest {
             selectors: &self.selectors,
             range: self.range,
