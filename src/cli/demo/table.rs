@@ -21,6 +21,10 @@ impl Drawn {
             // Up to the first line of the old table, and clear from there.
             text.push_str(&format!("\x1b[{}A\x1b[J", self.lines));
         }
+        if self.live {
+            // A long error is cut at the edge: wrapped, the lines could not be counted.
+            text.push_str("\x1b[?7l");
+        }
         text.push_str(&format!(
             "{:<10}{:>8}{:>16}{:>12}{:>10}  {}\n",
             "site", "series", "newest sample", "bytes", "failures", "last error"
@@ -32,6 +36,9 @@ impl Drawn {
                 "{:<10}{:>8}{:>16}{:>12}{:>10}  {}\n",
                 r.site, r.series, age, r.bytes, r.failures, r.error
             ));
+        }
+        if self.live {
+            text.push_str("\x1b[?7h");
         }
         self.lines = reports.len() + 1;
         // A closed pipe is no reason to leave the sites running without a clean stop.
