@@ -64,6 +64,8 @@ struct Origin {
     line: usize,
     entry: u32,
     family: MetricType,
+    /// Whether the entry is marked once the store has judged the sample.
+    is_to_be_marked: bool,
 }
 
 /// One walk over one body.
@@ -114,6 +116,14 @@ impl<'a, 's> Ingest<'a, 's> {
 
     /// Takes the whole body. After an error the appender must be dropped.
     pub(super) fn body(&mut self, body: &[u8], format: Format) -> Result<(), IngestError> {
+        let result = self.walk(body, format);
+        if result.is_err() {
+            self.mark_batch(|_| false);
+        }
+        result
+    }
+
+    fn walk(&mut self, body: &[u8], format: Format) -> Result<(), IngestError> {
         let mut parser = Parser::new(body, format);
         loop {
             match self.expected_line(&mut parser)? {
@@ -242,12 +252,17 @@ impl<'a, 's> Ingest<'a, 's> {
             return;
         }
         let taken = self.take(own_t);
+        let is_first = visit != Visit::Again;
+        let is_to_be_marked = is_first && taken && self.is_marked_late(own_t);
         if taken {
-            let origin = Origin { line: parser.line_start(), entry: index, family: parser.family_type() };
+            let origin =
+                Origin { line: parser.line_start(), entry: index, family: parser.family_type(), is_to_be_marked };
             self.push(SeriesRef(entry.target), own_t, sample.value, origin);
         }
-        if visit != Visit::Again {
-            self.mark(index, entry.target, taken, own_t);
+        if is_first {
+            if !is_to_be_marked {
+                self.mark(index, entry.target, taken, own_t);
+            }
             self.counts.series_added += u64::from(taken && visit == Visit::Back);
         }
     }
@@ -268,11 +283,14 @@ impl<'a, 's> Ingest<'a, 's> {
         self.counts.series_added += 1;
         // A cache that is full costs speed and staleness markers, not samples.
         let index = self.cache.add(sample.series, Kind::Series, series.0);
-        if let Some(index) = index {
+        let is_to_be_marked = index.is_some() && self.is_marked_late(own_t);
+        if let Some(index) = index
+            && !is_to_be_marked
+        {
             self.mark(index, series.0, true, own_t);
         }
         let entry = index.unwrap_or(u32::MAX);
-        let origin = Origin { line: parser.line_start(), entry, family: parser.family_type() };
+        let origin = Origin { line: parser.line_start(), entry, family: parser.family_type(), is_to_be_marked };
         self.push(series, own_t, sample.value, origin);
         Ok(())
     }
@@ -301,6 +319,27 @@ impl<'a, 's> Ingest<'a, 's> {
         }
     }
 
+    /// Whether a sample's entry waits for the store's judgement: of tracked samples with times of their own only those
+    /// that are kept are expected again, so one that goes back in time ends its series. Samples without are as good as
+    /// never refused, and the judgement comes batch by batch.
+    #[inline]
+    fn is_marked_late(&self, own_t: Option<TimestampMs>) -> bool {
+        self.options.track_timestamps && own_t.is_some()
+    }
+
+    /// Marks what waited for the judgement of its batch.
+    fn mark_batch(&mut self, is_refused: impl Fn(u32) -> bool) {
+        if !self.options.track_timestamps {
+            return;
+        }
+        let origins = std::mem::take(&mut self.origins);
+        for (position, origin) in (0..).zip(&origins).filter(|(_, origin)| origin.is_to_be_marked) {
+            let (series, sample) = (self.cache.entry(origin.entry).target, self.batch[position as usize]);
+            self.mark(origin.entry, series, !is_refused(position), Some(sample.t));
+        }
+        self.origins = origins;
+    }
+
     #[inline]
     fn push(&mut self, series: SeriesRef, own_t: Option<TimestampMs>, v: f64, origin: Origin) {
         self.batch.push(FloatSample { series, t: own_t.unwrap_or(self.t), v });
@@ -310,9 +349,12 @@ impl<'a, 's> Ingest<'a, 's> {
     fn flush(&mut self, body: &[u8], format: Format) -> Result<(), IngestError> {
         if !self.batch.is_empty() {
             let unknown = self.appender.append(&self.batch)?;
+            // Positions come in ascending order.
+            let refused = self.appender.refused().to_vec();
             if !unknown.0.is_empty() {
                 self.resolve_again(&unknown, body, format)?;
             }
+            self.mark_batch(|position| refused.binary_search(&position).is_ok());
             self.batch.clear();
             self.origins.clear();
         }

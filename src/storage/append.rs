@@ -84,6 +84,12 @@ pub trait Appender: Send {
     /// Takes samples. Order within the batch is kept per series.
     fn append(&mut self, samples: &[FloatSample]) -> Result<UnknownSeries, AppendError>;
 
+    /// Positions in the last [`append`](Appender::append) batch whose samples are refused for certain. A store that
+    /// judges only when it commits says none.
+    fn refused(&self) -> &[u32] {
+        &[]
+    }
+
     /// Marks series as ended at `t` by [`STALE_NAN`](crate::model::STALE_NAN). Unlike an ordinary sample a marker is
     /// never taken out of order, however wide the store's window is: a series that has gone on since has not ended. A
     /// store without such a window needs no implementation of its own.

@@ -36,6 +36,8 @@ struct HeadAppender<'a> {
     _pass: Pass<'a>,
     scratch: Scratch,
     report: AppendReport,
+    /// Positions refused in the last batch.
+    refused: Vec<u32>,
     min_valid: i64,
 }
 
@@ -44,7 +46,8 @@ impl Appendable for Tsdb {
         let pass = self.head.gate.pass();
         let scratch = self.scratches.lock().pop().unwrap_or_default();
         let min_valid = self.cut().unwrap_or(i64::MIN);
-        Box::new(HeadAppender { tsdb: self, _pass: pass, scratch, report: AppendReport::default(), min_valid })
+        let report = AppendReport::default();
+        Box::new(HeadAppender { tsdb: self, _pass: pass, scratch, report, refused: Vec::new(), min_valid })
     }
 }
 
@@ -63,6 +66,7 @@ impl Appender for HeadAppender<'_> {
 
     fn append(&mut self, samples: &[FloatSample]) -> Result<UnknownSeries, AppendError> {
         self.tsdb.log.check()?;
+        self.refused.clear();
         let mut unknown = UnknownSeries::default();
         let pages = self.tsdb.head.pages();
         let Scratch { pending, record, .. } = &mut self.scratch;
@@ -86,10 +90,18 @@ impl Appender for HeadAppender<'_> {
                     record.push(WalSample { series: known.wal_ref, t: t.0, v });
                     pending.push(Pending { slot, t: t.0, v });
                 }
-                verdict => count(&mut self.report, verdict),
+                Verdict::Same => count(&mut self.report, Verdict::Same),
+                verdict => {
+                    count(&mut self.report, verdict);
+                    self.refused.push(i);
+                }
             }
         }
         Ok(unknown)
+    }
+
+    fn refused(&self) -> &[u32] {
+        &self.refused
     }
 
     fn commit(mut self: Box<Self>) -> Result<AppendReport, AppendError> {

@@ -14,8 +14,11 @@ const SERIES_RECORD: usize = 256 << 10;
 
 /// The open log.
 ///
-/// Lock order: `state`, then `unlogged`. `unlogged` is also taken alone under the head's index lock.
+/// Lock order: `syncing`, then `state`, then `unlogged`. `unlogged` is also taken alone under the head's index lock.
 pub(super) struct Log {
+    /// Held during a sync: a closed segment is handed to the first who syncs, so the second must not return before that
+    /// one has.
+    syncing: Mutex<()>,
     state: Mutex<State>,
     /// Records of the series created since the last commit. Whoever commits next logs them before its own samples, so
     /// that no sample in the log comes before its series.
@@ -41,6 +44,7 @@ pub(super) struct Times {
 impl Log {
     pub(super) fn new(writer: Result<Writer, WriteError>, times: BTreeMap<u32, Times>, metrics: Metrics) -> Log {
         let log = Log {
+            syncing: Mutex::default(),
             state: Mutex::new(State { writer: None, times }),
             unlogged: Mutex::default(),
             latched: OnceLock::new(),
@@ -104,6 +108,7 @@ impl Log {
 
     /// Makes everything committed so far durable. Commits go on meanwhile.
     pub(super) fn sync(&self) -> Result<(), AppendError> {
+        let _syncing = self.syncing.lock();
         self.check()?;
         let (files, index) = {
             let mut state = self.state.lock();
@@ -173,4 +178,78 @@ fn write(writer: &mut Writer, series: &[Vec<u8>], samples: &[u8]) -> Result<u64,
         writer.push(samples)?;
     }
     writer.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::disk::{Disk, DiskFile, MemDisk};
+    use crate::telemetry::Registry;
+    use crate::tsdb::wal::Compression;
+
+    /// A closed segment whose sync takes until it is told to end.
+    #[derive(Debug)]
+    struct SlowFile {
+        entered: Sender<()>,
+        end: Mutex<Receiver<()>>,
+        is_synced: Arc<AtomicBool>,
+    }
+
+    impl DiskFile for SlowFile {
+        fn append(&self, _: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn sync(&self) -> io::Result<()> {
+            self.entered.send(()).map_err(io::Error::other)?;
+            self.end.lock().recv().map_err(io::Error::other)?;
+            self.is_synced.store(true, Ordering::Release);
+            Ok(())
+        }
+        fn truncate(&self, _: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn len(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+    }
+
+    /// The second found no closed segment any more and returned while the first still waited for the disk, so a commit
+    /// that had asked for durability was told that it had it.
+    #[test]
+    fn a_sync_returns_only_after_the_sync_of_what_another_has_taken_on() {
+        let disk = MemDisk::new();
+        disk.create_dir_all(Path::new("/wal")).unwrap();
+        let writer = Writer::create(Arc::new(disk), Path::new("/wal"), 0, 1 << 20, Compression::None);
+        let log = Log::new(writer, BTreeMap::new(), Metrics::new(&Registry::new()));
+        let ((entered, has_entered), (end, end_told)) = (channel(), channel());
+        let is_synced = Arc::new(AtomicBool::new(false));
+        let slow = SlowFile { entered, end: Mutex::new(end_told), is_synced: is_synced.clone() };
+        log.state.lock().writer.as_mut().unwrap().owe_sync(Arc::new(slow));
+
+        std::thread::scope(|scope| {
+            scope.spawn(|| log.sync().unwrap());
+            has_entered.recv().unwrap();
+            let second = scope.spawn(|| {
+                log.sync().unwrap();
+                is_synced.load(Ordering::Acquire)
+            });
+            // Time for the second to return too early; without the fault it makes no difference.
+            std::thread::sleep(Duration::from_millis(50));
+            end.send(()).unwrap();
+            assert!(second.join().unwrap());
+        });
+    }
 }

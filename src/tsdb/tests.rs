@@ -212,6 +212,19 @@ fn a_sample_is_judged_against_its_series_and_against_its_own_batch() {
 }
 
 #[test]
+fn an_appender_says_at_once_which_samples_of_its_last_batch_are_refused() {
+    let (store, _) = open(&MemDisk::new());
+    append(&store, &[(labels(1), START, 1.0)]).unwrap();
+    let mut appender = store.appender();
+    let series = appender.series(&labels(1)).unwrap();
+    let sample = |ms, v| FloatSample { series, t: TimestampMs(START + ms), v };
+    let _ = appender.append(&[sample(0, 1.0), sample(0, 2.0), sample(1, 3.0), sample(-1, 1.0)]).unwrap();
+    assert_eq!(appender.refused(), [1, 3], "what is there already is not refused");
+    let _ = appender.append(&[sample(2, 4.0)]).unwrap();
+    assert_eq!(appender.refused(), [0u32; 0]);
+}
+
+#[test]
 fn references_of_collected_series_are_unknown_and_never_come_back() {
     let disk = MemDisk::new();
     let clock = Clock::manual(TimestampMs(START + 24 * HOUR));

@@ -1,5 +1,5 @@
 //! The hand-made cases. In bodies and configurations `X_` stands for a prefix of the case's own, `<ms-60>` and `<s-60>`
-//! for the time of the test's start less 60 seconds, in milliseconds and in seconds.
+//! for the time of the test's start less 60 seconds, in milliseconds and in seconds; in labels `ADDRESS` is the target's address.
 
 use crate::support::target::{OPEN_METRICS, TEXT};
 
@@ -68,6 +68,10 @@ pub fn all() -> Vec<Case> {
         times(),
         staleness(),
         formats(),
+        federated(),
+        failures(),
+        names(),
+        neighbours(),
     ]
     .into_iter()
     .flatten()
@@ -452,5 +456,110 @@ fn formats() -> Vec<Case> {
         ),
         typed(OPEN_METRICS, "only classic text asked for", "scrape_protocols: [PrometheusText0.0.4]", "X_a 1\n# EOF\n"),
         typed("TEXT/Plain; Version=0.0.4", "a content type in capitals", "", "X_a 1\n"),
+    ]
+}
+
+/// What another server's `/federate` says: every line with its own time.
+fn federated() -> Vec<Case> {
+    let over_time = |about, job| {
+        text(about, job, "X_a 1 <ms-60>\nX_b 1 <ms-60>\nX_c 1 <ms-60>\nX_d 1 <ms-60>\n")
+            .then("X_a 1 <ms-60>\nX_b 2 <ms-40>\nX_c 1 <ms-60>\nX_d 2 <ms-60>\n")
+            .then("X_a 1 <ms-60>\nX_b 3 <ms-20>\nX_d 3 <ms-40>\n")
+    };
+    vec![
+        over_time("federated times that stay, move on and go away", "honor_labels: true"),
+        over_time("the same without honouring the times", "honor_labels: true\n  honor_timestamps: false"),
+        over_time("the same with staleness tracked", "honor_labels: true\n  track_timestamps_staleness: true"),
+        text("a federated series ends and comes back", "track_timestamps_staleness: true", "X_a 1 <ms-60>\nX_b 1\n")
+            .then("X_b 1\n")
+            .then("X_a 2 <ms-30>\nX_b 1\n"),
+        text("tracked times that go backwards", "track_timestamps_staleness: true", "X_a 1 <ms-60>\nX_b 1\n")
+            .then("X_a 2 <ms-70>\nX_b 1\n"),
+        text("a time ahead, within what is allowed, and then none", "", "X_a 1 <ms+300>\nX_b 1\n")
+            .then("X_a 2\nX_b 2\n"),
+        text(
+            "labels of another job and no instance",
+            "honor_labels: true",
+            "X_a{instance=\"\",job=\"X_other\"} 1 <ms-10>\n",
+        ),
+    ]
+}
+
+fn failures() -> Vec<Case> {
+    vec![
+        text("a body that is bad in its middle and then whole again", "", "X_a 1\nX_b 2\nX_c 3\n")
+            .then("X_a 2\nX_b{\nX_c 4\n")
+            .then("X_a 3\nX_b 4\nX_c 5\n"),
+        text("a body that stays bad in its middle", "", "X_a 1\nX_b 2\nX_c 3\n")
+            .then("X_a 2\nX_b{\nX_c 4\n")
+            .then("X_a 2\nX_b{\nX_c 4\n"),
+        text("a body that turns bad and then fails altogether", "", "X_a 1\nX_b 2\n")
+            .then("X_a 2\nX_b{\n")
+            .then_status(500),
+        text("tracked times and a target that fails", "track_timestamps_staleness: true", "X_a 1 <ms-60>\nX_b 1\n")
+            .then_status(500),
+        text("a new series in a bad body", "", "X_a 1\n").then("X_b 1\n!!!\n").then("X_b 2\n"),
+        text("a limit exceeded after a good scrape", "sample_limit: 2", "X_a 1\nX_b 1\n").then("X_a 1\nX_b 1\nX_c 1\n"),
+        text("a label limit exceeded after a good scrape", "label_limit: 4", "X_a{p=\"1\"} 1\nX_b 1\n")
+            .then("X_a{p=\"1\"} 2\nX_b{p=\"1\",q=\"2\"} 1\n"),
+    ]
+}
+
+fn names() -> Vec<Case> {
+    const UTF8: &str = "{\"X_a.b\",\"c.d\"=\"e\"} 1\nX_c 2\n";
+    const RENAMED: &str =
+        "metric_relabel_configs: [{source_labels: [__name__], regex: 'X_b', target_label: __name__, replacement: X_a}]";
+    let long: &'static str = format!("X_a{{v=\"{}\"}} 1\nX_b 2\n", "0123456789".repeat(5000)).leak();
+    vec![
+        text("a metric renamed to one that the body has, too", RENAMED, "X_a 1\nX_b 2\nX_c 3\n"),
+        text("of two texts of one series one goes away", RENAMED, "X_a 1\nX_b 2\n").then("X_b 3\n"),
+        text("of two texts of one series the other goes away", RENAMED, "X_a 1\nX_b 2\n").then("X_a 3\n"),
+        text("of two texts of one series both go away", RENAMED, "X_a 1\nX_b 2\nX_c 1\n").then("X_c 3\n"),
+        text(
+            "labelmap onto a label that is there",
+            "metric_relabel_configs: [{action: labelmap, regex: '[pq]_(.*)'}]",
+            "X_a{p_k=\"1\",k=\"2\"} 1\nX_b{p_k=\"1\",q_k=\"2\"} 2\nX_c{q_job=\"x\",p_=\"y\"} 3\n",
+        ),
+        text("a very long value", "", long),
+        text("UTF-8 names asked for with underscores", "metric_name_escaping_scheme: underscores", UTF8),
+        text("UTF-8 names asked for with dots", "metric_name_escaping_scheme: dots", UTF8),
+        text("UTF-8 names asked for with values", "metric_name_escaping_scheme: values", UTF8),
+        text("UTF-8 names asked for as they are", "metric_name_escaping_scheme: allow-utf-8", UTF8),
+        text(
+            "UTF-8 names where only legacy ones are valid",
+            "metric_name_validation_scheme: legacy\n  metric_name_escaping_scheme: values",
+            UTF8,
+        ),
+        text(
+            "legacy names where only they are valid",
+            "metric_name_validation_scheme: legacy\n  metric_name_escaping_scheme: underscores",
+            "X_a{b=\"c\"} 1\n",
+        ),
+        text(
+            "names escaped by dots where only legacy ones are valid",
+            "metric_name_validation_scheme: legacy\n  metric_name_escaping_scheme: dots",
+            "X_a_dot_b 1\n",
+        ),
+        text("a name and a TYPE that changes", "", "# TYPE X_a counter\nX_a 1\n")
+            .then("# TYPE X_a histogram\nX_a_bucket{le=\"1\"} 2\nX_a 1\n"),
+    ]
+}
+
+/// Several targets in one job.
+fn neighbours() -> Vec<Case> {
+    const SECOND: &str = "instance: target, n: one}}, {targets: ['ADDRESS'], labels: {instance: target, n: two";
+    vec![
+        text("two targets in one job", "", "X_a 1\n").labels(SECOND),
+        text("two targets that are equal are one", "", "X_a 1\n")
+            .labels("instance: target, n: one}}, {targets: ['ADDRESS'], labels: {instance: target, n: one"),
+        text("targets over target_limit", "target_limit: 1", "X_a 1\n").labels(SECOND),
+        text("two targets whose interval differs are two", "", "X_a 1\n")
+            .labels("instance: target, n: one}}, {targets: ['ADDRESS'], labels: {instance: target, n: one, __scrape_interval__: 2s"),
+        text(
+            "two targets whose series are the same",
+            "metric_relabel_configs: [{action: labeldrop, regex: n}]",
+            "X_a 1\nX_b 1\n",
+        )
+        .labels(SECOND),
     ]
 }

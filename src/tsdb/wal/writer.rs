@@ -115,6 +115,12 @@ impl Writer {
         files
     }
 
+    /// Makes `file` one that the next sync has to take care of.
+    #[cfg(test)]
+    pub(crate) fn owe_sync(&mut self, file: Arc<dyn DiskFile>) {
+        self.unsynced.push(file);
+    }
+
     /// Syncs everything flushed, in place.
     pub(crate) fn sync(&mut self) -> Result<(), WriteError> {
         for file in self.files_to_sync() {
