@@ -89,7 +89,7 @@ impl SampleRules {
             && labels.get(name).is_some()
             && labels.get(name) == line.get(name)
         {
-            return Err(LabelError::Repeated(name.to_owned()));
+            return Err(LabelError::Repeated(cut(name)));
         }
         Ok(Some(labels))
     }
@@ -130,7 +130,7 @@ impl SampleRules {
                     && labels.iter().all(|(name, _)| is_legacy_label_name(name))
             }
         };
-        if valid { Ok(()) } else { Err(LabelError::Invalid(labels.to_string())) }
+        if valid { Ok(()) } else { Err(LabelError::Invalid(cut_at(&labels.to_string(), 400))) }
     }
 
     fn check_limits(&self, labels: &Labels) -> Result<(), LabelError> {
@@ -175,5 +175,9 @@ fn is_emptied(line: &SeriesLabels, name: &str) -> bool {
 }
 
 fn cut(text: &str) -> String {
-    text.chars().take(50).collect()
+    cut_at(text, 50)
+}
+
+fn cut_at(text: &str, chars: usize) -> String {
+    text.chars().take(chars).collect()
 }
