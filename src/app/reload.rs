@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::config::Config;
 use crate::discovery;
 use crate::runtime::Tasks;
@@ -21,10 +23,19 @@ pub(super) struct Running {
     watch: Option<FileWatch>,
 }
 
-/// The providers of one job.
+/// The providers of one job; dropping it ends them, and from then on they change nothing any more.
 struct Discovering {
     fingerprint: String,
     tasks: Tasks,
+    /// Held while targets are handed over; false once they are not wanted any more.
+    wanted: Arc<Mutex<bool>>,
+}
+
+impl Drop for Discovering {
+    fn drop(&mut self) {
+        *self.wanted.lock() = false;
+        self.tasks.stop();
+    }
 }
 
 impl Running {
@@ -41,13 +52,11 @@ impl Running {
         }
         let mut before = std::mem::take(&mut self.jobs);
         for job in config.jobs {
+            // A changed job's providers end here, before those of its new configuration begin.
             let unchanged = before.remove(&job.name).filter(|d| d.fingerprint == job.fingerprint);
             let name = job.name.clone();
             let discovering = unchanged.unwrap_or_else(|| self.discover(job));
             self.jobs.insert(name, discovering);
-        }
-        for gone in before.into_values() {
-            gone.tasks.stop();
         }
         Ok(())
     }
@@ -77,13 +86,18 @@ impl Running {
         let deps = discovery::Deps { tasks: &tasks, registry: &self.registry };
         let mut groups = discovery::spawn(job.discovery, &job.name, &deps);
         let (scrape, name) = (self.scrape.clone(), job.name);
+        let wanted = Arc::new(Mutex::new(true));
+        let still_wanted = wanted.clone();
         tasks.spawn("targets", async move {
             while groups.changed().await.is_ok() {
                 let now = groups.borrow_and_update().clone();
-                scrape.sync(&name, now);
+                let wanted = still_wanted.lock();
+                if *wanted {
+                    scrape.sync(&name, now);
+                }
             }
         });
-        Discovering { fingerprint: job.fingerprint, tasks }
+        Discovering { fingerprint: job.fingerprint, tasks, wanted }
     }
 }
 
@@ -117,4 +131,44 @@ fn digest(files: &[PathBuf]) -> u64 {
         std::fs::read(file).map_err(|e| e.kind()).hash(&mut hasher);
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fetch::HttpFetchers;
+    use super::*;
+    use crate::runtime::{Clock, CpuPool};
+    use crate::scrape;
+    use crate::storage::memory::MemoryStore;
+
+    fn config(jobs: &[(&str, &str)]) -> Config {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("c.yml");
+        let job = |(name, file): &(&str, &str)| {
+            format!("- {{job_name: {name}, file_sd_configs: [{{files: [/nowhere/{file}.json]}}]}}\n")
+        };
+        let yaml: String = jobs.iter().map(job).collect();
+        std::fs::write(&path, format!("scrape_configs:\n{yaml}")).expect("a file");
+        crate::config::load(&path).expect("a good config")
+    }
+
+    #[tokio::test]
+    async fn discovery_of_changed_and_gone_jobs_ends_and_that_of_others_goes_on() {
+        let (registry, tasks) = (Registry::new(), Tasks::new());
+        let scrape = Manager::new(scrape::Deps {
+            storage: Arc::new(MemoryStore::new()),
+            registry: registry.clone(),
+            pool: CpuPool::inline(),
+            clock: Clock::system(),
+            fetchers: Arc::new(HttpFetchers),
+            offset_seed: 0,
+        });
+        let mut running = Running::new(Arc::new(scrape), registry, &tasks, None);
+        running.apply(config(&[("same", "a"), ("changed", "b"), ("gone", "c")])).expect("applied");
+        let before = ["same", "changed", "gone"].map(|name| running.jobs[name].tasks.stopping());
+        running.apply(config(&[("same", "a"), ("changed", "other")])).expect("applied");
+        assert_eq!(before.map(|stop| stop.is_cancelled()), [false, true, true]);
+        assert!(running.jobs.values().all(|job| !job.tasks.stopping().is_cancelled()));
+        tasks.stop();
+    }
 }

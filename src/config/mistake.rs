@@ -1,5 +1,6 @@
 //! What a person is told about a config: mistakes, which refuse it, and warnings, which do not.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -82,6 +83,48 @@ impl fmt::Display for ConfigWarning {
     }
 }
 
+/// As many warnings that say the same of different places stay as they are; more become one.
+const SAME_MAX: usize = 3;
+/// So many lines of the others are named by the one that remains.
+const LINES_SHOWN: usize = 20;
+
+/// Makes one of many warnings that say the same of the same key of other list items: a file of hundreds of jobs must not
+/// bury what is said once. The first remains and names the lines of the others.
+pub(super) fn fold(warnings: Vec<ConfigWarning>) -> Vec<ConfigWarning> {
+    let shape = |w: &ConfigWarning| (w.0.file.clone(), without_indices(&w.0.key), w.0.why.clone());
+    let mut lines: HashMap<_, Vec<usize>> = HashMap::new();
+    for warning in &warnings {
+        lines.entry(shape(warning)).or_default().push(warning.0.line);
+    }
+    let mut folded = Vec::new();
+    for mut warning in warnings {
+        match lines.get_mut(&shape(&warning)) {
+            Some(same) if same.len() > SAME_MAX => {
+                // Left empty, the list marks what has been told.
+                let others = std::mem::take(same).split_off(1);
+                let shown: Vec<String> = others.iter().take(LINES_SHOWN).map(ToString::to_string).collect();
+                let more = if others.len() > LINES_SHOWN { ", ..." } else { "" };
+                let why = &mut warning.0.why;
+                *why = format!("{why} (the same in {} more places, lines {}{more})", others.len(), shown.join(", "));
+                folded.push(warning);
+            }
+            Some(same) if same.is_empty() => {}
+            _ => folded.push(warning),
+        }
+    }
+    folded
+}
+
+/// `scrape_configs[7].x` as `scrape_configs[].x`.
+fn without_indices(key: &str) -> String {
+    let mut inside = false;
+    let outside = |c: &char| {
+        inside = (inside || *c == '[') && *c != ']';
+        !inside || *c == '['
+    };
+    key.chars().filter(outside).collect()
+}
+
 /// What a [`Mistake`] is made of before its file is known.
 pub(super) fn mistake(file: &Path, pos: Pos, key: &str, why: String) -> Mistake {
     Mistake { file: file.to_owned(), line: pos.line, column: pos.column, key: key.to_owned(), why }
@@ -140,5 +183,23 @@ mod tests {
         let at = |file: &str, line| mistake(Path::new(file), Pos { line, column: 5 }, "a.b", "is wrong".into());
         let errors = ConfigErrors::new(Path::new("z.yml"), vec![at("a.yml", 1), at("z.yml", 7), at("z.yml", 2)]);
         assert_eq!(errors.to_string(), "z.yml:2:5: a.b: is wrong\nz.yml:7:5: a.b: is wrong\na.yml:1:5: a.b: is wrong");
+    }
+
+    #[test]
+    fn many_warnings_of_one_kind_become_one_and_few_stay() {
+        let at = |line, key: &str| {
+            ConfigWarning(mistake(Path::new("f.yml"), Pos { line, column: 5 }, key, "is absent".into()))
+        };
+        let many = (0..30).map(|i| at(10 + i, &format!("jobs[{i}].consul")));
+        let few = (0..3).map(|i| at(50 + i, &format!("jobs[{i}].docker")));
+        let folded = fold(std::iter::once(at(1, "rules")).chain(many).chain(few).collect());
+        let told: Vec<String> = folded.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 5, "{told:#?}");
+        assert_eq!(told[0], "f.yml:1:5: rules: is absent");
+        assert!(
+            told[1].starts_with("f.yml:10:5: jobs[0].consul: is absent (the same in 29 more places, lines 11, 12, 13")
+        );
+        assert!(told[1].ends_with("29, 30, ...)"), "{}", told[1]);
+        assert_eq!(told[4], "f.yml:52:5: jobs[2].docker: is absent");
     }
 }

@@ -137,7 +137,7 @@ fn load_text(
         Some(config) if mistakes.is_empty() => {
             warnings.sort_by(|a, b| (a.0.file != file, &a.0).cmp(&(b.0.file != file, &b.0)));
             warnings.dedup();
-            Ok(Config { warnings, ..config })
+            Ok(Config { warnings: mistake::fold(warnings), ..config })
         }
         _ => Err(ConfigErrors::new(&file, mistakes)),
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 /// How much of the offending line an error repeats.
 const SNIPPET_MAX: usize = 60;
+/// How many bytes of a token an error repeats.
+const QUOTED_MAX: usize = 100;
 
 /// A body does not follow its format.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -63,11 +65,13 @@ impl Fault {
     }
 }
 
-/// Bytes as Go's `%q` would show them, near enough for people.
+/// The beginning of some bytes as Go's `%q` would show them, near enough for people. Cut short, because a token can be as
+/// long as the body.
 pub(super) struct Quoted<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0.escape_ascii())
+        let shown = &self.0[..self.0.len().min(QUOTED_MAX)];
+        write!(f, "\"{}\"{}", shown.escape_ascii(), if shown.len() < self.0.len() { "..." } else { "" })
     }
 }

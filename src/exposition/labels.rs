@@ -57,6 +57,12 @@ impl SeriesLabels {
         })
     }
 
+    /// The number of pairs.
+    #[expect(clippy::len_without_is_empty, reason = "there is always the metric name")]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     /// The first value of `name`; `None` where the line does not mention it.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find_map(|(n, v)| (n == name).then_some(v))

@@ -322,6 +322,12 @@ impl LabelsBuilder {
         }
     }
 
+    /// Adds a label whose name is known to be absent, without looking for it. The value must not be empty.
+    pub fn push_new(&mut self, name: &str, value: &str) {
+        debug_assert!(!value.is_empty(), "an empty value is no label");
+        self.push(name, value);
+    }
+
     /// Removes `name`.
     pub fn del(&mut self, name: &str) {
         self.set(name, "");

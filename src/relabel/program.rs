@@ -7,6 +7,9 @@ use super::config::{Action, RuleConfig};
 use crate::model::regex::{Regex, Template};
 use crate::model::{Labels, LabelsBuilder, NameValidation};
 
+/// How many labels a `labelmap` rule sets one after the other; a target with more may be up to no good.
+const SET_ONE_BY_ONE_MAX: usize = 64;
+
 /// What a program says of a target or series.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
@@ -251,7 +254,18 @@ fn map_labels(labels: &mut LabelsBuilder, regex: &Regex, name: &Template) {
         }
     }
     mapped.sort_unstable();
-    mapped.iter().for_each(|(_, new, value)| labels.set(new, value));
+    if mapped.len() <= SET_ONE_BY_ONE_MAX {
+        return mapped.iter().for_each(|(_, new, value)| labels.set(new, value));
+    }
+    // Setting one label looks at all others, so many are merged by sorting. Where names are equal, what comes later wins.
+    let before: Vec<(String, String)> = labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+    let mut all: Vec<(String, String)> = before;
+    all.extend(mapped.into_iter().map(|(_, new, value)| (new, value)));
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    labels.clear();
+    for (name, value) in all.chunk_by(|a, b| a.0 == b.0).filter_map(|same| same.last()) {
+        labels.push_new(name, value);
+    }
 }
 
 #[cfg(test)]
@@ -413,6 +427,11 @@ mod tests {
         check("m_a=1 m_b=2", map("m_(.*)", "$1"), Some("m_a=1 m_b=2 a=1 b=2"));
         check("a=1 aa=2", map("(a+)", "a$1"), Some("a=1 aa=1 aaa=2"));
         check("x_b=2 x_a=1", map("x_.", "y"), Some("x_a=1 x_b=2 y=2"));
+        // So many that they are merged by sorting: all old labels stay unless a copy replaces them.
+        let old: String = (100..300).map(|i| format!("m_{i}=v{i} ")).collect();
+        let copies: String = (100..300).map(|i| format!("{i}=v{i} ")).collect();
+        check(&format!("{old}150=gone z=1"), map("m_(.*)", "$1"), Some(&format!("{old}{copies}z=1")));
+        check(&old, map("m_.*", "y"), Some(&format!("{old}y=v299")));
     }
 
     #[test]

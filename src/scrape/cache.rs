@@ -62,6 +62,11 @@ pub(super) enum Visit {
     Again,
 }
 
+/// Whether an entry names no family, whose number may change.
+fn is_sample(entry: &Entry) -> bool {
+    matches!(entry.kind, Kind::Series | Kind::Dropped)
+}
+
 /// The lines of one target.
 pub(super) struct Cache {
     entries: Vec<Entry>,
@@ -218,7 +223,6 @@ impl Cache {
         // Forgotten entries may stay for a while: taking them out costs a walk over all.
         if renumbered || unseen > 64 + self.entries.len() / 4 {
             let scrape = self.scrape;
-            let is_sample = |e: &Entry| matches!(e.kind, Kind::Series | Kind::Dropped);
             self.retain(|e| e.seen == scrape && (!renumbered || is_sample(e)));
         }
         self.at_success = self.entries.len();
@@ -229,7 +233,8 @@ impl Cache {
     pub(super) fn end_failure(&mut self) {
         if self.entries.len() > self.at_success * 2 + 1000 {
             let scrape = self.scrape;
-            self.retain(|e| e.seen == scrape);
+            let renumbered = self.families.evict(scrape);
+            self.retain(|e| e.seen == scrape && (!renumbered || is_sample(e)));
             self.at_success = self.entries.len();
         }
         self.next_scrape();
@@ -374,5 +379,21 @@ mod tests {
             cache.end_failure();
         }
         assert!(cache.entries.len() < 3000, "{} entries", cache.entries.len());
+    }
+
+    #[test]
+    fn families_of_scrapes_that_fail_do_not_make_it_grow() {
+        let mut cache = Cache::new(Arc::default());
+        for round in 0..300u32 {
+            for line in 0..1000 {
+                let name = format!("family_{round}_{line}");
+                let number = cache.families.number(name.as_bytes());
+                cache.families.see(number, cache.scrape_number());
+                cache.add(name.as_bytes(), Kind::Metadata, u64::from(number));
+            }
+            cache.end_failure();
+        }
+        let kept = cache.families.list(None).len();
+        assert!(kept < 20_000, "{kept} of 300000 families are kept");
     }
 }

@@ -11,26 +11,52 @@ use crate::model::{Metadata, MetricType};
 /// Metadata outlives its metric by so many scrapes, as in the reference.
 const KEEP_SCRAPES: u32 = 10;
 
+/// Texts that nobody holds any more may take this much before they are looked for.
+const MIN_PRUNE_BYTES: usize = 1 << 20;
+/// What a text costs besides its own bytes.
+const TEXT_OVERHEAD: usize = 64;
+
 /// Texts that many targets of a job have in common, kept once.
 #[derive(Default)]
-pub(super) struct Texts(Mutex<HashSet<Arc<str>>>);
+pub(super) struct Texts(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    texts: HashSet<Arc<str>>,
+    bytes: usize,
+    /// What was still in use when texts were forgotten last.
+    bytes_in_use: usize,
+}
+
+impl Known {
+    fn prune(&mut self) {
+        self.texts.retain(|text| Arc::strong_count(text) > 1);
+        self.texts.shrink_to(self.texts.len() * 2);
+        self.bytes = self.texts.iter().map(|text| text.len() + TEXT_OVERHEAD).sum();
+        self.bytes_in_use = self.bytes;
+    }
+}
 
 impl Texts {
     fn get(&self, text: &str) -> Arc<str> {
         let mut known = self.0.lock();
-        match known.get(text) {
-            Some(shared) => shared.clone(),
-            None => {
-                let shared: Arc<str> = text.into();
-                known.insert(shared.clone());
-                shared
-            }
+        if let Some(shared) = known.texts.get(text) {
+            return shared.clone();
         }
+        let shared: Arc<str> = text.into();
+        known.texts.insert(shared.clone());
+        known.bytes += text.len() + TEXT_OVERHEAD;
+        // A target that words its help anew in every scrape must not fill the memory with what it said before. Waiting for
+        // twice what is in use makes looking through all of them rare.
+        if known.bytes > (known.bytes_in_use * 2).max(MIN_PRUNE_BYTES) {
+            known.prune();
+        }
+        shared
     }
 
     /// Forgets texts that nobody else holds.
     pub(super) fn prune(&self) {
-        self.0.lock().retain(|text| Arc::strong_count(text) > 1);
+        self.0.lock().prune();
     }
 }
 
@@ -126,5 +152,23 @@ impl Families {
                 (f.name.to_string(), metadata)
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_change_all_the_time_are_forgotten() {
+        let texts = Arc::<Texts>::default();
+        let mut families = Families::new(texts.clone());
+        let number = families.number(b"constant");
+        for scrape in 0..20_000 {
+            families.set_help(number, &format!("{scrape} {}", "x".repeat(1000)));
+        }
+        assert!(texts.0.lock().bytes < 2 * MIN_PRUNE_BYTES, "{} bytes are kept", texts.0.lock().bytes);
+        let help = format!("19999 {}", "x".repeat(1000));
+        assert!(families.list(None).iter().all(|(name, of)| name == "constant" && of.help == help));
     }
 }

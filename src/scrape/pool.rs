@@ -12,6 +12,10 @@ use super::target_loop::{Heritage, TargetLoop};
 use crate::discovery::TargetGroup;
 use crate::model::Labels;
 
+/// Of the targets that are no targets so many are told one by one at each sync; what discovers them may hand over any
+/// number, and a log is no place for all of them.
+const UNUSABLE_TOLD: u64 = 10;
+
 /// One job's loops, by the hash of their targets.
 pub(super) struct Pool {
     env: Arc<Env>,
@@ -100,6 +104,7 @@ impl Pool {
         self.dropped.clear();
         self.dropped_count = 0;
         let keep = self.job.config.keep_dropped_targets.unwrap_or(u64::MAX);
+        let mut unusable = 0u64;
         for group in &self.groups {
             for own in &group.targets {
                 let discovered = discovered_labels(&self.job.config, own, &group.labels);
@@ -115,11 +120,18 @@ impl Pool {
                     }
                     Err(error) => {
                         self.job.metrics.syncs_failed.inc();
-                        let (job, group) = (&self.job.config.name, &group.source);
-                        tracing::error!(job, group, labels = %discovered, %error, "no target can be made of this");
+                        unusable += 1;
+                        if unusable <= UNUSABLE_TOLD {
+                            let (job, group) = (&self.job.config.name, &group.source);
+                            tracing::error!(job, group, labels = %discovered, %error, "no target can be made of this");
+                        }
                     }
                 }
             }
+        }
+        if unusable > UNUSABLE_TOLD {
+            let untold = unusable - UNUSABLE_TOLD;
+            tracing::error!(job = self.job.config.name, untold, "no target can be made of more than those told before");
         }
         targets
     }

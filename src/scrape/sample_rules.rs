@@ -7,6 +7,9 @@ use crate::model::labels::{is_legacy_label_name, is_legacy_metric_name};
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME};
 
 const EXPORTED: &str = "exported_";
+/// Lines with more labels are sorted instead of being compared label by label: no honest exporter writes them, and
+/// another one could keep a thread busy for minutes with one line of some megabytes.
+const COMPARED_MAX: usize = 64;
 
 /// Everything of a job and a target that decides under which labels a line is stored.
 pub(super) struct SampleRules {
@@ -62,18 +65,12 @@ impl SampleRules {
 
     /// The labels under which a line is stored; `None` if the rules drop it.
     pub(super) fn apply(&self, line: &SeriesLabels, scratch: &mut LabelsBuilder) -> Result<Option<Labels>, LabelError> {
-        scratch.clear();
-        for (name, value) in line.iter() {
-            if !scratch.has(name) && !is_emptied(line, name) {
-                scratch.set(name, value);
-            }
-        }
+        let repeated = take_line(line, scratch);
         if self.honor_labels {
             self.add_missing_target_labels(line, scratch);
         } else {
             self.override_by_target_labels(line, scratch);
         }
-        let repeated = line.repeated_name().filter(|name| !is_emptied(line, name));
         let keep = self.rules.apply(scratch);
         if !keep || scratch.is_empty() {
             return Ok(None);
@@ -89,7 +86,7 @@ impl SampleRules {
             && labels.get(name).is_some()
             && labels.get(name) == line.get(name)
         {
-            return Err(LabelError::Repeated(name.to_owned()));
+            return Err(LabelError::Repeated(cut(name)));
         }
         Ok(Some(labels))
     }
@@ -130,7 +127,7 @@ impl SampleRules {
                     && labels.iter().all(|(name, _)| is_legacy_label_name(name))
             }
         };
-        if valid { Ok(()) } else { Err(LabelError::Invalid(labels.to_string())) }
+        if valid { Ok(()) } else { Err(LabelError::Invalid(cut_at(&labels.to_string(), 400))) }
     }
 
     fn check_limits(&self, labels: &Labels) -> Result<(), LabelError> {
@@ -169,11 +166,71 @@ impl SampleRules {
     }
 }
 
+/// Sets `scratch` to the labels of a line: the first mention of a name counts, and one without value takes all of them
+/// away. Returns a name that is mentioned more than once.
+fn take_line<'a>(line: &'a SeriesLabels, scratch: &mut LabelsBuilder) -> Option<&'a str> {
+    scratch.clear();
+    if line.len() > COMPARED_MAX {
+        return take_long_line(line, scratch);
+    }
+    for (name, value) in line.iter() {
+        if !scratch.has(name) && !is_emptied(line, name) {
+            scratch.set(name, value);
+        }
+    }
+    line.repeated_name().filter(|name| !is_emptied(line, name))
+}
+
+/// The same in less than quadratic time.
+fn take_long_line<'a>(line: &'a SeriesLabels, scratch: &mut LabelsBuilder) -> Option<&'a str> {
+    let mut pairs: Vec<(&str, &str)> = line.iter().collect();
+    pairs.sort_by_key(|(name, _)| *name);
+    let mut repeated = None;
+    for mentions in pairs.chunk_by(|a, b| a.0 == b.0) {
+        if mentions.iter().all(|(_, value)| !value.is_empty()) {
+            let (name, value) = mentions[0];
+            scratch.push_new(name, value);
+            if mentions.len() > 1 {
+                repeated = Some(name);
+            }
+        }
+    }
+    repeated
+}
+
 /// Whether some mention of `name` has no value; that takes all of them away.
 fn is_emptied(line: &SeriesLabels, name: &str) -> bool {
     line.iter().any(|(n, v)| n == name && v.is_empty())
 }
 
 fn cut(text: &str) -> String {
-    text.chars().take(50).collect()
+    cut_at(text, 50)
+}
+
+fn cut_at(text: &str, chars: usize) -> String {
+    text.chars().take(chars).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exposition::Format;
+    use crate::model::MetricType;
+
+    #[test]
+    fn long_lines_come_out_as_short_ones_do() {
+        for mentions in [
+            "z=\"1\",y=\"2\",x=\"3\"",
+            "z=\"1\",y=\"2\",z=\"3\"",
+            "z=\"1\",y=\"\",z=\"3\"",
+            "z=\"1\",y=\"2\",z=\"\",z=\"4\"",
+            "y=\"\",x=\"\"",
+        ] {
+            let mut line = SeriesLabels::new();
+            line.decode(format!("m{{{mentions}}}").as_bytes(), Format::Text, MetricType::Unknown).expect("a good line");
+            let (mut short, mut long) = (LabelsBuilder::new(), LabelsBuilder::new());
+            assert_eq!(take_line(&line, &mut short), take_long_line(&line, &mut long), "{mentions}");
+            assert_eq!(short.labels(), long.labels(), "{mentions}");
+        }
+    }
 }

@@ -29,6 +29,10 @@ const TOLERANCE_MS: i64 = 2;
 /// A target complains about refused samples at most this often.
 const COMPLAIN_EVERY_MS: i64 = 60_000;
 
+/// Bytes of the longest sentence about a failure: it may repeat what the target said, is kept for each target, and goes
+/// to logs, pages and the API.
+const SENTENCE_MAX: usize = 1000;
+
 /// How the last scrape went.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastScrape {
@@ -75,6 +79,17 @@ struct Failure {
     sentence: String,
 }
 
+impl Failure {
+    fn new(reason: Reason, error: &dyn std::fmt::Display) -> Failure {
+        let mut sentence = error.to_string();
+        if sentence.len() > SENTENCE_MAX {
+            sentence.truncate(sentence.floor_char_boundary(SENTENCE_MAX));
+            sentence.push_str("...");
+        }
+        Failure { reason, sentence }
+    }
+}
+
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Failure {
         let reason = match error {
@@ -83,7 +98,7 @@ impl From<FetchError> for Failure {
             FetchError::Status(_) => Reason::Status,
             FetchError::Transfer(_) | FetchError::Stopped => Reason::Transfer,
         };
-        Failure { reason, sentence: error.to_string() }
+        Failure::new(reason, &error)
     }
 }
 
@@ -96,7 +111,7 @@ impl From<IngestError> for Failure {
             IngestError::SampleLimit => Reason::SampleLimit,
             IngestError::Append(_) => Reason::Storage,
         };
-        Failure { reason, sentence: error.to_string() }
+        Failure::new(reason, &error)
     }
 }
 
@@ -266,7 +281,7 @@ impl TargetLoop {
         let mut body = self.env.bodies.take();
         let forced = self.forced_error.lock().clone();
         let outcome = match forced {
-            Some(sentence) => Err(Failure { reason: Reason::TargetLimit, sentence: sentence.to_string() }),
+            Some(sentence) => Err(Failure::new(Reason::TargetLimit, &sentence)),
             None => self.fetch(&mut body).await.map_err(Failure::from),
         };
         if outcome.is_err() {
@@ -365,7 +380,7 @@ impl TargetLoop {
         let format = match choose_format(content_type, self.job.fallback) {
             Ok(format) => format,
             Err(error) => {
-                let failure = Failure { reason: Reason::ContentType, sentence: error.to_string() };
+                let failure = Failure::new(Reason::ContentType, &error);
                 return (self.only_ends(cache, &[], t), Counts::default(), Some(failure));
             }
         };
@@ -435,7 +450,7 @@ impl TargetLoop {
             }
             Err(error) => {
                 tracing::error!(job = self.job.config.name, target = self.target.url, %error, "storing a scrape failed");
-                Some(Failure { reason: Reason::Storage, sentence: format!("storing the scrape: {error}") })
+                Some(Failure::new(Reason::Storage, &format_args!("storing the scrape: {error}")))
             }
         };
         if let Some(failure) = &failure {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::*;
 use crate::discovery::TargetGroup;
@@ -325,6 +327,31 @@ async fn label_rules_of_targets_drop_and_rename_them() {
     assert!(metrics.contains("watershed_target_sync_failed_total{scrape_job=\"j\"} 2"), "{metrics}");
 }
 
+/// Counts the errors that are logged.
+struct Errors(Arc<AtomicUsize>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Errors {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        let is_error = *event.metadata().level() == tracing::Level::ERROR;
+        self.0.fetch_add(usize::from(is_error), Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_that_are_none_do_not_flood_the_log() {
+    let errors = Arc::<AtomicUsize>::default();
+    let log = tracing_subscriber::registry().with(Errors(errors.clone()));
+    let world = World::new(vec![text("a 1\n")]);
+    world.manager.apply(vec![job("j")]).expect("valid");
+    let bad: Vec<String> = (0..1000).map(|i| format!("h/{i}")).collect();
+    let bad: Vec<&str> = bad.iter().map(String::as_str).collect();
+    tracing::subscriber::with_default(log, || world.manager.sync("j", group(&bad)));
+    assert_eq!(errors.load(Ordering::Relaxed), 11, "ten of them, and how many more there are");
+    let mut metrics = String::new();
+    world.registry.write_text(&mut metrics);
+    assert!(metrics.contains("watershed_target_sync_failed_total{scrape_job=\"j\"} 1000"), "{metrics}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_that_cannot_be_kept_whole_is_not_kept_at_all() {
     let plain = job("j");
@@ -378,6 +405,25 @@ async fn a_body_that_cannot_be_kept_whole_is_not_kept_at_all() {
         let status = world.status();
         assert_eq!(status.health, TargetHealth::Down, "{asked}");
         assert!(status.last_error.starts_with(error), "{asked}: {}", status.last_error);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_told_in_bounded_space_whatever_the_target_said() {
+    let (long, wide) = ("x".repeat(2_000_000), "\u{e9}".repeat(1_000_000));
+    let legacy = JobConfig { name_validation: NameValidation::Legacy, ..job("j") };
+    for (job, answer) in [
+        (job("j"), text(&format!("a {long}\n"))),
+        (job("j"), text(&format!("# TYPE a {long}\n"))),
+        (job("j"), text(&format!("a{{{long}=\"1\",{long}=\"2\"}} 1\n"))),
+        (legacy, text(&format!("{{\"a.b\",c=\"{wide}\"}} 1\n"))),
+        (job("j"), Answer::Fail(FetchError::Transfer(wide.clone()))),
+        (job("j"), Answer::Body(long.clone().leak(), "a 1\n".into())),
+    ] {
+        let (world, _) = scrape_once(job, answer).await;
+        let status = world.status();
+        assert_eq!(status.health, TargetHealth::Down);
+        assert!((10..=1010).contains(&status.last_error.len()), "{} bytes", status.last_error.len());
     }
 }
 

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use super::encoding::{ContentEncoding, LEVEL};
 use super::telemetry::StreamMetrics;
 use crate::runtime::{CpuPool, Tasks};
-use crate::storage::{QueryError, Scope};
+use crate::storage::{Cancelled, QueryError, Scope};
 
 /// Bytes of a chunk on the wire: large, because each costs waking the connection's task, yet within a core's own cache.
 const CHUNK: usize = 128 << 10;
@@ -169,13 +169,21 @@ fn produce(
         ContentEncoding::Gzip => write_gzip(chunks, write),
     };
     let Err(error) = outcome else { return Ending::Complete };
-    let ending = if matches!(error, WriteError::Client(_)) { Ending::Abandoned } else { Ending::Failed };
+    let ending = ending_of(&error);
     if ending == Ending::Failed {
         tracing::warn!(%error, "a streamed answer failed");
     }
     // If even this does not fit, the queue's closing without a last part says the same.
     drop(sender.try_send(Part::Failed(error)));
     ending
+}
+
+/// A client that goes away is nobody's failure, whether a write or the read noticed it first.
+fn ending_of(error: &WriteError) -> Ending {
+    match error {
+        WriteError::Client(_) | WriteError::Query(QueryError::Cancelled(Cancelled::Client)) => Ending::Abandoned,
+        WriteError::Query(_) | WriteError::BadRequest(_) => Ending::Failed,
+    }
 }
 
 fn write_gzip(chunks: Chunks, write: impl FnOnce(&mut dyn Sink) -> Result<(), WriteError>) -> Result<(), WriteError> {
@@ -336,6 +344,13 @@ mod tests {
     use super::*;
     use crate::telemetry::Registry;
     use http_body_util::BodyExt;
+
+    #[test]
+    fn a_client_that_leaves_is_no_failure_whoever_notices() {
+        let left = [WriteError::Query(Cancelled::Client.into()), WriteError::Client(io::ErrorKind::BrokenPipe.into())];
+        assert!(left.iter().all(|error| ending_of(error) == Ending::Abandoned));
+        assert_eq!(ending_of(&WriteError::Query(Cancelled::Deadline.into())), Ending::Failed);
+    }
 
     /// Waiting for a slow client once needed a timer where there was none and ended the answer.
     #[tokio::test]
