@@ -3,7 +3,7 @@
 use super::config::{JobConfig, NameValidation};
 use super::rules::Rules;
 use crate::exposition::SeriesLabels;
-use crate::model::labels::{is_legacy_label_name, is_legacy_metric_name};
+use crate::model::labels::{RawPairs, is_legacy_label_name, is_legacy_metric_name};
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME};
 
 const EXPORTED: &str = "exported_";
@@ -63,8 +63,14 @@ impl SampleRules {
     /// The labels under which a line is stored; `None` if the rules drop it.
     pub(super) fn apply(&self, line: &SeriesLabels, scratch: &mut LabelsBuilder) -> Result<Option<Labels>, LabelError> {
         scratch.clear();
+        let mut repeated = None;
         for (name, value) in line.iter() {
-            if !scratch.has(name) && !is_emptied(line, name) {
+            if is_emptied(line, name) {
+                continue;
+            }
+            if scratch.has(name) {
+                repeated.get_or_insert(name);
+            } else {
                 scratch.set(name, value);
             }
         }
@@ -73,7 +79,6 @@ impl SampleRules {
         } else {
             self.override_by_target_labels(line, scratch);
         }
-        let repeated = line.repeated_name().filter(|name| !is_emptied(line, name));
         let keep = self.rules.apply(scratch);
         if !keep || scratch.is_empty() {
             return Ok(None);
@@ -106,7 +111,9 @@ impl SampleRules {
     fn override_by_target_labels(&self, line: &SeriesLabels, scratch: &mut LabelsBuilder) {
         let mut conflicts: Vec<(&str, &str)> = Vec::new();
         for (name, value) in &self.target {
-            if let Some(exposed) = line.get(name).filter(|v| !v.is_empty()) {
+            if (scratch.has(name) || line.has_empty_value())
+                && let Some(exposed) = line.get(name).filter(|v| !v.is_empty())
+            {
                 conflicts.push((name, exposed));
             }
             scratch.set(name, value);
@@ -124,7 +131,7 @@ impl SampleRules {
 
     fn validate(&self, labels: &Labels) -> Result<(), LabelError> {
         let valid = match self.validation {
-            NameValidation::Utf8 => labels.iter().all(|(name, _)| !name.is_empty()),
+            NameValidation::Utf8 => RawPairs::over(labels.as_bytes()).all(|(name, _)| !name.is_empty()),
             NameValidation::Legacy => {
                 labels.metric_name().is_some_and(is_legacy_metric_name)
                     && labels.iter().all(|(name, _)| is_legacy_label_name(name))
@@ -171,7 +178,7 @@ impl SampleRules {
 
 /// Whether some mention of `name` has no value; that takes all of them away.
 fn is_emptied(line: &SeriesLabels, name: &str) -> bool {
-    line.iter().any(|(n, v)| n == name && v.is_empty())
+    line.has_empty_value() && line.iter().any(|(n, v)| n == name && v.is_empty())
 }
 
 fn cut(text: &str) -> String {
