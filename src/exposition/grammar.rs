@@ -12,11 +12,24 @@ pub(super) enum Piece<'a> {
 }
 
 /// Walks the series part that begins at `start` and returns where it ends. The bytes are known to be UTF-8 then.
+#[inline]
+pub(super) fn walk_series(body: &[u8], start: usize, format: Format) -> Result<usize, Fault> {
+    let end = walk_pieces(body, start, format, |_| {})?;
+    match std::str::from_utf8(&body[start..end]) {
+        Ok(_) => Ok(end),
+        Err(e) => Err(Fault::new(start + e.valid_up_to(), NOT_UTF8)),
+    }
+}
+
+/// What is wrong with a series part that is not UTF-8.
+pub(super) const NOT_UTF8: &str = "invalid UTF-8 in metric name or labels";
+
+/// Like [`walk_series`], but shows the pieces, and leaves it to the caller whether they are UTF-8.
 ///
 /// The series part of a text line begins with the line itself: blanks before the metric name belong to it, and, as in
 /// the reference, even to the name.
 #[inline]
-pub(super) fn walk_series<'a>(
+pub(super) fn walk_pieces<'a>(
     body: &'a [u8],
     start: usize,
     format: Format,
@@ -24,20 +37,16 @@ pub(super) fn walk_series<'a>(
 ) -> Result<usize, Fault> {
     let walk = Walk { body, format };
     let first = walk.blanks(start);
-    let end = if body.get(first) == Some(&b'{') {
-        walk.braces(first + 1, Named::InBraces, &mut visit)?
+    if body.get(first) == Some(&b'{') {
+        walk.braces(first + 1, Named::InBraces, &mut visit)
     } else {
         let name_end = walk.metric_name(first)?;
         visit(Piece::Name(&body[start..name_end]));
         let after = walk.blanks(name_end);
         match body.get(after) {
-            Some(b'{') => walk.braces(after + 1, Named::Before, &mut visit)?,
-            _ => name_end,
+            Some(b'{') => walk.braces(after + 1, Named::Before, &mut visit),
+            _ => Ok(name_end),
         }
-    };
-    match std::str::from_utf8(&body[start..end]) {
-        Ok(_) => Ok(end),
-        Err(e) => Err(Fault::new(start + e.valid_up_to(), "invalid UTF-8 in metric name or labels")),
     }
 }
 
@@ -67,13 +76,44 @@ pub(super) fn skip_blanks(body: &[u8], mut at: usize) -> usize {
 /// Where a metric name of plain characters that begins at `at` ends; `at` itself if there is none.
 #[inline]
 pub(super) fn plain_name_end(body: &[u8], at: usize, colons: bool) -> usize {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || (colons && b == b':');
+    let plain = |b: u8| PLAIN[usize::from(b)] || (colons && b == b':');
     match body.get(at) {
         Some(&b) if plain(b) && !b.is_ascii_digit() => {}
         _ => return at,
     }
     let rest = &body[at + 1..];
     at + 1 + rest.iter().position(|&b| !plain(b)).unwrap_or(rest.len())
+}
+
+/// Letters, digits and the underscore.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut b = 0;
+    while b < plain.len() {
+        plain[b] = (b as u8).is_ascii_alphanumeric() || b == b'_' as usize;
+        b += 1;
+    }
+    plain
+};
+
+/// How many of the first bytes can neither end a quoted string nor be forbidden in it; eight are tested at a time.
+#[inline]
+fn plain_run(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    // The high bit of the lowest byte below `limit`, which must not exceed 128, is set, and of no byte before it.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
+    let (words, _) = bytes.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let quotes = below(word ^ (ONES * b'"' as u64), 1);
+        let escapes = below(word ^ (ONES * b'\\' as u64), 1);
+        let found = quotes | escapes | below(word, b'\n' as u64 + 1);
+        if found != 0 {
+            return i * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    words.len() * 8
 }
 
 /// Where the metric name may stand.
@@ -197,6 +237,7 @@ impl<'a> Walk<'a> {
     fn quoted(&self, open: usize, rule: QuoteRule) -> Result<usize, usize> {
         let mut at = open + 1;
         loop {
+            at += plain_run(&self.body[at..]);
             match self.body.get(at) {
                 Some(b'"') => {
                     at += 1;
@@ -227,5 +268,28 @@ impl<'a> Walk<'a> {
             at += 1;
         }
         at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_run_never_reaches_over_a_byte_that_must_be_looked_at() {
+        for at in 0..24 {
+            for byte in 0..=u8::MAX {
+                let mut bytes = [b'x'; 24];
+                bytes[at] = byte;
+                let run = plain_run(&bytes);
+                let special = matches!(byte, b'"' | b'\\' | b'\n' | 0);
+                assert!(
+                    if special { run == at } else { run == 24 || (byte < b'\n' && run == at) },
+                    "{byte} at {at}: {run}"
+                );
+            }
+        }
+        assert_eq!(plain_run("é\u{10ffff}ü\"".as_bytes()), 8);
+        assert_eq!(plain_run(b"short"), 0);
     }
 }

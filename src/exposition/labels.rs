@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Format;
 use super::error::{Fault, ParseError};
-use super::grammar::{Piece, walk_exemplar, walk_series};
+use super::grammar::{NOT_UTF8, Piece, walk_exemplar, walk_pieces};
 use super::number::{format_openmetrics_float, parse_float};
 use crate::model::{Labels, METRIC_NAME, MetricType};
 
@@ -16,6 +16,7 @@ pub struct SeriesLabels {
     text: String,
     /// Ends of name and value in `text`; each begins where the one before ended.
     ends: Vec<(usize, usize)>,
+    empty_value: bool,
 }
 
 impl SeriesLabels {
@@ -27,23 +28,24 @@ impl SeriesLabels {
     /// Decodes a series part that a [`Parser`](super::Parser) has yielded. `family` is the type that the last `# TYPE`
     /// line declared: bounds of its buckets and quantiles are written in OpenMetrics style whatever the target wrote.
     pub fn decode(&mut self, series: &[u8], format: Format, family: MetricType) -> Result<(), ParseError> {
-        self.text.clear();
+        let mut text = std::mem::take(&mut self.text).into_bytes();
+        text.clear();
         self.ends.clear();
-        // A name in braces may come after labels; it goes first nevertheless, as in the reference.
-        let mut metric: &[u8] = &[];
-        let walked = walk_series(series, 0, format, |piece| {
-            if let Piece::Name(name) = piece {
-                metric = name;
+        self.empty_value = false;
+        let escaped = memchr::memchr(b'\\', series).is_some();
+        let mut name_at = 0;
+        let walked = walk_pieces(series, 0, format, |piece| match piece {
+            Piece::Name(metric) => {
+                name_at = self.ends.len();
+                self.push(&mut text, METRIC_NAME.as_bytes(), metric, escaped, MetricType::Unknown);
             }
+            Piece::Label(name, value) => self.push(&mut text, name, value, escaped, family),
         });
         walked.map_err(|fault: Fault| fault.locate(series, 0))?;
-        self.push(METRIC_NAME.as_bytes(), metric, MetricType::Unknown);
-        // The same bytes were walked without a fault just now.
-        let _ = walk_series(series, 0, format, |piece| {
-            if let Piece::Label(name, value) = piece {
-                self.push(name, value, family);
-            }
-        });
+        self.text = String::from_utf8(text).map_err(|_| Fault::new(0, NOT_UTF8).locate(series, 0))?;
+        if name_at > 0 {
+            self.move_to_front(name_at);
+        }
         Ok(())
     }
 
@@ -68,29 +70,57 @@ impl SeriesLabels {
         self.iter().find_map(|(n, v)| (n == name).then_some(v))
     }
 
-    /// A name that is mentioned more than once.
-    pub fn repeated_name(&self) -> Option<&str> {
-        self.iter().enumerate().find_map(|(i, (name, _))| self.iter().take(i).any(|(n, _)| n == name).then_some(name))
+    /// Whether some label has no value.
+    pub fn has_empty_value(&self) -> bool {
+        self.empty_value
     }
 
-    fn push(&mut self, name: &[u8], value: &[u8], family: MetricType) {
-        // The walk has checked that the whole series part is UTF-8, and pieces end at ASCII characters.
-        let name = unescape(std::str::from_utf8(name).unwrap_or_default(), Escapes::LabelValue);
-        let value = unescape(std::str::from_utf8(value).unwrap_or_default(), Escapes::LabelValue);
-        self.text.push_str(&name);
-        let name_end = self.text.len();
-        match normalized_bound(family, &name, &value) {
-            Some(bound) => self.text.push_str(&bound),
-            None => self.text.push_str(&value),
+    /// A name in braces may come after labels; it goes first nevertheless, as in the reference.
+    #[cold]
+    fn move_to_front(&mut self, at: usize) {
+        let mut pairs: Vec<(String, String)> = self.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        pairs[..=at].rotate_right(1);
+        self.text.clear();
+        self.ends.clear();
+        for (name, value) in pairs {
+            self.text.push_str(&name);
+            let name_end = self.text.len();
+            self.text.push_str(&value);
+            self.ends.push((name_end, self.text.len()));
         }
-        self.ends.push((name_end, self.text.len()));
+    }
+
+    fn push(&mut self, text: &mut Vec<u8>, name: &[u8], value: &[u8], escaped: bool, family: MetricType) {
+        let name_from = text.len();
+        push_unescaped(text, name, escaped);
+        let name_end = text.len();
+        push_unescaped(text, value, escaped);
+        if let Some(bound) = normalized_bound(family, &text[name_from..name_end], &text[name_end..]) {
+            text.truncate(name_end);
+            text.extend_from_slice(bound.as_bytes());
+        }
+        self.empty_value |= text.len() == name_end;
+        self.ends.push((name_end, text.len()));
+    }
+}
+
+#[inline]
+fn push_unescaped(out: &mut Vec<u8>, text: &[u8], escaped: bool) {
+    if escaped {
+        // Pieces end at ASCII characters, so what is not UTF-8 here is not UTF-8 as a whole either.
+        match std::str::from_utf8(text) {
+            Ok(text) => out.extend_from_slice(unescape(text, Escapes::LabelValue).as_bytes()),
+            Err(_) => out.extend_from_slice(text),
+        }
+    } else {
+        out.extend_from_slice(text);
     }
 }
 
 /// Bounds of classic buckets and quantiles follow OpenMetrics's way of writing floats.
-fn normalized_bound(family: MetricType, name: &str, value: &str) -> Option<String> {
-    let is_bound = matches!((family, name), (MetricType::Histogram, "le") | (MetricType::Summary, "quantile"));
-    let bound = is_bound.then(|| parse_float(value.as_bytes()).ok()).flatten()?;
+fn normalized_bound(family: MetricType, name: &[u8], value: &[u8]) -> Option<String> {
+    let is_bound = matches!((family, name), (MetricType::Histogram, b"le") | (MetricType::Summary, b"quantile"));
+    let bound = is_bound.then(|| parse_float(value).ok()).flatten()?;
     Some(format_openmetrics_float(bound))
 }
 

@@ -153,7 +153,7 @@ impl<'a> Parser<'a> {
     }
 
     fn series(&mut self) -> Result<Event<'a>, Fault> {
-        let end = walk_series(self.body, self.start, self.format, |_| {})?;
+        let end = walk_series(self.body, self.start, self.format)?;
         self.tail(self.start, end).map(Event::Series)
     }
 

@@ -34,6 +34,14 @@ fn text(body: &str) -> Result<Vec<String>, String> {
     read(body.as_bytes(), Format::Text)
 }
 
+#[test]
+fn a_metric_name_behind_labels_comes_first() {
+    let line = r#"__name__="m.x",a="b",c="d\"e""#;
+    for series in [r#"{"m.x",a="b",c="d\"e"}"#, r#"{a="b","m.x",c="d\"e"}"#, r#"{a="b",c="d\"e","m.x"}"#] {
+        assert_eq!(text(&format!("{series} 1\n")), Ok(vec![format!("{line} 1")]), "{series}");
+    }
+}
+
 fn openmetrics(body: &str) -> Result<Vec<String>, String> {
     read(body.as_bytes(), Format::OpenMetrics)
 }

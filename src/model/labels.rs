@@ -276,6 +276,8 @@ pub struct LabelsBuilder {
     text: String,
     pairs: Vec<Pair>,
     encoded: Vec<u8>,
+    /// The bits of all names that have been set, so that most names that are absent are not searched for.
+    names: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -304,6 +306,7 @@ impl LabelsBuilder {
     pub fn clear(&mut self) {
         self.text.clear();
         self.pairs.clear();
+        self.names = 0;
     }
 
     /// Starts again from `labels`.
@@ -316,7 +319,9 @@ impl LabelsBuilder {
 
     /// Sets `name` to `value`; an empty value removes it.
     pub fn set(&mut self, name: &str, value: &str) {
-        self.pairs.retain(|p| p.name(&self.text) != name);
+        if self.names & name_bit(name) != 0 {
+            self.pairs.retain(|p| p.name(&self.text) != name);
+        }
         if !value.is_empty() {
             self.push(name, value);
         }
@@ -335,6 +340,9 @@ impl LabelsBuilder {
 
     /// The value of `name`; the empty string where it is absent.
     pub fn get(&self, name: &str) -> &str {
+        if self.names & name_bit(name) == 0 {
+            return "";
+        }
         self.pairs.iter().find(|p| p.name(&self.text) == name).map_or("", |p| p.value(&self.text))
     }
 
@@ -386,7 +394,19 @@ impl LabelsBuilder {
         self.text.push_str(name);
         self.text.push_str(value);
         self.pairs.push(pair);
+        self.names |= name_bit(name);
     }
+}
+
+/// One of 64 bits, by length and the last two bytes: names of one series mostly differ in these.
+fn name_bit(name: &str) -> u64 {
+    let (last, before) = match name.as_bytes() {
+        [.., before, last] => (*last, *before),
+        [only] => (*only, 0),
+        [] => (0, 0),
+    };
+    let mix = name.len() as u32 ^ u32::from(last) << 8 ^ u32::from(before) << 16;
+    1 << (mix.wrapping_mul(0x9e37_79b9) >> 26)
 }
 
 /// `[a-zA-Z_][a-zA-Z0-9_]*`, the label names of before UTF-8 support.
@@ -412,6 +432,20 @@ mod tests {
         let l = Labels::from_pairs([("b", "1"), ("a", "2"), ("b", "3"), ("c", "")]);
         assert_eq!(l.iter().collect::<Vec<_>>(), [("a", "2"), ("b", "3")]);
         assert_eq!(l.get("c"), None);
+    }
+
+    #[test]
+    fn a_builder_finds_exactly_the_names_that_are_set() {
+        let names: Vec<String> = (0..200).map(|i| format!("name_{}", i * 7919 % 1000)).collect();
+        let mut builder = LabelsBuilder::new();
+        for (i, name) in names.iter().enumerate() {
+            assert!(!builder.has(name), "{name} is not there yet");
+            builder.set(name, "first");
+            builder.set(name, "second");
+            assert_eq!((builder.get(name), builder.len()), ("second", i + 1));
+        }
+        names.iter().for_each(|name| builder.del(name));
+        assert!(builder.is_empty());
     }
 
     #[test]

@@ -38,8 +38,8 @@ pub(super) struct Bodies(Mutex<Vec<Vec<u8>>>);
 
 /// More buffers than this are not kept for later.
 const KEPT_BODIES: usize = 8;
-/// Larger buffers are not kept for later: they belong to rare giants.
-const KEPT_BYTES: usize = 64 * 1024 * 1024;
+/// Buffers are kept for later up to so many bytes altogether.
+const KEPT_BYTES: usize = 16 * 1024 * 1024;
 
 impl Bodies {
     /// An empty buffer, the one used last first.
@@ -49,12 +49,13 @@ impl Bodies {
 
     pub(super) fn give_back(&self, mut body: Vec<u8>) {
         // A buffer that has become much larger than what it serves goes back to the system.
-        if body.capacity() > KEPT_BYTES || body.capacity() / 8 > body.len().max(4096) {
+        if body.capacity() / 8 > body.len().max(4096) {
             return;
         }
         body.clear();
         let mut kept = self.0.lock();
-        if kept.len() < KEPT_BODIES {
+        let bytes: usize = kept.iter().map(Vec::capacity).sum();
+        if kept.len() < KEPT_BODIES && bytes + body.capacity() <= KEPT_BYTES {
             kept.push(body);
         }
     }

@@ -3,7 +3,7 @@
 use super::config::{JobConfig, NameValidation};
 use super::rules::Rules;
 use crate::exposition::SeriesLabels;
-use crate::model::labels::{is_legacy_label_name, is_legacy_metric_name};
+use crate::model::labels::{RawPairs, is_legacy_label_name, is_legacy_metric_name};
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME};
 
 const EXPORTED: &str = "exported_";
@@ -103,7 +103,9 @@ impl SampleRules {
     fn override_by_target_labels(&self, line: &SeriesLabels, scratch: &mut LabelsBuilder) {
         let mut conflicts: Vec<(&str, &str)> = Vec::new();
         for (name, value) in &self.target {
-            if let Some(exposed) = line.get(name).filter(|v| !v.is_empty()) {
+            if (scratch.has(name) || line.has_empty_value())
+                && let Some(exposed) = line.get(name).filter(|v| !v.is_empty())
+            {
                 conflicts.push((name, exposed));
             }
             scratch.set(name, value);
@@ -121,7 +123,7 @@ impl SampleRules {
 
     fn validate(&self, labels: &Labels) -> Result<(), LabelError> {
         let valid = match self.validation {
-            NameValidation::Utf8 => labels.iter().all(|(name, _)| !name.is_empty()),
+            NameValidation::Utf8 => RawPairs::over(labels.as_bytes()).all(|(name, _)| !name.is_empty()),
             NameValidation::Legacy => {
                 labels.metric_name().is_some_and(is_legacy_metric_name)
                     && labels.iter().all(|(name, _)| is_legacy_label_name(name))
@@ -173,12 +175,18 @@ fn take_line<'a>(line: &'a SeriesLabels, scratch: &mut LabelsBuilder) -> Option<
     if line.len() > COMPARED_MAX {
         return take_long_line(line, scratch);
     }
+    let mut repeated = None;
     for (name, value) in line.iter() {
-        if !scratch.has(name) && !is_emptied(line, name) {
-            scratch.set(name, value);
+        if is_emptied(line, name) {
+            continue;
+        }
+        if scratch.has(name) {
+            repeated.get_or_insert(name);
+        } else {
+            scratch.push_new(name, value);
         }
     }
-    line.repeated_name().filter(|name| !is_emptied(line, name))
+    repeated
 }
 
 /// The same in less than quadratic time.
@@ -200,7 +208,7 @@ fn take_long_line<'a>(line: &'a SeriesLabels, scratch: &mut LabelsBuilder) -> Op
 
 /// Whether some mention of `name` has no value; that takes all of them away.
 fn is_emptied(line: &SeriesLabels, name: &str) -> bool {
-    line.iter().any(|(n, v)| n == name && v.is_empty())
+    line.has_empty_value() && line.iter().any(|(n, v)| n == name && v.is_empty())
 }
 
 fn cut(text: &str) -> String {

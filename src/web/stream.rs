@@ -152,6 +152,7 @@ impl Streams {
 pub(super) enum Ending {
     Complete,
     Abandoned,
+    Refused,
     Failed,
 }
 
@@ -182,7 +183,8 @@ fn produce(
 fn ending_of(error: &WriteError) -> Ending {
     match error {
         WriteError::Client(_) | WriteError::Query(QueryError::Cancelled(Cancelled::Client)) => Ending::Abandoned,
-        WriteError::Query(_) | WriteError::BadRequest(_) => Ending::Failed,
+        WriteError::BadRequest(_) => Ending::Refused,
+        WriteError::Query(_) => Ending::Failed,
     }
 }
 

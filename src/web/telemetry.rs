@@ -92,6 +92,7 @@ impl StreamMetrics {
         let outcome = match ending {
             Ending::Complete => "complete",
             Ending::Abandoned => "abandoned",
+            Ending::Refused => "refused",
             Ending::Failed => "failed",
         };
         let help = "Streamed answers that have ended, by handler and outcome.";

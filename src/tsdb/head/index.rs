@@ -6,7 +6,7 @@ use roaring::RoaringBitmap;
 use super::order::Order;
 use super::pairs::{Pair, Pairs};
 use super::sets::{LabelSets, MAX_PAIRS, SetRef};
-use crate::model::labels::LabelsIter;
+use crate::model::labels::RawPairs;
 
 /// What is known of the series in a slot. A series' samples are elsewhere; see `series.rs`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -217,9 +217,9 @@ impl Index {
 /// The encoded pairs of an encoded label set.
 fn pair_texts(encoded: &[u8]) -> impl Iterator<Item = &[u8]> {
     // A length takes one byte below 255, else five; see `model::labels`.
-    let len = |s: &str| s.len() + if s.len() < usize::from(u8::MAX) { 1 } else { 5 };
+    let len = |s: &[u8]| s.len() + if s.len() < usize::from(u8::MAX) { 1 } else { 5 };
     let mut rest = encoded;
-    LabelsIter::over(encoded).map(move |(name, value)| {
+    RawPairs::over(encoded).map(move |(name, value)| {
         let (text, tail) = rest.split_at(len(name) + len(value));
         rest = tail;
         text
