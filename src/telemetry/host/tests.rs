@@ -75,7 +75,7 @@ impl NodeExporter {
     fn start() -> Option<NodeExporter> {
         let root = PathBuf::from(std::env::var_os("WATERSHED_PEERS")?);
         let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").port();
-        let child = Command::new(root.join("usr/bin/prometheus-node-exporter"))
+        let child = Command::new(root.join("root/usr/bin/prometheus-node-exporter"))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             // The project's own default; Debian's hides more.
             .arg("--collector.filesystem.mount-points-exclude=^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)")
