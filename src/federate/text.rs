@@ -43,7 +43,7 @@ pub enum FederateError {
 /// Writes all rows of `stream`, each with those of the external labels that it lacks behind its own.
 ///
 /// `sink` is given the buffer whenever it is full and at the end; it takes the bytes out, or leaves them to be thrown
-/// away. Nothing is handed on before the first [`FLUSH_BYTES`], so that an early failure can still become a status.
+/// away. Nothing is handed on before the first 128 KiB, so that an early failure can still become a status.
 pub fn write_text(
     stream: &mut dyn LatestStream,
     external: &Labels,

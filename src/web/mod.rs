@@ -2,11 +2,11 @@
 //!
 //! * **Binding comes first.** [`Server::bind`] takes the ports before anything else of the program runs, so that a taken
 //!   port is told at once; [`Server::run`] serves until told to stop and then drains.
-//! * **Every connection is bounded.** One [`connection`] watch per connection knows whether a request is being read, is
+//! * **Every connection is bounded.** One watch per connection knows whether a request is being read, is
 //!   being answered or whether the peer has stopped reading, and cuts what waits too long; no byte of a peer is waited
 //!   for without a limit, and the number of connections is limited over all listeners.
 //! * **Every answer is bounded.** Forms have a size limit; small answers are built on the CPU pool; answers that grow with
-//!   the data (`/federate`, `series`) are [`stream`]ed through a short queue of chunks in constant memory. A stream that
+//!   the data (`/federate`, `series`) are streamed through a short queue of chunks in constant memory. A stream that
 //!   fails before its first chunk becomes an error answer; one that fails later is cut off, so that no client takes half
 //!   an answer for a whole one. A client that goes away cancels the read.
 //! * **The wire is the reference's**: shapes, field order, status codes and content types. Where it differs on purpose the
