@@ -15,8 +15,8 @@ use crate::model::{DurationMs, Labels, MetricType, TimestampMs, is_stale};
 use crate::net::HttpClientConfig;
 use crate::relabel::{Action, RuleConfig};
 use crate::runtime::{Clock, CpuPool};
-use crate::storage::Appendable;
 use crate::storage::memory::MemoryStore;
+use crate::storage::{Appendable, FloatSample};
 use crate::telemetry::Registry;
 
 const TEXT: &str = "text/plain; version=0.0.4";
@@ -171,6 +171,12 @@ impl World {
         let values = self.values(prefix);
         assert!(values.len() < 2, "{prefix} is not unique: {values:?}");
         values.into_values().next().unwrap_or_default()
+    }
+
+    fn metrics(&self) -> String {
+        let mut metrics = String::new();
+        self.registry.write_text(&mut metrics);
+        metrics
     }
 
     fn status(&self) -> TargetStatus {
@@ -515,6 +521,39 @@ async fn samples_far_in_the_future_are_refused_and_counted() {
     let mut metrics = String::new();
     world.registry.write_text(&mut metrics);
     let line = r#"watershed_scrape_samples_refused_total{scrape_job="j",reason="too_far_in_future"} 1"#;
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_line_that_the_store_refuses_stays_new() {
+    // After a restart the store knows a newer sample than the one that the target still shows, and the cache knows no
+    // line. Each scrape whose sample is refused adds no series; the first that is kept does, also if the line had been
+    // there long before.
+    let (old, new) = (START - 30_000, START - 20_000);
+    let (refused, kept) = (text(&format!("a 1 {old}\n")), text(&format!("a 1 {new}\n")));
+    let world = World::new(vec![
+        refused.clone(),
+        refused.clone(),
+        kept.clone(),
+        kept,
+        text("b 1\n"),
+        refused.clone(),
+        refused,
+        text("b 1\n"),
+    ]);
+    let mut appender = world.store.appender();
+    let series = appender.series(&Labels::from_pairs([("__name__", "a"), ("instance", "h:1"), ("job", "j")]));
+    let newest = FloatSample { series: series.expect("a series"), t: TimestampMs(START - 25_000), v: 7.0 };
+    appender.append(&[newest]).expect("the store takes it");
+    appender.commit().expect("the store takes it");
+    world.manager.apply(vec![job("j")]).expect("valid");
+    world.manager.sync("j", group(&["h:1"]));
+    world.pass(80).await;
+    assert_eq!(world.value("a{"), "7 1");
+    assert_eq!(world.value("scrape_series_added"), "0 0 1 0 1 0 0 1");
+    assert_eq!(world.value("scrape_samples_post_metric_relabeling"), "1 1 1 1 1 1 1 1");
+    let metrics = world.metrics();
+    let line = r#"watershed_scrape_samples_refused_total{scrape_job="j",reason="out_of_order"} 4"#;
     assert!(metrics.contains(line), "{metrics}");
 }
 
