@@ -333,6 +333,32 @@ async fn label_rules_of_targets_drop_and_rename_them() {
     assert!(metrics.contains("watershed_target_sync_failed_total{scrape_job=\"j\"} 2"), "{metrics}");
 }
 
+/// The warnings that are logged, each with its fields.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Told {
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(self.clone()))
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.lock().clone()
+    }
+}
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Told {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if *event.metadata().level() == tracing::Level::WARN {
+            let mut text = String::new();
+            event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+                text.push_str(&format!("{}={value:?} ", field.name()));
+            });
+            self.0.lock().push(text);
+        }
+    }
+}
+
 /// Counts the errors that are logged.
 struct Errors(Arc<AtomicUsize>);
 
@@ -555,6 +581,24 @@ async fn a_new_line_that_the_store_refuses_stays_new() {
     let metrics = world.metrics();
     let line = r#"watershed_scrape_samples_refused_total{scrape_job="j",reason="out_of_order"} 4"#;
     assert!(metrics.contains(line), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_comes_too_late_is_no_refused_sample() {
+    // The first line is tracked, the second shows the same series ahead of the scrape, so that its end is refused.
+    let ahead = START + 60_000;
+    let world = World::new(vec![text("a 1\nb 1\n"), text(&format!("a 2 {ahead}\nb 2\n")), text("b 3\n")]);
+    world.manager.apply(vec![job("j")]).expect("valid");
+    world.manager.sync("j", group(&["h:1"]));
+    let warnings = Told::default();
+    let _log = warnings.listen();
+    world.pass(30).await;
+    assert_eq!(world.value("a{"), "1 2");
+    assert_eq!(world.value("b{"), "1 2 3");
+    let metrics = world.metrics();
+    let line = r#"watershed_scrape_samples_refused_total{scrape_job="j",reason="out_of_order"} 0"#;
+    assert!(metrics.contains(line), "{metrics}");
+    assert_eq!(warnings.all(), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]

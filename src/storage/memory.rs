@@ -130,6 +130,7 @@ impl Appender for MemoryAppender<'_> {
         for FloatSample { series, t, v } in self.samples {
             let Some((_, stored)) = inner.series.get_mut(&series) else { continue };
             match stored.last() {
+                Some(last) if is_stale(v) && (t, v.to_bits()) != (last.t, last.v.to_bits()) && t <= last.t => {}
                 Some(last) if t < last.t => report.refused.out_of_order += 1,
                 Some(last) if t == last.t && v.to_bits() != last.v.to_bits() => report.refused.duplicate_timestamp += 1,
                 Some(last) if t == last.t => report.appended += 1,
