@@ -1,5 +1,6 @@
 //! Whole scrapes against a store in memory, with a target that answers what the test says.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -116,6 +117,8 @@ struct World {
     clock: Clock,
     began: tokio::time::Instant,
     registry: Registry,
+    /// By how much the wall clock has been set forward since the beginning, in milliseconds.
+    clock_set: Cell<i64>,
 }
 
 impl World {
@@ -135,7 +138,7 @@ impl World {
             fetchers: Arc::new(script.clone()),
             offset_seed: 7,
         });
-        World { manager, store, script, clock, began: tokio::time::Instant::now(), registry }
+        World { manager, store, script, clock, began: tokio::time::Instant::now(), registry, clock_set: Cell::new(0) }
     }
 
     fn answers(&self, host: &str, answers: Vec<Answer>) {
@@ -147,7 +150,7 @@ impl World {
         for _ in 0..seconds * 20 {
             tokio::time::advance(Duration::from_millis(50)).await;
             let since = self.began.elapsed().as_millis() as i64;
-            self.clock.set(TimestampMs(START + since));
+            self.clock.set(TimestampMs(START + self.clock_set.get() + since));
             for _ in 0..8 {
                 tokio::task::yield_now().await;
             }
@@ -599,6 +602,29 @@ async fn an_end_that_comes_too_late_is_no_refused_sample() {
     let line = r#"watershed_scrape_samples_refused_total{scrape_job="j",reason="out_of_order"} 0"#;
     assert!(metrics.contains(line), "{metrics}");
     assert_eq!(warnings.all(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_is_told_as_samples_out_of_order() {
+    let world = World::new((0..40).map(|i| text(&format!("a {i}\na {i}\n"))).collect());
+    let warnings = Told::default();
+    let _log = warnings.listen();
+    world.manager.apply(vec![job("j")]).expect("valid");
+    world.manager.sync("j", group(&["h:1"]));
+    world.pass(20).await;
+    assert_eq!(warnings.all().len(), 1, "the line that comes twice: {:?}", warnings.all());
+    world.clock_set.set(-3_600_000);
+    world.pass(90).await;
+    assert_eq!(world.value("a{"), "0 1");
+    let metrics = world.metrics();
+    let refused = |reason: &str| {
+        let start = format!(r#"watershed_scrape_samples_refused_total{{scrape_job="j",reason="{reason}"}} "#);
+        let line = metrics.lines().find_map(|l| l.strip_prefix(&start)).expect("it is counted");
+        line.parse::<u64>().expect("a number")
+    };
+    assert!(refused("out_of_order") >= 9, "{metrics}");
+    assert_eq!(refused("duplicate_timestamp"), 0, "{metrics}");
+    assert_eq!(warnings.all().len(), 2, "and again, although less time seems to have passed: {:?}", warnings.all());
 }
 
 #[tokio::test(start_paused = true)]
