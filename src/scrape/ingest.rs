@@ -43,6 +43,8 @@ pub(super) struct Counts {
     pub(super) repeated: u64,
     /// Samples too far in the future.
     pub(super) too_far_ahead: u64,
+    /// The newest timestamp that a sample brought itself, kept or not.
+    pub(super) newest_own: Option<TimestampMs>,
 }
 
 /// Why nothing of a body is kept.
@@ -311,6 +313,7 @@ impl<'a, 's> Ingest<'a, 's> {
         if self.taken > self.options.sample_limit {
             return false;
         }
+        self.counts.newest_own = self.counts.newest_own.max(own_t);
         let too_far = own_t.is_some_and(|t| t > self.max_t);
         self.counts.too_far_ahead += u64::from(too_far);
         !too_far

@@ -29,6 +29,10 @@ const INLINE_BYTES: usize = 64 * 1024;
 const TOLERANCE_MS: i64 = 2;
 /// A target complains about refused samples at most this often.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+/// Samples further than this from now are in no answer to an instant query: it is how far these look back.
+const CLOCK_TOLERANCE_MS: i64 = 5 * 60 * 1000;
+/// A target whose clock seems wrong is told about at most this often.
+const TELL_CLOCK_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Bytes of the longest sentence about a failure: it may repeat what the target said, is kept for each target, and goes
 /// to logs, pages and the API.
@@ -72,6 +76,7 @@ pub(super) struct TargetLoop {
     /// Set when somebody else goes on with the series.
     no_end_markers: AtomicBool,
     complained: Pause,
+    told_clock: Pause,
 }
 
 /// Why a scrape failed.
@@ -154,6 +159,7 @@ impl TargetLoop {
             stopped: CancellationToken::new(),
             no_end_markers: AtomicBool::new(false),
             complained: Pause::default(),
+            told_clock: Pause::default(),
         }
     }
 
@@ -398,6 +404,9 @@ impl TargetLoop {
         match result {
             Ok(()) => {
                 cache.end_success();
+                if let Some(newest) = counts.newest_own {
+                    self.judge_clock(now.since(newest));
+                }
                 (appender, counts, None)
             }
             Err(error) => {
@@ -460,6 +469,23 @@ impl TargetLoop {
             tracing::debug!(job, target, error, "scrape failed");
         }
         failure
+    }
+
+    /// A target with a wrong clock looks healthy in everything else: its samples are kept, and nobody sees them.
+    fn judge_clock(&self, age_ms: i64) {
+        self.job.metrics.newest_age(age_ms);
+        if age_ms.saturating_abs() <= CLOCK_TOLERANCE_MS || !self.told_clock.is_over(TELL_CLOCK_EVERY) {
+            return;
+        }
+        let side = if age_ms > 0 { "behind" } else { "ahead of" };
+        tracing::warn!(
+            job = self.job.config.name,
+            target = self.target.url,
+            "the newest timestamp in all that this target sent is {} s {side} the clock here, so that they do not \
+             show in /federate and instant queries: check the clock of the target and the one of this machine, \
+             and whether the target itself still scrapes; this is told every 10 minutes while it lasts",
+            age_ms.saturating_abs() / 1000,
+        );
     }
 
     fn complain(&self, report: &AppendReport, counts: &Counts) {

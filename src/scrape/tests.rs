@@ -605,6 +605,29 @@ async fn an_end_that_comes_too_late_is_no_refused_sample() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_target_whose_clock_is_wrong_is_told_about_now_and_then() {
+    let at = |offset_s: i64| text(&format!("a 1 {}\nb 1 {}\n", START + offset_s * 1000, START - 9_000_000));
+    for (offset_s, sentence) in [(-3600, "behind"), (3600, "ahead"), (-200, "")] {
+        let world = World::new(vec![at(offset_s), text("c 1\n")]);
+        let warnings = Told::default();
+        let _log = warnings.listen();
+        world.manager.apply(vec![JobConfig { interval: DurationMs::from_secs(5), ..job("j") }]).expect("valid");
+        world.manager.sync("j", group(&["h:1"]));
+        world.pass(10).await;
+        let told: Vec<String> = warnings.all().into_iter().filter(|w| w.contains("clock")).collect();
+        assert_eq!(told.len(), usize::from(!sentence.is_empty()), "{offset_s}: {told:?}");
+        assert!(told.iter().all(|w| w.contains(sentence) && w.contains("http://h:1/metrics")), "{told:?}");
+        let metrics = world.metrics();
+        let line = metrics.lines().find(|l| l.starts_with("watershed_scrape_newest_sample_age_seconds{"));
+        let (name, age) = line.and_then(|l| l.rsplit_once(' ')).expect("the age is told");
+        assert_eq!(name, r#"watershed_scrape_newest_sample_age_seconds{scrape_job="j"}"#);
+        // Of the newest sample, when the first scrape came somewhere within its interval.
+        let age: f64 = age.parse().expect("a number");
+        assert!((0.0..6.0).contains(&(age + offset_s as f64)), "{offset_s}: {age}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_back_is_told_as_samples_out_of_order() {
     let world = World::new((0..40).map(|i| text(&format!("a {i}\na {i}\n"))).collect());
     let warnings = Told::default();
@@ -625,6 +648,25 @@ async fn a_clock_that_is_set_back_is_told_as_samples_out_of_order() {
     assert!(refused("out_of_order") >= 9, "{metrics}");
     assert_eq!(refused("duplicate_timestamp"), 0, "{metrics}");
     assert_eq!(warnings.all().len(), 2, "and again, although less time seems to have passed: {:?}", warnings.all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_clock_is_told_again_after_ten_minutes_and_an_absent_one_never() {
+    let world = World::new(vec![text(&format!("a 1 {}\n", START - 3_600_000))]);
+    world.answers("plain:1", vec![text("a 1\n")]);
+    let warnings = Told::default();
+    let _log = warnings.listen();
+    world.manager.apply(vec![job("j"), job("plain")]).expect("valid");
+    world.manager.sync("j", group(&["h:1"]));
+    world.manager.sync("plain", group(&["plain:1"]));
+    world.pass(500).await;
+    assert_eq!(warnings.all().len(), 1, "{:?}", warnings.all());
+    world.pass(200).await;
+    assert_eq!(warnings.all().len(), 2, "{:?}", warnings.all());
+    let metrics = world.metrics();
+    assert_eq!(metrics.matches("watershed_scrape_newest_sample_age_seconds{").count(), 1, "{metrics}");
+    world.manager.apply(vec![job("plain")]).expect("valid");
+    assert!(!world.metrics().contains("watershed_scrape_newest_sample_age_seconds{"), "it goes with the job");
 }
 
 #[tokio::test(start_paused = true)]
