@@ -183,6 +183,15 @@ impl Cache {
         std::mem::replace(&mut self.entries[index as usize].tracked, false)
     }
 
+    /// Takes the visit of a line back that the scrapes before did not show: the next one counts as new again.
+    pub(super) fn forget(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        // No scrape has this number.
+        entry.seen = 0;
+        self.tracked_now -= usize::from(std::mem::replace(&mut entry.tracked, false));
+        self.visited -= 1;
+    }
+
     pub(super) fn entry(&self, index: u32) -> Entry {
         self.entries[index as usize]
     }

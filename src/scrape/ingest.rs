@@ -43,6 +43,8 @@ pub(super) struct Counts {
     pub(super) repeated: u64,
     /// Samples too far in the future.
     pub(super) too_far_ahead: u64,
+    /// The newest timestamp that a sample brought itself, kept or not.
+    pub(super) newest_own: Option<TimestampMs>,
 }
 
 /// Why nothing of a body is kept.
@@ -66,6 +68,8 @@ struct Origin {
     family: MetricType,
     /// Whether the entry is marked once the store has judged the sample.
     is_to_be_marked: bool,
+    /// Whether the sample was counted as one of a series that the scrape before did not have.
+    is_new: bool,
 }
 
 /// One walk over one body.
@@ -254,16 +258,22 @@ impl<'a, 's> Ingest<'a, 's> {
         let taken = self.take(own_t);
         let is_first = visit != Visit::Again;
         let is_to_be_marked = is_first && taken && self.is_marked_late(own_t);
+        let is_new = visit == Visit::Back;
         if taken {
-            let origin =
-                Origin { line: parser.line_start(), entry: index, family: parser.family_type(), is_to_be_marked };
+            let (line, family) = (parser.line_start(), parser.family_type());
+            let origin = Origin { line, entry: index, family, is_to_be_marked, is_new };
             self.push(SeriesRef(entry.target), own_t, sample.value, origin);
         }
         if is_first {
             if !is_to_be_marked {
                 self.mark(index, entry.target, taken, own_t);
             }
-            self.counts.series_added += u64::from(taken && visit == Visit::Back);
+            if is_new {
+                self.counts.series_added += u64::from(taken);
+                if !taken {
+                    self.cache.forget(index);
+                }
+            }
         }
     }
 
@@ -290,8 +300,8 @@ impl<'a, 's> Ingest<'a, 's> {
             self.mark(index, series.0, true, own_t);
         }
         let entry = index.unwrap_or(u32::MAX);
-        let origin = Origin { line: parser.line_start(), entry, family: parser.family_type(), is_to_be_marked };
-        self.push(series, own_t, sample.value, origin);
+        let (line, family) = (parser.line_start(), parser.family_type());
+        self.push(series, own_t, sample.value, Origin { line, entry, family, is_to_be_marked, is_new: true });
         Ok(())
     }
 
@@ -303,6 +313,7 @@ impl<'a, 's> Ingest<'a, 's> {
         if self.taken > self.options.sample_limit {
             return false;
         }
+        self.counts.newest_own = self.counts.newest_own.max(own_t);
         let too_far = own_t.is_some_and(|t| t > self.max_t);
         self.counts.too_far_ahead += u64::from(too_far);
         !too_far
@@ -350,20 +361,37 @@ impl<'a, 's> Ingest<'a, 's> {
         if !self.batch.is_empty() {
             let unknown = self.appender.append(&self.batch)?;
             // Positions come in ascending order.
-            let refused = self.appender.refused().to_vec();
+            let mut refused = self.appender.refused().to_vec();
             if !unknown.0.is_empty() {
-                self.resolve_again(&unknown, body, format)?;
+                refused.extend(self.resolve_again(&unknown, body, format)?);
+                refused.sort_unstable();
             }
             self.mark_batch(|position| refused.binary_search(&position).is_ok());
+            for position in refused {
+                self.forget_new(self.origins[position as usize]);
+            }
             self.batch.clear();
             self.origins.clear();
         }
         Ok(())
     }
 
-    /// The store has collected series that the cache still knew: names them again by their labels.
+    /// A line whose first sample the store refuses is as new as before when it comes the next time.
     #[cold]
-    fn resolve_again(&mut self, unknown: &UnknownSeries, body: &[u8], format: Format) -> Result<(), IngestError> {
+    fn forget_new(&mut self, origin: Origin) {
+        if origin.is_new {
+            self.counts.series_added -= 1;
+            if origin.entry != u32::MAX {
+                self.cache.forget(origin.entry);
+            }
+        }
+    }
+
+    /// The store has collected series that the cache still knew: names them again by their labels. Returns the
+    /// positions that are refused all the same.
+    #[cold]
+    fn resolve_again(&mut self, unknown: &UnknownSeries, body: &[u8], format: Format) -> Result<Vec<u32>, IngestError> {
+        let mut positions = Vec::with_capacity(unknown.0.len());
         let mut again = Vec::with_capacity(unknown.0.len());
         for &position in &unknown.0 {
             let (mut sample, origin) = (self.batch[position as usize], self.origins[position as usize]);
@@ -376,10 +404,11 @@ impl<'a, 's> Ingest<'a, 's> {
             sample.series = self.appender.series(&labels)?;
             self.cache.set_series(origin.entry, sample.series);
             again.push(sample);
+            positions.push(position);
         }
         // References that were given just now are known.
         self.appender.append(&again)?;
-        Ok(())
+        Ok(self.appender.refused().iter().map(|&i| positions[i as usize]).collect())
     }
 }
 

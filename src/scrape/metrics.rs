@@ -1,5 +1,7 @@
 //! What scraping counts about itself.
 
+use std::sync::OnceLock;
+
 use crate::storage::Refused;
 use crate::telemetry::{Counter, Gauge, HistogramMetric, Registry};
 
@@ -8,6 +10,7 @@ const INTERVAL_BOUNDS: &[f64] = &[1.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0
 
 const FAILURES: &str = "watershed_scrape_failures_total";
 const REFUSED: &str = "watershed_scrape_samples_refused_total";
+const NEWEST_AGE: &str = "watershed_scrape_newest_sample_age_seconds";
 
 /// Why a scrape failed, as a metric label.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +59,8 @@ pub(super) struct JobMetrics {
     pub(super) interval_seconds: HistogramMetric,
     failures: Vec<Counter>,
     refused: Vec<Counter>,
+    /// There only once a body has brought timestamps of its own.
+    newest_age: OnceLock<Gauge>,
 }
 
 impl JobMetrics {
@@ -90,6 +95,7 @@ impl JobMetrics {
             ),
             failures: failures.collect(),
             refused: refused.collect(),
+            newest_age: OnceLock::new(),
             registry: registry.clone(),
             job: job.to_owned(),
         }
@@ -113,6 +119,15 @@ impl JobMetrics {
         }
     }
 
+    /// Notes how old the newest of a body's own timestamps is; negative if it is ahead.
+    pub(super) fn newest_age(&self, age_ms: i64) {
+        let gauge = self.newest_age.get_or_init(|| {
+            let help = "Age of the newest timestamp that the last scraped body brought itself; negative if ahead.";
+            self.registry.gauge(NEWEST_AGE, help, &[("scrape_job", &self.job)])
+        });
+        gauge.set(age_ms as f64 / 1000.0);
+    }
+
     /// Takes the job out of the registry.
     pub(super) fn forget(&self) {
         let labels: &[(&str, &str)] = &[("scrape_job", &self.job)];
@@ -126,6 +141,7 @@ impl JobMetrics {
             "watershed_target_sync_failed_total",
             "watershed_target_sync_duration_seconds",
             "watershed_target_interval_length_seconds",
+            NEWEST_AGE,
         ] {
             self.registry.remove(name, labels);
         }

@@ -1,7 +1,8 @@
 //! One target's loop: when it is scraped, and what becomes of what came.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -27,7 +28,11 @@ const INLINE_BYTES: usize = 64 * 1024;
 /// which they were due: regular timestamps compress better.
 const TOLERANCE_MS: i64 = 2;
 /// A target complains about refused samples at most this often.
-const COMPLAIN_EVERY_MS: i64 = 60_000;
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+/// Samples further than this from now are in no answer to an instant query: it is how far these look back.
+const CLOCK_TOLERANCE_MS: i64 = 5 * 60 * 1000;
+/// A target whose clock seems wrong is told about at most this often.
+const TELL_CLOCK_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Bytes of the longest sentence about a failure: it may repeat what the target said, is kept for each target, and goes
 /// to logs, pages and the API.
@@ -70,7 +75,8 @@ pub(super) struct TargetLoop {
     stopped: CancellationToken,
     /// Set when somebody else goes on with the series.
     no_end_markers: AtomicBool,
-    complained_ms: AtomicI64,
+    complained: Pause,
+    told_clock: Pause,
 }
 
 /// Why a scrape failed.
@@ -152,7 +158,8 @@ impl TargetLoop {
             forced_error: Mutex::new(None),
             stopped: CancellationToken::new(),
             no_end_markers: AtomicBool::new(false),
-            complained_ms: AtomicI64::new(i64::MIN),
+            complained: Pause::default(),
+            told_clock: Pause::default(),
         }
     }
 
@@ -397,6 +404,9 @@ impl TargetLoop {
         match result {
             Ok(()) => {
                 cache.end_success();
+                if let Some(newest) = counts.newest_own {
+                    self.judge_clock(now.since(newest));
+                }
                 (appender, counts, None)
             }
             Err(error) => {
@@ -461,17 +471,28 @@ impl TargetLoop {
         failure
     }
 
+    /// A target with a wrong clock looks healthy in everything else: its samples are kept, and nobody sees them.
+    fn judge_clock(&self, age_ms: i64) {
+        self.job.metrics.newest_age(age_ms);
+        if age_ms.saturating_abs() <= CLOCK_TOLERANCE_MS || !self.told_clock.is_over(TELL_CLOCK_EVERY) {
+            return;
+        }
+        let side = if age_ms > 0 { "behind" } else { "ahead of" };
+        tracing::warn!(
+            job = self.job.config.name,
+            target = self.target.url,
+            "the newest timestamp in all that this target sent is {} s {side} the clock here, so that they do not \
+             show in /federate and instant queries: check the clock of the target and the one of this machine, \
+             and whether the target itself still scrapes; this is told every 10 minutes while it lasts",
+            age_ms.saturating_abs() / 1000,
+        );
+    }
+
     fn complain(&self, report: &AppendReport, counts: &Counts) {
         let refused = &report.refused;
-        if refused.total() + counts.repeated == 0 {
+        if refused.total() + counts.repeated == 0 || !self.complained.is_over(COMPLAIN_EVERY) {
             return;
         }
-        let now = self.env.clock.now().0;
-        let before = self.complained_ms.load(Ordering::Relaxed);
-        if now.saturating_sub(before) < COMPLAIN_EVERY_MS {
-            return;
-        }
-        self.complained_ms.store(now, Ordering::Relaxed);
         tracing::warn!(
             job = self.job.config.name,
             target = self.target.url,
@@ -485,6 +506,22 @@ impl TargetLoop {
     }
 }
 
+/// The time since something was told last. It counts by timers: the wall clock may step back.
+#[derive(Default)]
+struct Pause(Mutex<Option<Instant>>);
+
+impl Pause {
+    /// Whether it has lasted; the next one begins then.
+    fn is_over(&self, pause: Duration) -> bool {
+        let mut told = self.0.lock();
+        let over = told.is_none_or(|at| at.elapsed() >= pause);
+        if over {
+            *told = Some(Instant::now());
+        }
+        over
+    }
+}
+
 fn append_ends(appender: &mut dyn Appender, ended: &[SeriesRef], t: TimestampMs) -> Result<(), AppendError> {
     if !ended.is_empty() {
         // A series that the store has forgotten needs no end.
@@ -493,8 +530,12 @@ fn append_ends(appender: &mut dyn Appender, ended: &[SeriesRef], t: TimestampMs)
     Ok(())
 }
 
-/// The timestamp of a scrape that begins `now`; `due` is when the one before was due.
+/// The timestamp of a scrape that begins `now`; `due` is when the one before was due. A clock that was set back by more
+/// than an interval begins anew: waiting for it to come back would give every scrape until then the same timestamp.
 fn align(due: &mut TimestampMs, now: TimestampMs, interval: DurationMs) -> TimestampMs {
+    if due.since(now) > interval.0 {
+        *due = now;
+    }
     let missed = now.since(*due) / interval.0.max(1);
     if missed > 0 {
         due.0 += missed * interval.0;
@@ -517,5 +558,17 @@ mod tests {
         let mut due = TimestampMs(0);
         assert_eq!(align(&mut due, TimestampMs(101), DurationMs(100)), TimestampMs(100));
         assert_eq!(align(&mut due, TimestampMs(202), DurationMs(100)), TimestampMs(202));
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_does_not_freeze_the_timestamps() {
+        let interval = DurationMs::from_secs(15);
+        let mut due = TimestampMs(3_600_000);
+        for (now, t) in [(1000, 1000), (16_001, 16_000), (31_050, 31_050)] {
+            assert_eq!(align(&mut due, TimestampMs(now), interval), TimestampMs(t), "at {now}");
+        }
+        // A small step is no reason to leave the rhythm.
+        let mut due = TimestampMs(20_000);
+        assert_eq!(align(&mut due, TimestampMs(19_000), interval), TimestampMs(20_000));
     }
 }

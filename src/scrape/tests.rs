@@ -1,5 +1,6 @@
 //! Whole scrapes against a store in memory, with a target that answers what the test says.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,8 +16,8 @@ use crate::model::{DurationMs, Labels, MetricType, TimestampMs, is_stale};
 use crate::net::HttpClientConfig;
 use crate::relabel::{Action, RuleConfig};
 use crate::runtime::{Clock, CpuPool};
-use crate::storage::Appendable;
 use crate::storage::memory::MemoryStore;
+use crate::storage::{Appendable, FloatSample};
 use crate::telemetry::Registry;
 
 const TEXT: &str = "text/plain; version=0.0.4";
@@ -116,6 +117,8 @@ struct World {
     clock: Clock,
     began: tokio::time::Instant,
     registry: Registry,
+    /// By how much the wall clock has been set forward since the beginning, in milliseconds.
+    clock_set: Cell<i64>,
 }
 
 impl World {
@@ -135,7 +138,7 @@ impl World {
             fetchers: Arc::new(script.clone()),
             offset_seed: 7,
         });
-        World { manager, store, script, clock, began: tokio::time::Instant::now(), registry }
+        World { manager, store, script, clock, began: tokio::time::Instant::now(), registry, clock_set: Cell::new(0) }
     }
 
     fn answers(&self, host: &str, answers: Vec<Answer>) {
@@ -147,7 +150,7 @@ impl World {
         for _ in 0..seconds * 20 {
             tokio::time::advance(Duration::from_millis(50)).await;
             let since = self.began.elapsed().as_millis() as i64;
-            self.clock.set(TimestampMs(START + since));
+            self.clock.set(TimestampMs(START + self.clock_set.get() + since));
             for _ in 0..8 {
                 tokio::task::yield_now().await;
             }
@@ -171,6 +174,12 @@ impl World {
         let values = self.values(prefix);
         assert!(values.len() < 2, "{prefix} is not unique: {values:?}");
         values.into_values().next().unwrap_or_default()
+    }
+
+    fn metrics(&self) -> String {
+        let mut metrics = String::new();
+        self.registry.write_text(&mut metrics);
+        metrics
     }
 
     fn status(&self) -> TargetStatus {
@@ -325,6 +334,32 @@ async fn label_rules_of_targets_drop_and_rename_them() {
     world.registry.write_text(&mut metrics);
     // A URL for an address, and a timeout of 5 s over an interval of 1 s.
     assert!(metrics.contains("watershed_target_sync_failed_total{scrape_job=\"j\"} 2"), "{metrics}");
+}
+
+/// The warnings that are logged, each with its fields.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Told {
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(self.clone()))
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.lock().clone()
+    }
+}
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Told {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if *event.metadata().level() == tracing::Level::WARN {
+            let mut text = String::new();
+            event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+                text.push_str(&format!("{}={value:?} ", field.name()));
+            });
+            self.0.lock().push(text);
+        }
+    }
 }
 
 /// Counts the errors that are logged.
@@ -516,6 +551,122 @@ async fn samples_far_in_the_future_are_refused_and_counted() {
     world.registry.write_text(&mut metrics);
     let line = r#"watershed_scrape_samples_refused_total{scrape_job="j",reason="too_far_in_future"} 1"#;
     assert!(metrics.contains(line), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_line_that_the_store_refuses_stays_new() {
+    // After a restart the store knows a newer sample than the one that the target still shows, and the cache knows no
+    // line. Each scrape whose sample is refused adds no series; the first that is kept does, also if the line had been
+    // there long before.
+    let (old, new) = (START - 30_000, START - 20_000);
+    let (refused, kept) = (text(&format!("a 1 {old}\n")), text(&format!("a 1 {new}\n")));
+    let world = World::new(vec![
+        refused.clone(),
+        refused.clone(),
+        kept.clone(),
+        kept,
+        text("b 1\n"),
+        refused.clone(),
+        refused,
+        text("b 1\n"),
+    ]);
+    let mut appender = world.store.appender();
+    let series = appender.series(&Labels::from_pairs([("__name__", "a"), ("instance", "h:1"), ("job", "j")]));
+    let newest = FloatSample { series: series.expect("a series"), t: TimestampMs(START - 25_000), v: 7.0 };
+    appender.append(&[newest]).expect("the store takes it");
+    appender.commit().expect("the store takes it");
+    world.manager.apply(vec![job("j")]).expect("valid");
+    world.manager.sync("j", group(&["h:1"]));
+    world.pass(80).await;
+    assert_eq!(world.value("a{"), "7 1");
+    assert_eq!(world.value("scrape_series_added"), "0 0 1 0 1 0 0 1");
+    assert_eq!(world.value("scrape_samples_post_metric_relabeling"), "1 1 1 1 1 1 1 1");
+    let metrics = world.metrics();
+    let line = r#"watershed_scrape_samples_refused_total{scrape_job="j",reason="out_of_order"} 4"#;
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_comes_too_late_is_no_refused_sample() {
+    // The first line is tracked, the second shows the same series ahead of the scrape, so that its end is refused.
+    let ahead = START + 60_000;
+    let world = World::new(vec![text("a 1\nb 1\n"), text(&format!("a 2 {ahead}\nb 2\n")), text("b 3\n")]);
+    world.manager.apply(vec![job("j")]).expect("valid");
+    world.manager.sync("j", group(&["h:1"]));
+    let warnings = Told::default();
+    let _log = warnings.listen();
+    world.pass(30).await;
+    assert_eq!(world.value("a{"), "1 2");
+    assert_eq!(world.value("b{"), "1 2 3");
+    let metrics = world.metrics();
+    let line = r#"watershed_scrape_samples_refused_total{scrape_job="j",reason="out_of_order"} 0"#;
+    assert!(metrics.contains(line), "{metrics}");
+    assert_eq!(warnings.all(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_whose_clock_is_wrong_is_told_about_now_and_then() {
+    let at = |offset_s: i64| text(&format!("a 1 {}\nb 1 {}\n", START + offset_s * 1000, START - 9_000_000));
+    for (offset_s, sentence) in [(-3600, "behind"), (3600, "ahead"), (-200, "")] {
+        let world = World::new(vec![at(offset_s), text("c 1\n")]);
+        let warnings = Told::default();
+        let _log = warnings.listen();
+        world.manager.apply(vec![JobConfig { interval: DurationMs::from_secs(5), ..job("j") }]).expect("valid");
+        world.manager.sync("j", group(&["h:1"]));
+        world.pass(10).await;
+        let told: Vec<String> = warnings.all().into_iter().filter(|w| w.contains("clock")).collect();
+        assert_eq!(told.len(), usize::from(!sentence.is_empty()), "{offset_s}: {told:?}");
+        assert!(told.iter().all(|w| w.contains(sentence) && w.contains("http://h:1/metrics")), "{told:?}");
+        let metrics = world.metrics();
+        let line = metrics.lines().find(|l| l.starts_with("watershed_scrape_newest_sample_age_seconds{"));
+        let (name, age) = line.and_then(|l| l.rsplit_once(' ')).expect("the age is told");
+        assert_eq!(name, r#"watershed_scrape_newest_sample_age_seconds{scrape_job="j"}"#);
+        // Of the newest sample, when the first scrape came somewhere within its interval.
+        let age: f64 = age.parse().expect("a number");
+        assert!((0.0..6.0).contains(&(age + offset_s as f64)), "{offset_s}: {age}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_is_told_as_samples_out_of_order() {
+    let world = World::new((0..40).map(|i| text(&format!("a {i}\na {i}\n"))).collect());
+    let warnings = Told::default();
+    let _log = warnings.listen();
+    world.manager.apply(vec![job("j")]).expect("valid");
+    world.manager.sync("j", group(&["h:1"]));
+    world.pass(20).await;
+    assert_eq!(warnings.all().len(), 1, "the line that comes twice: {:?}", warnings.all());
+    world.clock_set.set(-3_600_000);
+    world.pass(90).await;
+    assert_eq!(world.value("a{"), "0 1");
+    let metrics = world.metrics();
+    let refused = |reason: &str| {
+        let start = format!(r#"watershed_scrape_samples_refused_total{{scrape_job="j",reason="{reason}"}} "#);
+        let line = metrics.lines().find_map(|l| l.strip_prefix(&start)).expect("it is counted");
+        line.parse::<u64>().expect("a number")
+    };
+    assert!(refused("out_of_order") >= 9, "{metrics}");
+    assert_eq!(refused("duplicate_timestamp"), 0, "{metrics}");
+    assert_eq!(warnings.all().len(), 2, "and again, although less time seems to have passed: {:?}", warnings.all());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_clock_is_told_again_after_ten_minutes_and_an_absent_one_never() {
+    let world = World::new(vec![text(&format!("a 1 {}\n", START - 3_600_000))]);
+    world.answers("plain:1", vec![text("a 1\n")]);
+    let warnings = Told::default();
+    let _log = warnings.listen();
+    world.manager.apply(vec![job("j"), job("plain")]).expect("valid");
+    world.manager.sync("j", group(&["h:1"]));
+    world.manager.sync("plain", group(&["plain:1"]));
+    world.pass(500).await;
+    assert_eq!(warnings.all().len(), 1, "{:?}", warnings.all());
+    world.pass(200).await;
+    assert_eq!(warnings.all().len(), 2, "{:?}", warnings.all());
+    let metrics = world.metrics();
+    assert_eq!(metrics.matches("watershed_scrape_newest_sample_age_seconds{").count(), 1, "{metrics}");
+    world.manager.apply(vec![job("plain")]).expect("valid");
+    assert!(!world.metrics().contains("watershed_scrape_newest_sample_age_seconds{"), "it goes with the job");
 }
 
 #[tokio::test(start_paused = true)]

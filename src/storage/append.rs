@@ -19,7 +19,8 @@ pub struct FloatSample {
     pub v: f64,
 }
 
-/// Samples that were not kept, by reason.
+/// Samples that were not kept, by reason. A staleness marker that comes too late is none of them: its series has gone on,
+/// which is nobody's mistake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Refused {
     /// Older than the series' newest sample, and no out-of-order window allows it.

@@ -77,13 +77,14 @@ impl MemoryStore {
 
 impl Appendable for MemoryStore {
     fn appender(&self) -> Box<dyn Appender + '_> {
-        Box::new(MemoryAppender { store: self, samples: Vec::new() })
+        Box::new(MemoryAppender { store: self, samples: Vec::new(), refused: Vec::new() })
     }
 }
 
 struct MemoryAppender<'a> {
     store: &'a MemoryStore,
     samples: Vec<FloatSample>,
+    refused: Vec<u32>,
 }
 
 impl Appender for MemoryAppender<'_> {
@@ -102,14 +103,25 @@ impl Appender for MemoryAppender<'_> {
     fn append(&mut self, samples: &[FloatSample]) -> Result<UnknownSeries, AppendError> {
         let inner = self.store.0.lock();
         let mut unknown = UnknownSeries::default();
+        self.refused.clear();
         for (i, sample) in (0..).zip(samples) {
-            if inner.series.contains_key(&sample.series) {
-                self.samples.push(*sample);
-            } else {
+            let Some((_, stored)) = inner.series.get(&sample.series) else {
                 unknown.0.push(i);
+                continue;
+            };
+            // Counted by the commit, which comes to the same judgement.
+            self.samples.push(*sample);
+            let is_late =
+                |last: &Sample| (sample.t, sample.v.to_bits()) != (last.t, last.v.to_bits()) && sample.t <= last.t;
+            if stored.last().is_some_and(is_late) {
+                self.refused.push(i);
             }
         }
         Ok(unknown)
+    }
+
+    fn refused(&self) -> &[u32] {
+        &self.refused
     }
 
     fn commit(self: Box<Self>) -> Result<AppendReport, AppendError> {
@@ -118,6 +130,7 @@ impl Appender for MemoryAppender<'_> {
         for FloatSample { series, t, v } in self.samples {
             let Some((_, stored)) = inner.series.get_mut(&series) else { continue };
             match stored.last() {
+                Some(last) if is_stale(v) && (t, v.to_bits()) != (last.t, last.v.to_bits()) && t <= last.t => {}
                 Some(last) if t < last.t => report.refused.out_of_order += 1,
                 Some(last) if t == last.t && v.to_bits() != last.v.to_bits() => report.refused.duplicate_timestamp += 1,
                 Some(last) if t == last.t => report.appended += 1,

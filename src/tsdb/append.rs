@@ -7,7 +7,7 @@
 use super::Tsdb;
 use super::head::{Pass, Verdict, locate, split_ref};
 use super::wal::record::{SamplesEncoder, WalSample, push_series};
-use crate::model::Labels;
+use crate::model::{Labels, is_stale};
 use crate::storage::{AppendError, AppendReport, Appendable, Appender, FloatSample, SeriesRef, UnknownSeries};
 
 /// Bytes of memory that a finished appender may leave for the next one.
@@ -90,9 +90,9 @@ impl Appender for HeadAppender<'_> {
                     record.push(WalSample { series: known.wal_ref, t: t.0, v });
                     pending.push(Pending { slot, t: t.0, v });
                 }
-                Verdict::Same => count(&mut self.report, Verdict::Same),
+                Verdict::Same => count(&mut self.report, Verdict::Same, v),
                 verdict => {
-                    count(&mut self.report, verdict);
+                    count(&mut self.report, verdict, v);
                     self.refused.push(i);
                 }
             }
@@ -143,7 +143,7 @@ impl HeadAppender<'_> {
                 opened += i64::from(series.push(t, v, chunk_range));
                 max_t = max_t.max(t);
             }
-            count(&mut self.report, verdict);
+            count(&mut self.report, verdict, v);
         }
         drop(locked);
         head.chunks.fetch_add(opened, std::sync::atomic::Ordering::Relaxed);
@@ -151,9 +151,10 @@ impl HeadAppender<'_> {
     }
 }
 
-fn count(report: &mut AppendReport, verdict: Verdict) {
+fn count(report: &mut AppendReport, verdict: Verdict, v: f64) {
     match verdict {
         Verdict::Keep | Verdict::Same => report.appended += 1,
+        _ if is_stale(v) => {}
         Verdict::OutOfOrder => report.refused.out_of_order += 1,
         Verdict::Duplicate => report.refused.duplicate_timestamp += 1,
         Verdict::TooOld => report.refused.too_old += 1,

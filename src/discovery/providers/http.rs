@@ -7,8 +7,8 @@ use super::super::{HttpSdConfig, TargetGroup, groups};
 use crate::net::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use crate::net::{Client, Request, read_body};
 
-/// The largest answer; a hundred thousand targets take some 20 MiB.
-const MAX_ANSWER_BYTES: u64 = 64 << 20;
+/// The largest answer: eighty thousand targets with two hundred bytes each.
+const MAX_ANSWER_BYTES: u64 = 16 << 20;
 const INTERVAL_HEADER: HeaderName = HeaderName::from_static("x-prometheus-refresh-interval-seconds");
 
 /// Asks the endpoint until the job stops.
@@ -130,7 +130,9 @@ mod tests {
             assert_eq!(headers["x-prometheus-refresh-interval-seconds"], "0.1");
             assert_eq!(headers["accept"], "application/json");
         }
+        let too_long = format!("{}[]", " ".repeat(16 << 20)).leak();
         for (status, content_type, body) in [
+            (StatusCode::OK, "application/json", &*too_long),
             (StatusCode::INTERNAL_SERVER_ERROR, "application/json", "[]"),
             (StatusCode::NO_CONTENT, "application/json", ""),
             (StatusCode::OK, "text/plain", "[]"),
@@ -143,7 +145,8 @@ mod tests {
             }
             // Two more, because one refresh may have been under way.
             until(|| failures.get() >= before + 2).await;
-            assert_eq!(published().len(), 2, "{status} {content_type} {body}");
+            let start = body.get(..body.len().min(20));
+            assert_eq!(published().len(), 2, "{status} {content_type} {start:?}");
         }
         (script.lock().1, script.lock().2) = ("application/json", r#"[{"targets":["a:1"]}]"#);
         until(|| published().len() == 1).await;
