@@ -54,10 +54,6 @@ step "release build and demo"
 cargo build --locked --release
 target/release/watershed demo --for 30s
 
-step "benchmarks still run"
-# In the profile of the tests, which is built already; figures come from 'cargo bench'.
-cargo bench --locked --profile dev --bench parsers
-
 step "example configurations"
 find configs packaging/compose -name '*.yml' -not -name 'compose.yml' -print0 2>/dev/null |
   xargs -0 --no-run-if-empty target/release/watershed check config
