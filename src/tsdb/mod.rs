@@ -16,6 +16,7 @@
 //! commits from readers. Records of kinds it cannot hold are counted when read and kept in the log while they are young.
 
 mod append;
+pub mod block;
 mod head;
 mod log;
 mod metrics;
