@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use ::bytes::Bytes;
 
 use super::*;
 use crate::disk::MemDisk;
@@ -140,7 +140,7 @@ fn a_disk_that_fills_up_at_any_byte_leaves_no_block() {
 #[test]
 fn no_cut_or_flip_in_any_file_of_a_block_gives_a_wrong_sample_or_a_panic() {
     let disk = root();
-    let all: Vec<_> = (0..6).map(|i| series(i, 2)).collect();
+    let all: Vec<_> = (0..6).map(|i| series(i, 3)).collect();
     write(&disk, &all).unwrap();
     let expected = read(&disk).unwrap();
     let mut seen = 0;

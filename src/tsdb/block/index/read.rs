@@ -23,7 +23,7 @@ pub struct IndexReader {
     source: Source,
     toc: Toc,
     symbols: Symbols,
-    postings: PostingsTable,
+    pub(super) postings: PostingsTable,
 }
 
 /// What the index says of a series.

@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::disk::MemDisk;
+use crate::disk::{Disk, MemDisk};
 use crate::model::{Labels, TimestampMs};
 use crate::tsdb::block::chunks::{ChunkMeta, ChunkRef};
 
@@ -123,7 +123,7 @@ fn small() -> Model {
         let number = i.to_string();
         (Labels::from_pairs([("__name__", "up"), ("i", &number)]), chunks_of(&[(5, 100, 30), (0, 0, 40)], i * 1000))
     };
-    (0..40).map(series).collect()
+    (0..20).map(series).collect()
 }
 
 #[test]
