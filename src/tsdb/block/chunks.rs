@@ -155,8 +155,7 @@ impl ChunkReader {
 
     /// The chunk that the index speaks of. The checksum is verified, the samples are not decoded.
     pub fn read(&self, meta: &ChunkMeta) -> Result<Chunk, BlockError> {
-        let segment =
-            self.segments.get(meta.chunk.segment() as usize).ok_or_else(|| BlockError::NoSuchChunk(meta.chunk))?;
+        let segment = self.segments.get(meta.chunk.segment() as usize).ok_or(BlockError::NoSuchChunk(meta.chunk))?;
         let offset = u64::from(meta.chunk.offset());
         if offset < HEADER {
             return Err(segment.damaged(offset, "a chunk behind the header"));

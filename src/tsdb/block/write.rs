@@ -61,8 +61,8 @@ impl BlockWriter {
     }
 
     /// Adds a series, greater than the one before. A series without chunks is left out. After
-    /// [`BlockError::Refused`] nothing of it is written and the next may come; after any other error the block cannot
-    /// be finished.
+    /// [`BlockError::Refused`] nothing of it is written and the next may come; after any other error, or if a chunk is
+    /// longer than a segment, the block cannot be finished.
     pub fn push(&mut self, series: &SeriesChunks) -> Result<(), BlockError> {
         self.check(series)?;
         if series.chunks.is_empty() {

@@ -22,7 +22,7 @@ impl Symbols {
         let count = cursor.u32("the number of symbols")?;
         let (mut notes, mut previous) = (Vec::new(), None);
         for i in 0..count {
-            if i as usize % NOTE_EVERY == 0 {
+            if (i as usize).is_multiple_of(NOTE_EVERY) {
                 notes.push((cursor.offset() - offset) as u32);
             }
             let before = cursor;
