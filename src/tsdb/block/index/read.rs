@@ -1,0 +1,187 @@
+//! Reading an index.
+
+use std::path::Path;
+
+use roaring::RoaringBitmap;
+
+use super::postings::{PostingsTable, parse_list};
+use super::symbols::Symbols;
+use super::{HEADER, MAGIC, SERIES_ALIGN, Toc, VERSION};
+use crate::disk::Disk;
+use crate::model::labels::push_pair;
+use crate::model::{Labels, TimestampMs};
+use crate::tsdb::block::BlockError;
+use crate::tsdb::block::bytes::{CRC, Cursor, Source};
+use crate::tsdb::block::chunks::{ChunkMeta, ChunkRef};
+
+/// Most series' entries are shorter, so that one read brings the whole.
+const GUESS: u64 = 512;
+
+/// An open index whose tables have been verified.
+#[derive(Debug)]
+pub struct IndexReader {
+    source: Source,
+    toc: Toc,
+    symbols: Symbols,
+    pub(super) postings: PostingsTable,
+}
+
+/// What the index says of a series.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SeriesEntry {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its chunks, ascending by time.
+    pub chunks: Vec<ChunkMeta>,
+}
+
+impl IndexReader {
+    /// Opens an index file and reads its tables.
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<IndexReader, BlockError> {
+        let source = Source::open(disk, path)?;
+        let head = source.read(0, HEADER, "a header")?;
+        let mut cursor = Cursor::new(&head, path, 0);
+        if cursor.u32("magic")? != MAGIC {
+            return Err(source.damaged(0, "the magic number baaad700 of an index"));
+        }
+        match cursor.u8("version")? {
+            VERSION => {}
+            other => {
+                let what = format!("index version {other}");
+                return Err(BlockError::Unsupported { path: path.to_owned(), offset: 4, what });
+            }
+        }
+        let toc = Toc::read(&source)?;
+        let section = |place: u64, what: &str| source.section(place, toc.end_of(place, source.len()), what);
+        let symbols = match toc.symbols {
+            0 => Symbols::default(),
+            place => Symbols::parse(section(place, "the symbols")?, path, place + 4)?,
+        };
+        let postings = match toc.postings_offset_table {
+            0 => PostingsTable::default(),
+            place => PostingsTable::parse(section(place, "the postings offset table")?, path, place + 4)?,
+        };
+        Ok(IndexReader { source, toc, symbols, postings })
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.source.len()
+    }
+
+    /// How many different label names and values there are, the empty string included if the writer kept it.
+    pub fn symbol_count(&self) -> u32 {
+        self.symbols.count()
+    }
+
+    /// All label names, ascending.
+    pub fn label_names(&self) -> impl Iterator<Item = &str> {
+        self.postings.names()
+    }
+
+    /// All values of a label, ascending; none if no series has it.
+    pub fn label_values(&self, name: &str) -> Result<Vec<&str>, BlockError> {
+        if name.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.postings.values(name)?.into_iter().map(|(value, _)| value).collect())
+    }
+
+    /// References of the series with that label, for [`IndexReader::series`]. They ascend as labels do. Empty name and
+    /// value stand for all series.
+    pub fn postings(&self, name: &str, value: &str) -> Result<RoaringBitmap, BlockError> {
+        match self.postings.find(name, value)? {
+            Some(place) => self.list(place),
+            None => Ok(RoaringBitmap::new()),
+        }
+    }
+
+    /// References of all series.
+    pub fn all(&self) -> Result<RoaringBitmap, BlockError> {
+        self.postings("", "")
+    }
+
+    fn list(&self, place: u64) -> Result<RoaringBitmap, BlockError> {
+        let (start, end) = (self.toc.postings, self.toc.postings_offset_table);
+        if start == 0 || !(start..end).contains(&place) {
+            return Err(self.source.damaged(place, "postings among the postings"));
+        }
+        let content = self.source.section(place, end, "postings")?;
+        parse_list(Cursor::new(&content, self.source.path(), place + 4))
+    }
+
+    /// The series of a reference that came from postings.
+    pub fn series(&self, reference: u32) -> Result<SeriesEntry, BlockError> {
+        let place = u64::from(reference) * SERIES_ALIGN;
+        let end = self.toc.end_of(self.toc.series, self.source.len());
+        if self.toc.series == 0 || !(self.toc.series..end).contains(&place) {
+            return Err(self.source.damaged(place, "a series among the series"));
+        }
+        let mut bytes = self.source.read_up_to(place, GUESS, end, "a series")?;
+        let mut cursor = Cursor::new(&bytes, self.source.path(), place);
+        let len = cursor.uvarint("a series' length")?;
+        let start = cursor.offset();
+        let whole = len.checked_add(CRC as u64).filter(|n| *n <= end - start);
+        let whole = whole
+            .ok_or_else(|| self.source.damaged(place, format!("a series whose {len} bytes end among the series")))?;
+        let skipped = (start - place) as usize;
+        if cursor.len() as u64 >= whole {
+            bytes.truncate(skipped + whole as usize);
+            bytes.drain(..skipped);
+        } else {
+            bytes = self.source.read(start, whole, "a series")?;
+        }
+        self.source.check(&mut bytes, start, "a series")?;
+        let mut cursor = Cursor::new(&bytes, self.source.path(), start);
+        let labels = self.labels(&mut cursor)?;
+        let chunks = chunks(&mut cursor)?;
+        if !cursor.is_empty() {
+            return Err(cursor.expected("the end of the series"));
+        }
+        Ok(SeriesEntry { labels, chunks })
+    }
+
+    fn labels(&self, cursor: &mut Cursor<'_>) -> Result<Labels, BlockError> {
+        let count = cursor.count(2, "the number of labels")?;
+        let (mut encoded, mut previous) = (Vec::new(), "");
+        for _ in 0..count {
+            let before = *cursor;
+            let name = self.symbol(cursor)?;
+            if name <= previous {
+                return Err(before.expected("a label name greater than the one before"));
+            }
+            push_pair(&mut encoded, name, self.symbol(cursor)?);
+            previous = name;
+        }
+        Ok(Labels::from_encoded(&encoded))
+    }
+
+    fn symbol(&self, cursor: &mut Cursor<'_>) -> Result<&str, BlockError> {
+        let before = *cursor;
+        let number = cursor.uvarint("the number of a symbol")?;
+        self.symbols.get(number).ok_or_else(|| before.expected(format!("a symbol's number, not {number}")))
+    }
+}
+
+fn chunks(cursor: &mut Cursor<'_>) -> Result<Vec<ChunkMeta>, BlockError> {
+    let count = cursor.count(3, "the number of chunks")?;
+    let mut chunks: Vec<ChunkMeta> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let before = *cursor;
+        let outside = || before.expected("a chunk whose times and place fit 64 bits");
+        let previous = chunks.last();
+        let min = match previous {
+            None => Some(cursor.varint("a chunk's first time")?),
+            Some(p) => p.max.0.checked_add_unsigned(cursor.uvarint("a chunk's first time")?),
+        };
+        let min = min.ok_or_else(outside)?;
+        let max = min.checked_add_unsigned(cursor.uvarint("a chunk's last time")?).ok_or_else(outside)?;
+        let place = match previous {
+            None => Some(cursor.uvarint("a chunk's place")?),
+            Some(p) => p.chunk.0.checked_add_signed(cursor.varint("a chunk's place")?),
+        };
+        let chunk = ChunkRef(place.ok_or_else(outside)?);
+        chunks.push(ChunkMeta { min: TimestampMs(min), max: TimestampMs(max), chunk });
+    }
+    Ok(chunks)
+}
