@@ -304,14 +304,14 @@ impl Merge {
     /// Whether a count of the chunk's newest sample is larger than the next sample's, a missing bucket being 0.
     fn any_fell<B: Bucket>(&self, chunk: &[B], sample: &[B]) -> bool {
         let (mut chunk, mut sample) = (counts(chunk), counts(sample));
-        let mut rose_or_stayed = |who: In| {
+        let mut fell = |who: In| {
             Some(match who {
-                In::Both => !(chunk.next()? > sample.next()?),
-                In::Chunk => chunk.next()? == B::Count::default(),
-                In::Sample => sample.next().is_some(),
+                In::Both => chunk.next()? > sample.next()?,
+                In::Chunk => chunk.next()? != B::Count::default(),
+                In::Sample => sample.next().is_none(),
             })
         };
-        self.buckets.iter().any(|(_, who)| rose_or_stayed(*who) != Some(true))
+        self.buckets.iter().any(|(_, who)| fell(*who) != Some(false))
     }
 
     /// The buckets of one of the two, with empty ones where only the other has them.
