@@ -12,16 +12,13 @@
 //!                  11 + 5 bits leading zeros + 6 bits their number (0 is 64) + significant bits
 //! ```
 
+use super::bits::{BitEnd, Bits, ReadWindow, WrittenWindow, fits_skewed, push_uvarint, push_varint};
 use super::{Columns, DecodeError};
 
 /// Width of the number of samples in front of the bits.
 const HEADER: usize = 2;
 /// Widths of the delta of delta after a prefix of 1, 2 and 3 one bits.
 const DOD_BITS: [u32; 3] = [14, 17, 20];
-/// Leading zeros are written in five bits.
-const MAX_LEADING: u32 = 31;
-/// No window has been written yet.
-const NO_WINDOW: u8 = u8::MAX;
 
 /// Where a growing chunk stands: what the next sample is encoded against. The bytes live outside so that their owner
 /// decides how they grow.
@@ -31,10 +28,8 @@ pub struct XorState {
     v: f64,
     delta: i64,
     count: u16,
-    leading: u8,
-    trailing: u8,
-    /// Unused low bits of the last byte.
-    free_bits: u8,
+    window: WrittenWindow,
+    end: BitEnd,
 }
 
 impl Default for XorState {
@@ -49,7 +44,7 @@ impl XorState {
 
     /// The state before the first sample; its bytes are empty.
     pub fn new() -> XorState {
-        XorState { t: 0, v: 0.0, delta: 0, count: 0, leading: NO_WINDOW, trailing: 0, free_bits: 0 }
+        XorState { t: 0, v: 0.0, delta: 0, count: 0, window: WrittenWindow::default(), end: BitEnd::default() }
     }
 
     /// Samples encoded so far.
@@ -91,58 +86,22 @@ impl XorState {
 
     fn append_dod(&mut self, bytes: &mut Vec<u8>, dod: i64) {
         if dod == 0 {
-            return self.push_bits(bytes, 0, 1);
+            return self.end.push(bytes, 0, 1);
         }
         for (ones, bits) in (1..).zip(DOD_BITS) {
-            let half = 1i64 << (bits - 1);
-            if -(half - 1) <= dod && dod <= half {
+            if fits_skewed(dod, bits) {
                 // Prefix of `ones` one bits and a zero.
                 let prefix = ((1u64 << ones) - 1) << 1;
                 let low = dod as u64 & ((1 << bits) - 1);
-                return self.push_bits(bytes, prefix << bits | low, ones + 1 + bits);
+                return self.end.push(bytes, prefix << bits | low, ones + 1 + bits);
             }
         }
-        self.push_bits(bytes, 0b1111, 4);
-        self.push_bits(bytes, dod as u64, 64);
+        self.end.push(bytes, 0b1111, 4);
+        self.end.push(bytes, dod as u64, 64);
     }
 
     fn append_value(&mut self, bytes: &mut Vec<u8>, v: f64) {
-        let xor = v.to_bits() ^ self.v.to_bits();
-        if xor == 0 {
-            return self.push_bits(bytes, 0, 1);
-        }
-        let leading = xor.leading_zeros().min(MAX_LEADING);
-        let trailing = xor.trailing_zeros();
-        let (old_leading, old_trailing) = (u32::from(self.leading), u32::from(self.trailing));
-        if self.leading != NO_WINDOW && leading >= old_leading && trailing >= old_trailing {
-            self.push_bits(bytes, 0b10, 2);
-            return self.push_bits(bytes, xor >> old_trailing, 64 - old_leading - old_trailing);
-        }
-        let significant = 64 - leading - trailing;
-        (self.leading, self.trailing) = (leading as u8, trailing as u8);
-        self.push_bits(bytes, 0b11 << 11 | u64::from(leading) << 6 | u64::from(significant & 63), 13);
-        self.push_bits(bytes, xor >> trailing, significant);
-    }
-
-    /// Appends the low `n` bits of `value`, the highest of them first. Higher bits of `value` must be zero.
-    fn push_bits(&mut self, bytes: &mut Vec<u8>, value: u64, n: u32) {
-        let free = u32::from(self.free_bits);
-        if free > 0
-            && let Some(last) = bytes.last_mut()
-        {
-            if n <= free {
-                *last |= (value << (free - n)) as u8;
-                self.free_bits = (free - n) as u8;
-                return;
-            }
-            *last |= (value >> (n - free)) as u8;
-        }
-        let rest = n - free;
-        // Left-aligned, the rest is whole bytes and then the new last byte.
-        let aligned = if rest == 0 { 0 } else { value << (64 - rest) };
-        let used = rest.div_ceil(8);
-        bytes.extend_from_slice(&aligned.to_be_bytes()[..used as usize]);
-        self.free_bits = (used * 8 - rest) as u8;
+        self.window.push(&mut self.end, bytes, v.to_bits() ^ self.v.to_bits());
     }
 }
 
@@ -157,9 +116,9 @@ pub fn decode_into(data: &[u8], columns: &mut Columns) -> Result<(), DecodeError
 }
 
 fn decode_samples(data: &[u8], count: u16, columns: &mut Columns, sample: &mut u16) -> Option<()> {
-    let mut bits = Bits { data: data.get(HEADER..)?, at: 0 };
+    let mut bits = Bits::new(data.get(HEADER..)?);
     let (mut t, mut delta, mut v) = (0i64, 0i64, 0u64);
-    let (mut leading, mut trailing) = (0u32, 0u32);
+    let mut window = ReadWindow::default();
     columns.times.reserve(usize::from(count));
     columns.values.reserve(usize::from(count));
     while *sample < count {
@@ -170,20 +129,14 @@ fn decode_samples(data: &[u8], count: u16, columns: &mut Columns, sample: &mut u
                 t = t.wrapping_add(delta);
             }
             _ => {
-                delta = delta.wrapping_add(bits.dod()?);
+                delta = delta.wrapping_add(read_dod(&mut bits)?);
                 t = t.wrapping_add(delta);
             }
         }
         if *sample == 0 {
             v = bits.take(64)?;
-        } else if bits.take(1)? == 1 {
-            if bits.take(1)? == 1 {
-                let window = bits.take(11)? as u32;
-                leading = window >> 6;
-                let significant = if window & 63 == 0 { 64 } else { window & 63 };
-                trailing = 64u32.checked_sub(leading + significant)?;
-            }
-            v ^= bits.take(64 - leading - trailing)? << trailing;
+        } else {
+            v ^= window.read(&mut bits)?;
         }
         columns.times.push(t);
         columns.values.push(f64::from_bits(v));
@@ -192,83 +145,17 @@ fn decode_samples(data: &[u8], count: u16, columns: &mut Columns, sample: &mut u
     Some(())
 }
 
-/// Reads bits from the highest of the first byte on.
-struct Bits<'a> {
-    data: &'a [u8],
-    at: usize,
-}
-
-impl Bits<'_> {
-    /// The next `n` bits, 1 to 64, right-aligned.
-    fn take(&mut self, n: u32) -> Option<u64> {
-        let (byte, shift) = (self.at / 8, (self.at % 8) as u32);
-        let window = match self.data.get(byte..byte + 8) {
-            Some(eight) => u64::from_be_bytes(eight.try_into().ok()?),
-            None => self.tail_window(byte, n + shift)?,
-        };
-        let mut value = window << shift;
-        if n + shift > 64 {
-            // The window lacks the last bits; they open the ninth byte.
-            value |= u64::from(*self.data.get(byte + 8)?) >> (8 - shift);
+/// The delta of the time delta behind its prefix.
+fn read_dod(bits: &mut Bits<'_>) -> Option<i64> {
+    if bits.take(1)? == 0 {
+        return Some(0);
+    }
+    for width in DOD_BITS {
+        if bits.take(1)? == 0 {
+            return bits.skewed(width);
         }
-        self.at += n as usize;
-        Some(value >> (64 - n))
     }
-
-    /// The last bytes, padded with zeros, if they hold `needed` bits.
-    #[cold]
-    fn tail_window(&self, byte: usize, needed: u32) -> Option<u64> {
-        let rest = self.data.get(byte..)?;
-        if rest.len() * 8 < needed as usize {
-            return None;
-        }
-        let mut padded = [0; 8];
-        padded[..rest.len()].copy_from_slice(rest);
-        Some(u64::from_be_bytes(padded))
-    }
-
-    fn dod(&mut self) -> Option<i64> {
-        if self.take(1)? == 0 {
-            return Some(0);
-        }
-        for bits in DOD_BITS {
-            if self.take(1)? == 0 {
-                let raw = self.take(bits)? as i64;
-                // Half the range and above stands for the negative numbers.
-                return Some(if raw > 1 << (bits - 1) { raw - (1 << bits) } else { raw });
-            }
-        }
-        Some(self.take(64)? as i64)
-    }
-
-    fn uvarint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.take(8)?;
-            value |= (byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    fn varint(&mut self) -> Option<i64> {
-        let zigzag = self.uvarint()?;
-        Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
-    }
-}
-
-fn push_uvarint(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
-fn push_varint(bytes: &mut Vec<u8>, value: i64) {
-    push_uvarint(bytes, ((value << 1) ^ (value >> 63)) as u64);
+    Some(bits.take(64)? as i64)
 }
 
 #[cfg(test)]
