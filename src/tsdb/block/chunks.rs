@@ -175,15 +175,12 @@ impl ChunkReader {
             bytes = segment.read(start, whole, "a chunk")?;
         }
         segment.check(&mut bytes, start, "a chunk")?;
-        let encoding = match bytes.first() {
-            Some(1) => Encoding::Xor,
-            Some(2) => Encoding::Histogram,
-            Some(3) => Encoding::FloatHistogram,
-            other => {
-                let what = format!("chunk encoding {}", other.copied().unwrap_or_default());
-                return Err(BlockError::Unsupported { path: segment.path().to_owned(), offset: start, what });
-            }
-        };
+        let byte = bytes.first().copied().unwrap_or_default();
+        let encoding = Encoding::from_byte(byte).ok_or_else(|| BlockError::Unsupported {
+            path: segment.path().to_owned(),
+            offset: start,
+            what: format!("chunk encoding {byte}"),
+        })?;
         Ok(Chunk { min: meta.min, max: meta.max, encoding, data: Bytes::from(bytes).slice(1..) })
     }
 }

@@ -194,7 +194,7 @@ impl Block {
                 let data = self.chunk(chunk)?;
                 found.num_chunks += 1;
                 found.num_samples += u64::from(sample_count(&data).ok_or_else(|| wrong("chunks with samples"))?);
-                if data.encoding == Encoding::Xor {
+                if matches!(data.encoding, Encoding::Xor | Encoding::Xor2) {
                     columns.clear();
                     let decoded = decode_into(&data, &mut columns).is_ok();
                     let ends = columns.times.first().zip(columns.times.last());

@@ -115,8 +115,11 @@ impl BlockWriter {
             let samples = u64::from(sample_count(chunk).unwrap_or_default());
             stats.num_samples += samples;
             match chunk.encoding {
-                Encoding::Xor => stats.num_float_samples += samples,
-                Encoding::Histogram | Encoding::FloatHistogram => stats.num_histogram_samples += samples,
+                Encoding::Xor | Encoding::Xor2 => stats.num_float_samples += samples,
+                Encoding::Histogram
+                | Encoding::FloatHistogram
+                | Encoding::HistogramStarts
+                | Encoding::FloatHistogramStarts => stats.num_histogram_samples += samples,
             }
         }
     }
