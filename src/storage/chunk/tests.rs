@@ -297,25 +297,28 @@ impl Encoder for Integer {
     }
 }
 
-struct Float(FloatHistogramState, Vec<u8>);
+/// The third is the chunk before, until the first sample is there to be compared with it.
+struct Float(FloatHistogramState, Vec<u8>, Option<FloatHistogramState>);
 
 impl Encoder for Float {
-    fn next_chunk(&self, sample: &Histogram) -> Float {
-        let previous = (self.0.count() > 0).then_some(&self.0);
-        let header = FloatHistogramState::header_after(previous, &to_float(sample));
-        Float(FloatHistogramState::new(header), Vec::new())
+    fn next_chunk(&self, _: &Histogram) -> Float {
+        let previous = (self.0.count() > 0).then(|| self.0.clone());
+        Float(FloatHistogramState::new(CounterResetHint::Unknown), Vec::new(), previous)
     }
 
     fn append(&mut self, random: &mut Random, t: i64, sample: &Histogram, digest: &mut Digest) {
         let mut sample = to_float(sample);
         sample.count += 0.5 * random.below(2) as f64;
+        if self.0.count() == 0 {
+            self.0 = FloatHistogramState::new(FloatHistogramState::header_after(self.2.as_ref(), &sample));
+        }
         match self.0.append(&mut self.1, t, &sample).unwrap() {
             Appended::InPlace => digest.feed(&[0]),
             Appended::Recoded => digest.feed(&[1]),
             Appended::MustCut(header) => {
                 digest.feed(&[2]);
                 digest.feed(&self.1);
-                *self = Float(FloatHistogramState::new(header), Vec::new());
+                *self = Float(FloatHistogramState::new(header), Vec::new(), None);
                 assert_eq!(self.0.append(&mut self.1, t, &sample), Ok(Appended::InPlace));
             }
         }
@@ -419,7 +422,7 @@ fn integer_histograms_are_appended_recoded_and_cut_as_by_the_reference() {
 
 #[test]
 fn float_histograms_are_appended_recoded_and_cut_as_by_the_reference() {
-    let empty = Float(FloatHistogramState::new(CounterResetHint::Unknown), Vec::new());
+    let empty = Float(FloatHistogramState::new(CounterResetHint::Unknown), Vec::new(), None);
     assert_eq!(digests(&empty), [(0xde8e_4ea8_4c6b_2b29, 1612), (0xc1c3_031d_82b2_e819, 4_513_180)]);
 }
 
