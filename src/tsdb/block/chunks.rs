@@ -258,12 +258,12 @@ mod tests {
         let (disk, refs) = written(&[2], 1000);
         let path = Path::new("/c/000001");
         let mut bytes = disk.read(path).unwrap();
-        bytes[9] = 4;
+        bytes[9] = 99;
         let sum = crc32c::crc32c(&bytes[9..12]);
         bytes[12..].copy_from_slice(&sum.to_be_bytes());
         disk.write(path, &bytes);
         let reader = ChunkReader::open(&disk, Path::new("/c")).unwrap();
         let error = reader.read(&meta(refs[0])).unwrap_err().to_string();
-        assert_eq!(error, "/c/000001: byte 9: chunk encoding 4 is not supported");
+        assert_eq!(error, "/c/000001: byte 9: chunk encoding 99 is not supported");
     }
 }
