@@ -20,5 +20,5 @@ pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use metadata::{Metadata, MetricType};
 pub use name::{EscapingScheme, NameValidation};
-pub use sample::{Exemplar, STALE_NAN, Sample, is_stale};
+pub use sample::{Exemplar, STALE_NAN, Sample, Value, is_stale};
 pub use time::{DurationError, DurationMs, TimestampMs};

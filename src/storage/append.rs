@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::model::{Labels, TimestampMs};
+use crate::model::{Exemplar, FloatHistogram, Histogram, Labels, Metadata, TimestampMs};
 
 /// A store's own short name for a series. Never reused within one store's life; 0 is no series.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -19,6 +19,28 @@ pub struct FloatSample {
     pub v: f64,
 }
 
+/// A native histogram of either kind, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub enum HistogramRef<'a> {
+    /// With integer counts.
+    Integer(&'a Histogram),
+    /// With float counts.
+    Float(&'a FloatHistogram),
+}
+
+/// One native histogram of a known series.
+#[derive(Clone, Copy, Debug)]
+pub struct HistogramSample<'a> {
+    /// Which series.
+    pub series: SeriesRef,
+    /// When.
+    pub t: TimestampMs,
+    /// Since when its counts have been counted; 0 if that is not known.
+    pub start: TimestampMs,
+    /// What.
+    pub value: HistogramRef<'a>,
+}
+
 /// Samples that were not kept, by reason. A staleness marker that comes too late is none of them: its series has gone on,
 /// which is nobody's mistake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -31,12 +53,14 @@ pub struct Refused {
     pub too_old: u64,
     /// Too far in the future for the store's clock.
     pub too_far_in_future: u64,
+    /// Histograms that contradict themselves, such as counts that do not add up.
+    pub malformed: u64,
 }
 
 impl Refused {
     /// All refused samples.
     pub fn total(&self) -> u64 {
-        self.out_of_order + self.duplicate_timestamp + self.too_old + self.too_far_in_future
+        self.out_of_order + self.duplicate_timestamp + self.too_old + self.too_far_in_future + self.malformed
     }
 }
 
@@ -66,6 +90,9 @@ pub enum AppendError {
     /// The store cannot name more series.
     #[error("no more series can be created: {0}")]
     TooManySeries(String),
+    /// The store holds no samples of that kind.
+    #[error("the store cannot hold {0}")]
+    Unsupported(&'static str),
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,
@@ -98,6 +125,38 @@ pub trait Appender: Send {
         let marker = |&series| FloatSample { series, t, v: crate::model::STALE_NAN };
         let markers: Vec<FloatSample> = series.iter().map(marker).collect();
         self.append(&markers)
+    }
+
+    /// [`append`](Appender::append) with start timestamps, one per sample, 0 where none is known. A store that keeps none
+    /// drops them.
+    fn append_with_starts(
+        &mut self,
+        samples: &[FloatSample],
+        starts: &[TimestampMs],
+    ) -> Result<UnknownSeries, AppendError> {
+        debug_assert_eq!(samples.len(), starts.len());
+        self.append(samples)
+    }
+
+    /// Takes native histograms, as [`append`](Appender::append) takes floats. A series may have both.
+    fn append_histograms(&mut self, samples: &[HistogramSample<'_>]) -> Result<UnknownSeries, AppendError> {
+        match samples {
+            [] => Ok(UnknownSeries::default()),
+            _ => Err(AppendError::Unsupported("native histograms")),
+        }
+    }
+
+    /// Takes exemplars of a series. Those that the store cannot keep (too old, too long, there already) are dropped
+    /// without another word than a metric: an exemplar is an example. False if the series is unknown.
+    fn append_exemplars(&mut self, series: SeriesRef, exemplars: &[Exemplar]) -> Result<bool, AppendError> {
+        let _ = (series, exemplars);
+        Ok(true)
+    }
+
+    /// Notes what a series' metric says of itself. False if the series is unknown.
+    fn set_metadata(&mut self, series: SeriesRef, metadata: &Metadata) -> Result<bool, AppendError> {
+        let _ = (series, metadata);
+        Ok(true)
     }
 
     /// Makes the batch durable (as far as the store's policy promises) and visible.

@@ -17,7 +17,10 @@ pub mod memory;
 mod scope;
 mod select;
 
-pub use append::{AppendError, AppendReport, Appendable, Appender, FloatSample, Refused, SeriesRef, UnknownSeries};
+pub use append::{
+    AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Refused, SeriesRef,
+    UnknownSeries,
+};
 pub use chunk::{Chunk, Columns, DecodeError, Encoding, decode_into};
 pub use scope::{Cancelled, Scope};
 pub use select::{
