@@ -21,7 +21,9 @@ pub use append::{
     AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Refused, SeriesRef,
     UnknownSeries,
 };
-pub use chunk::{Chunk, Columns, DecodeError, Encoding, decode_into};
+pub use chunk::{
+    Chunk, ChunkBuilder, Columns, DecodeError, EncodeError, Encoding, TimedValue, decode_into, decode_values,
+};
 pub use scope::{Cancelled, Scope};
 pub use select::{
     LatestBatch, LatestRow, LatestStream, Limit, QueryError, Queryable, SelectRequest, Selector, SeriesBatch,
