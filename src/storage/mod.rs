@@ -11,12 +11,14 @@
 //! One trait serves local, remote and merged sources; dynamic dispatch costs once per batch, never once per sample.
 //! This module does no I/O of its own. [`memory`] is the reference implementation that tests compare others with.
 
+mod admin;
 mod append;
 pub mod chunk;
 pub mod memory;
 mod scope;
 mod select;
 
+pub use admin::{AdminError, Administrable};
 pub use append::{
     AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Refused, SeriesRef,
     UnknownSeries,
