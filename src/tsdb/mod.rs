@@ -28,6 +28,7 @@ mod metrics;
 mod query;
 mod replay;
 mod settings;
+pub mod ship;
 mod wal;
 
 use std::collections::HashMap;
