@@ -19,8 +19,11 @@
 mod append;
 pub mod block;
 mod head;
+#[allow(dead_code, reason = "the head moves its full chunks there next")]
+mod head_chunks;
 mod log;
 mod metrics;
+mod quarantine;
 mod query;
 mod replay;
 mod wal;
