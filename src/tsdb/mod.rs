@@ -18,6 +18,10 @@
 
 mod append;
 pub mod block;
+pub mod blocks;
+pub mod compact;
+#[cfg(test)]
+mod fixtures;
 mod head;
 #[allow(dead_code, reason = "the head moves its full chunks there next")]
 mod head_chunks;
@@ -26,6 +30,7 @@ mod metrics;
 mod quarantine;
 mod query;
 mod replay;
+mod settings;
 mod wal;
 
 use std::collections::HashMap;
@@ -38,6 +43,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 pub use replay::OpenReport;
+pub use settings::{Retention, Settings};
 pub use wal::repair::Repair;
 pub use wal::{Compression, Damage};
 
