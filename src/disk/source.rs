@@ -69,6 +69,11 @@ impl Source {
         self.len == 0
     }
 
+    /// Whether reads give the file's own memory instead of copies.
+    pub fn is_mapped(&self) -> bool {
+        matches!(self.bytes, Access::Mapped(_))
+    }
+
     /// The `len` bytes at `offset`, or as many as there are. Without a copy where the file is mapped; the mapping lives
     /// as long as the bytes do. Memory is taken only for bytes that the file has.
     pub fn read(&self, offset: u64, len: u64) -> io::Result<Bytes> {
