@@ -27,6 +27,7 @@ mod log;
 mod metrics;
 mod query;
 mod replay;
+pub mod retention;
 mod settings;
 mod wal;
 
