@@ -18,6 +18,10 @@
 
 mod append;
 pub mod block;
+pub mod blocks;
+pub mod compact;
+#[cfg(test)]
+mod fixtures;
 mod head;
 mod log;
 mod metrics;
