@@ -15,6 +15,7 @@ mod admin;
 mod append;
 pub mod chunk;
 pub mod memory;
+pub mod merge;
 mod scope;
 mod select;
 

@@ -23,8 +23,11 @@ pub mod compact;
 #[cfg(test)]
 mod fixtures;
 mod head;
+#[allow(dead_code, reason = "the head moves its full chunks there next")]
+mod head_chunks;
 mod log;
 mod metrics;
+mod quarantine;
 mod query;
 mod replay;
 pub mod retention;
