@@ -1,19 +1,11 @@
 //! Choosing which blocks have been kept long enough. Nothing here touches a disk.
+//!
+//! Blocks are looked at from the one that ends last: the first that a limit forbids goes, and all that end before it, be
+//! there room for them or not, so that history has no gaps.
 
 use super::block::{Block, Ulid};
+use super::settings::Retention;
 use crate::model::DurationMs;
-
-/// How much is kept. A block goes as soon as one of the limits demands it.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Retention {
-    /// Blocks go that end so long before the newest one ends.
-    pub time: Option<DurationMs>,
-    /// Bytes of blocks, logs and head chunks together.
-    pub size: Option<u64>,
-    /// As `size`, in hundredths of the file system; it is the one that counts if both are given and the file system's
-    /// size is known.
-    pub percentage: Option<f64>,
-}
 
 /// What retention wants to know of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +39,7 @@ impl Retention {
         let part = self.percentage.filter(|p| *p > 0.0).zip(total.filter(|t| *t > 0));
         match part {
             Some((percentage, total)) => Some((total as f64 * percentage / 100.0) as u64),
-            None => self.size.filter(|size| *size > 0),
+            None => self.bytes.filter(|bytes| *bytes > 0),
         }
     }
 
@@ -98,7 +90,7 @@ mod tests {
     }
 
     fn by_size(bytes: u64) -> Retention {
-        Retention { size: Some(bytes), ..Retention::default() }
+        Retention { bytes: Some(bytes), ..Retention::default() }
     }
 
     #[test]
@@ -128,18 +120,18 @@ mod tests {
     #[test]
     fn a_percentage_counts_before_a_size_if_the_file_system_tells_its_own() {
         let blocks = kept(&(1..=11).map(|i| (i, 1024)).collect::<Vec<_>>());
-        let tenth = Retention { percentage: Some(10.0), size: Some(5 * 1024), ..Retention::default() };
+        let tenth = Retention { percentage: Some(10.0), bytes: Some(5 * 1024), ..Retention::default() };
         assert_eq!(gone(tenth, &blocks, 0, Some(100 * 1024)), [ulid(1)]);
         assert_eq!(gone(tenth, &blocks[1..], 0, Some(100 * 1024)), []);
         assert_eq!(gone(tenth, &blocks, 0, None).len(), 6);
         assert_eq!(gone(tenth, &blocks, 0, Some(0)).len(), 6);
-        assert_eq!(gone(Retention { size: None, ..tenth }, &blocks, 0, None), []);
+        assert_eq!(gone(Retention { bytes: None, ..tenth }, &blocks, 0, None), []);
     }
 
     #[test]
     fn each_block_goes_once_whatever_the_reasons() {
         let blocks = kept(&[(100, 10), (200, 10), (300, 10)]);
-        let both = Retention { time: Some(DurationMs(200)), size: Some(15), ..Retention::default() };
+        let both = Retention { time: Some(DurationMs(200)), bytes: Some(15), ..Retention::default() };
         assert_eq!(both.beyond(&blocks, 0, None), [(ulid(2), Beyond::Size), (ulid(1), Beyond::Time)]);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::model::DurationMs;
 use crate::tsdb::block::{BlockMeta, Ulid};
+use crate::tsdb::blocks::{FROM_SELECTED_SERIES, FROM_STALE_SERIES};
 
 /// Blocks become longer by this factor.
 const STEP: i64 = 3;
@@ -68,8 +69,8 @@ pub fn plan(metas: &[&BlockMeta], ranges: &[i64]) -> Option<Plan> {
 fn class(meta: &BlockMeta) -> usize {
     let has = |hint: &str| meta.compaction.hints.iter().any(|h| h == hint);
     match () {
-        () if has("from-stale-series") => 1,
-        () if has("from-selected-series") => 2,
+        () if has(FROM_STALE_SERIES) => 1,
+        () if has(FROM_SELECTED_SERIES) => 2,
         () => 0,
     }
 }
