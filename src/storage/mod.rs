@@ -16,6 +16,7 @@ mod append;
 pub mod chunk;
 mod exemplar;
 pub mod memory;
+pub mod merge;
 mod scope;
 mod select;
 

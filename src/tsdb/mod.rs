@@ -18,9 +18,16 @@
 
 mod append;
 pub mod block;
+pub mod blocks;
+pub mod compact;
+#[cfg(test)]
+mod fixtures;
 mod head;
+#[allow(dead_code, reason = "the head moves its full chunks there next")]
+mod head_chunks;
 mod log;
 mod metrics;
+mod quarantine;
 mod query;
 mod replay;
 mod settings;
