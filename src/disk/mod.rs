@@ -12,6 +12,7 @@
 //! It does not buffer, retry or interpret anything, and it is synchronous: callers stand on threads that may wait.
 
 mod memory;
+mod overlay;
 mod real;
 
 use std::fmt::Debug;
@@ -20,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use memory::MemDisk;
+pub use overlay::OverlayDisk;
 pub use real::RealDisk;
 
 /// A file system, as far as the store needs one. Errors are those of the system (or look like them).

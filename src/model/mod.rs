@@ -4,6 +4,7 @@
 //! no label, and time is a [`TimestampMs`], never a bare integer.
 
 mod annotations;
+mod buckets;
 mod histogram;
 pub mod labels;
 mod matcher;
@@ -15,6 +16,7 @@ mod sample;
 mod time;
 
 pub use annotations::{Annotation, AnnotationKind, Annotations};
+pub use buckets::Bucket;
 pub use histogram::{BucketLayout, CounterResetHint, FloatHistogram, Histogram, Span};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
