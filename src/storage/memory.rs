@@ -9,9 +9,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    AppendError, AppendReport, Appendable, Appender, Chunk, Encoding, FloatSample, LatestBatch, LatestStream, Limit,
-    QueryError, Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesChunks, SeriesRef, SeriesStream,
-    StreamEnd, StreamStats, StreamStep, TimeRange, UnknownSeries, chunk::xor::XorState,
+    AdminError, Administrable, AppendError, AppendReport, Appendable, Appender, Chunk, Encoding, FloatSample,
+    LatestBatch, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesChunks,
+    SeriesRef, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange, UnknownSeries, chunk::xor::XorState,
 };
 use crate::model::{Annotations, Labels, Matcher, Sample, TimestampMs, is_stale};
 
@@ -141,6 +141,30 @@ impl Appender for MemoryAppender<'_> {
             }
         }
         Ok(report)
+    }
+}
+
+impl Administrable for MemoryStore {
+    fn delete(&self, selectors: &[Selector], range: TimeRange) -> Result<(), AdminError> {
+        for (labels, samples) in self.0.lock().series.values_mut() {
+            if selectors.iter().any(|s| Matcher::all_match(s, labels.as_bytes())) {
+                samples.retain(|sample| !range.contains(sample.t));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is deleted here is gone.
+    fn clean_tombstones(&self) -> Result<(), AdminError> {
+        Ok(())
+    }
+
+    fn snapshot(&self, _: bool) -> Result<String, AdminError> {
+        Err(AdminError::Failed("a store in memory has no files".to_owned()))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        None
     }
 }
 

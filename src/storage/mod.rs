@@ -11,17 +11,21 @@
 //! One trait serves local, remote and merged sources; dynamic dispatch costs once per batch, never once per sample.
 //! This module does no I/O of its own. [`memory`] is the reference implementation that tests compare others with.
 
+mod admin;
 mod append;
 pub mod chunk;
 pub mod memory;
 mod scope;
 mod select;
 
+pub use admin::{AdminError, Administrable};
 pub use append::{
     AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Refused, SeriesRef,
     UnknownSeries,
 };
-pub use chunk::{Chunk, Columns, DecodeError, Encoding, decode_into};
+pub use chunk::{
+    Chunk, ChunkBuilder, Columns, DecodeError, EncodeError, Encoding, TimedValue, decode_into, decode_values,
+};
 pub use scope::{Cancelled, Scope};
 pub use select::{
     LatestBatch, LatestRow, LatestStream, Limit, QueryError, Queryable, SelectRequest, Selector, SeriesBatch,

@@ -18,11 +18,16 @@
 
 mod append;
 pub mod block;
+pub mod blocks;
+pub mod compact;
+#[cfg(test)]
+mod fixtures;
 mod head;
 mod log;
 mod metrics;
 mod query;
 mod replay;
+mod settings;
 mod wal;
 
 use std::collections::HashMap;
@@ -35,6 +40,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 pub use replay::OpenReport;
+pub use settings::{Retention, Settings};
 pub use wal::repair::Repair;
 pub use wal::{Compression, Damage};
 

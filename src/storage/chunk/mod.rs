@@ -6,11 +6,13 @@
 //! timestamps, are read only. When a chunk is full is not decided here, except where a sample cannot follow another.
 
 mod bits;
+mod builder;
 pub mod float_histogram;
 pub mod histogram;
 mod histogram_append;
 mod histogram_layout;
 mod starts;
+mod values;
 pub mod xor;
 pub mod xor2;
 
@@ -19,7 +21,9 @@ mod tests;
 
 use bytes::Bytes;
 
+pub use builder::{CHUNK_SAMPLES, ChunkBuilder};
 pub use histogram_append::{Appended, EncodeError};
+pub use values::{TimedValue, decode_values};
 
 use crate::model::{FloatHistogram, Histogram};
 use crate::model::{Sample, TimestampMs};

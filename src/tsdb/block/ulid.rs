@@ -33,6 +33,11 @@ impl Ulid {
         Ulid(millis << 80 | low)
     }
 
+    /// The next greater name. Its time is the same, unless all random bits are set.
+    pub fn successor(self) -> Ulid {
+        Ulid(self.0.saturating_add(1))
+    }
+
     /// When it was made.
     pub fn time(self) -> TimestampMs {
         TimestampMs((self.0 >> 80) as i64)

@@ -1,0 +1,298 @@
+//! Chunks out of samples of any kind, cut as Prometheus cuts them when it writes a series anew: after 120 samples, where
+//! the kind changes, and where a histogram cannot follow the one before.
+//!
+//! The header of a histogram chunk says what is known about a reset before its first sample: what the sample itself says,
+//! or what made it open a chunk. A chunk that was cut for its size says `Unknown`, as the reference's does.
+
+use bytes::Bytes;
+
+use super::float_histogram::FloatHistogramState;
+use super::histogram::HistogramState;
+use super::histogram_append::{self, Growing, Sample as _};
+use super::xor::XorState;
+use super::{Appended, Chunk, EncodeError, Encoding};
+use crate::model::{CounterResetHint, FloatHistogram, Histogram, TimestampMs, Value};
+
+/// Samples of a chunk after which the next one is opened.
+pub const CHUNK_SAMPLES: u16 = 120;
+
+/// Encodes samples of one series, whose times must ascend.
+#[derive(Debug)]
+pub struct ChunkBuilder {
+    limit: u16,
+    open: Option<Open>,
+    finished: Vec<Chunk>,
+}
+
+impl Default for ChunkBuilder {
+    fn default() -> ChunkBuilder {
+        ChunkBuilder::new()
+    }
+}
+
+impl ChunkBuilder {
+    /// A builder of chunks of at most [`CHUNK_SAMPLES`] samples.
+    pub fn new() -> ChunkBuilder {
+        ChunkBuilder::with_limit(CHUNK_SAMPLES)
+    }
+
+    fn with_limit(limit: u16) -> ChunkBuilder {
+        ChunkBuilder { limit, open: None, finished: Vec::new() }
+    }
+
+    /// Takes the next sample. On an error it was not taken, and the builder is as before.
+    ///
+    /// None of the encodings written here has room for start timestamps: `start` is dropped.
+    pub fn push(&mut self, t: TimestampMs, start: TimestampMs, value: &Value) -> Result<(), EncodeError> {
+        match value {
+            Value::Float(v) => {
+                self.push_float(t, start, *v);
+                Ok(())
+            }
+            Value::Histogram(h) => self.push_histogram(t, start, h),
+            Value::FloatHistogram(h) => self.push_float_histogram(t, start, h),
+        }
+    }
+
+    /// [`push`](ChunkBuilder::push) of a float, which always fits.
+    pub fn push_float(&mut self, t: TimestampMs, _start: TimestampMs, v: f64) {
+        let limit = self.limit;
+        match &mut self.open {
+            Some(Open { state: State::Float(state), max, bytes, .. }) if state.count() < limit => {
+                state.append(bytes, t.0, v);
+                *max = t;
+            }
+            _ => {
+                let (mut state, mut bytes) = (XorState::new(), Vec::new());
+                state.append(&mut bytes, t.0, v);
+                self.replace(Open { min: t, max: t, bytes, state: State::Float(state) });
+            }
+        }
+    }
+
+    fn push_histogram(&mut self, t: TimestampMs, _start: TimestampMs, h: &Histogram) -> Result<(), EncodeError> {
+        let state = self.open_state().and_then(|(state, bytes)| match state {
+            State::Histogram(state) => Some((state, bytes)),
+            _ => None,
+        });
+        let opened = grow(state, t, h)?;
+        self.took(t, opened.map(|(state, bytes)| (State::Histogram(state), bytes)));
+        Ok(())
+    }
+
+    fn push_float_histogram(
+        &mut self,
+        t: TimestampMs,
+        _start: TimestampMs,
+        h: &FloatHistogram,
+    ) -> Result<(), EncodeError> {
+        let state = self.open_state().and_then(|(state, bytes)| match state {
+            State::FloatHistogram(state) => Some((state, bytes)),
+            _ => None,
+        });
+        let opened = grow(state, t, h)?;
+        self.took(t, opened.map(|(state, bytes)| (State::FloatHistogram(state), bytes)));
+        Ok(())
+    }
+
+    /// What may still grow.
+    fn open_state(&mut self) -> Option<(&mut State, &mut Vec<u8>)> {
+        let limit = self.limit;
+        self.open.as_mut().filter(|open| open.state.count() < limit).map(|open| (&mut open.state, &mut open.bytes))
+    }
+
+    /// Notes that a sample was written: to the open chunk or to one that it opened.
+    fn took(&mut self, t: TimestampMs, opened: Option<(State, Vec<u8>)>) {
+        match (opened, &mut self.open) {
+            (Some((state, bytes)), _) => self.replace(Open { min: t, max: t, bytes, state }),
+            (None, Some(open)) => open.max = t,
+            (None, None) => {}
+        }
+    }
+
+    /// The chunks, ascending by time.
+    pub fn finish(mut self) -> Vec<Chunk> {
+        self.finished.extend(self.open.take().map(Open::close));
+        self.finished
+    }
+
+    fn replace(&mut self, next: Open) {
+        self.finished.extend(self.open.replace(next).map(Open::close));
+    }
+}
+
+/// A chunk that still grows.
+#[derive(Debug)]
+struct Open {
+    min: TimestampMs,
+    max: TimestampMs,
+    bytes: Vec<u8>,
+    state: State,
+}
+
+/// What its next sample is encoded against.
+#[derive(Debug)]
+enum State {
+    Float(XorState),
+    Histogram(HistogramState),
+    FloatHistogram(FloatHistogramState),
+}
+
+impl State {
+    fn count(&self) -> u16 {
+        match self {
+            State::Float(state) => state.count(),
+            State::Histogram(state) => state.count(),
+            State::FloatHistogram(state) => state.count(),
+        }
+    }
+}
+
+/// Writes a histogram to the open chunk, if there is one and it fits; else to a chunk of its own, which is answered.
+fn grow<G: Growing>(
+    open: Option<(&mut G, &mut Vec<u8>)>,
+    t: TimestampMs,
+    sample: &G::Sample,
+) -> Result<Option<(G, Vec<u8>)>, EncodeError> {
+    let mut header = match sample.hint() {
+        CounterResetHint::NotReset => CounterResetHint::Unknown,
+        hint => hint,
+    };
+    if let Some((state, bytes)) = open {
+        match histogram_append::append(state, bytes, t.0, sample)? {
+            Appended::InPlace | Appended::Recoded => return Ok(None),
+            Appended::MustCut(told) => header = told,
+        }
+    }
+    let (mut state, mut bytes) = (G::start(header), Vec::new());
+    histogram_append::append(&mut state, &mut bytes, t.0, sample)?;
+    Ok(Some((state, bytes)))
+}
+
+impl Open {
+    fn close(self) -> Chunk {
+        let encoding = match self.state {
+            State::Float(_) => Encoding::Xor,
+            State::Histogram(_) => Encoding::Histogram,
+            State::FloatHistogram(_) => Encoding::FloatHistogram,
+        };
+        Chunk { min: self.min, max: self.max, encoding, data: Bytes::from(self.bytes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{TimedValue, decode_values};
+    use super::*;
+    use crate::model::{BucketLayout, Span};
+
+    fn counter(count: u64, buckets: u32) -> Histogram {
+        let layout =
+            BucketLayout { positive_spans: vec![Span { offset: 0, length: buckets }], ..BucketLayout::default() };
+        let mut positive_buckets = vec![0; buckets as usize];
+        positive_buckets[0] = count as i64;
+        if buckets > 1 {
+            positive_buckets[1] = -(count as i64);
+        }
+        Histogram { layout, count, sum: count as f64, positive_buckets, ..Histogram::default() }
+    }
+
+    fn float(h: &Histogram) -> FloatHistogram {
+        let positive_buckets = h.positive_buckets.iter().scan(0, |at, delta| {
+            *at += delta;
+            Some(*at as f64)
+        });
+        FloatHistogram {
+            counter_reset_hint: h.counter_reset_hint,
+            layout: h.layout.clone(),
+            count: h.count as f64,
+            sum: h.sum,
+            positive_buckets: positive_buckets.collect(),
+            ..FloatHistogram::default()
+        }
+    }
+
+    fn boxed(h: Histogram) -> Value {
+        Value::Histogram(Box::new(h))
+    }
+
+    fn build(values: &[Value]) -> Vec<Chunk> {
+        let mut builder = ChunkBuilder::new();
+        for (t, value) in (0..).zip(values) {
+            builder.push(TimestampMs(t * 1000), TimestampMs(0), value).unwrap();
+        }
+        builder.finish()
+    }
+
+    /// Encoding, number of samples, the header's reset bits and the times of each chunk.
+    fn shapes(chunks: &[Chunk]) -> Vec<(Encoding, u16, u8, i64, i64)> {
+        let shape = |c: &Chunk| {
+            let reset = if c.encoding == Encoding::Xor { 0 } else { c.data[2] >> 6 };
+            (c.encoding, u16::from_be_bytes([c.data[0], c.data[1]]), reset, c.min.0 / 1000, c.max.0 / 1000)
+        };
+        chunks.iter().map(shape).collect()
+    }
+
+    #[test]
+    fn chunks_are_cut_after_120_samples_and_where_the_kind_changes() {
+        let mut values: Vec<_> = (0..250).map(|i| Value::Float(i as f64)).collect();
+        values.extend((0..130).map(|i| boxed(counter(i, 1))));
+        values.extend((0..3).map(|i| Value::FloatHistogram(Box::new(float(&counter(i, 1))))));
+        values.push(Value::Float(1.0));
+        let chunks = build(&values);
+        use Encoding::*;
+        let expected = [
+            (Xor, 120, 0, 0, 119),
+            (Xor, 120, 0, 120, 239),
+            (Xor, 10, 0, 240, 249),
+            (Histogram, 120, 0, 250, 369),
+            (Histogram, 10, 0, 370, 379),
+            (FloatHistogram, 3, 0, 380, 382),
+            (Xor, 1, 0, 383, 383),
+        ];
+        assert_eq!(shapes(&chunks), expected);
+        let mut decoded = Vec::new();
+        chunks.iter().for_each(|c| decode_values(c, &mut decoded).unwrap());
+        for (i, (found, given)) in decoded.iter().zip(&values).enumerate() {
+            let TimedValue { t, start, value } = found;
+            assert_eq!((t.0, start.0), (i as i64 * 1000, 0));
+            match (value, given) {
+                (Value::Float(a), Value::Float(b)) => assert_eq!(a, b),
+                (Value::Histogram(a), Value::Histogram(b)) => assert_eq!((a.count, a.sum), (b.count, b.sum)),
+                (Value::FloatHistogram(a), Value::FloatHistogram(b)) => assert_eq!((a.count, a.sum), (b.count, b.sum)),
+                _ => panic!("{value:?} for {given:?}"),
+            }
+        }
+        assert_eq!(decoded.len(), values.len());
+    }
+
+    #[test]
+    fn a_counter_reset_opens_a_chunk_that_says_so_and_more_buckets_do_not() {
+        let gauge = |count| Histogram { counter_reset_hint: CounterResetHint::Gauge, ..counter(count, 1) };
+        let told = Histogram { counter_reset_hint: CounterResetHint::Reset, ..counter(9, 1) };
+        let values = [counter(5, 1), counter(6, 2), counter(2, 2), counter(3, 2), told, gauge(4), gauge(1)].map(boxed);
+        let histograms = Encoding::Histogram;
+        let (unknown, reset, is_gauge) = (0b00, 0b10, 0b11);
+        let expected = [
+            (histograms, 2, unknown, 0, 1),
+            (histograms, 2, reset, 2, 3),
+            (histograms, 1, reset, 4, 4),
+            (histograms, 2, is_gauge, 5, 6),
+        ];
+        assert_eq!(shapes(&build(&values)), expected);
+        let values = [counter(5, 1), counter(2, 1)].map(|h| Value::FloatHistogram(Box::new(float(&h))));
+        assert_eq!(shapes(&build(&values)).len(), 2);
+    }
+
+    #[test]
+    fn a_malformed_histogram_is_refused_and_changes_nothing() {
+        let mut builder = ChunkBuilder::new();
+        builder.push(TimestampMs(1), TimestampMs(0), &boxed(counter(5, 1))).unwrap();
+        let mut malformed = counter(6, 1);
+        malformed.positive_buckets.clear();
+        let refused = builder.push(TimestampMs(2), TimestampMs(0), &boxed(malformed));
+        assert_eq!(refused, Err(EncodeError::BucketsAndSpansDiffer { promised: 1, given: 0 }));
+        builder.push(TimestampMs(3), TimestampMs(0), &boxed(counter(6, 1))).unwrap();
+        assert_eq!(shapes(&builder.finish()), [(Encoding::Histogram, 2, 0, 0, 0)]);
+    }
+}
