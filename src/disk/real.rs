@@ -20,7 +20,11 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            // Who may only read a file may read it; writing to it will say that it cannot.
+            Err(error) if is_read_only(&error) => File::open(path)?,
+            other => other?,
+        };
         let end = AtomicU64::new(file.metadata()?.len());
         Ok(Arc::new(RealFile { file, end }))
     }
@@ -65,6 +69,10 @@ impl Disk for RealDisk {
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// The system gives the lock back when the file is closed, also when the process dies.

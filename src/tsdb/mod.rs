@@ -26,6 +26,7 @@ mod head;
 mod log;
 mod metrics;
 mod query;
+pub mod read_only;
 mod replay;
 mod settings;
 mod wal;
