@@ -18,6 +18,7 @@
 //! directory, which the lock file says. [`UnmappedDisk`] is for file systems where that does not hold.
 
 mod memory;
+mod overlay;
 mod real;
 mod source;
 
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use memory::MemDisk;
+pub use overlay::OverlayDisk;
 pub use real::{RealDisk, UnmappedDisk};
 pub use source::Source;
 

@@ -132,6 +132,10 @@ impl Disk for UnmappedDisk {
     }
 }
 
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
 /// The system gives the lock back when the file is closed, also when the process dies.
 #[derive(Debug)]
 struct RealLock {
@@ -156,7 +160,11 @@ impl RealFile {
     }
 
     fn open(path: &Path) -> io::Result<RealFile> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            // Who may only read a file may read it; writing to it will say that it cannot.
+            Err(error) if is_read_only(&error) => File::open(path)?,
+            other => other?,
+        };
         let end = AtomicU64::new(file.metadata()?.len());
         Ok(RealFile { file, end, is_mappable: cfg!(target_pointer_width = "64") })
     }

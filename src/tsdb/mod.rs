@@ -30,6 +30,7 @@ mod log;
 mod metrics;
 mod quarantine;
 mod query;
+pub mod read_only;
 mod readers;
 mod replay;
 pub mod retention;
