@@ -29,6 +29,6 @@ pub use chunk::{
 };
 pub use scope::{Cancelled, Scope};
 pub use select::{
-    LatestBatch, LatestRow, LatestStream, Limit, QueryError, Queryable, SelectRequest, Selector, SeriesBatch,
-    SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
+    BatchSize, LatestBatch, LatestRow, LatestStream, Limit, QueryError, Queryable, SelectRequest, Selector,
+    SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
 };

@@ -24,6 +24,7 @@ pub mod compact;
 mod fixtures;
 mod head;
 mod log;
+mod matching;
 mod metrics;
 mod query;
 mod replay;
