@@ -40,6 +40,16 @@ pub trait Disk: Debug + Send + Sync {
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Creates a directory and those above it that are missing.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Gives the file `from` a second name; fails with `AlreadyExists` if that is taken. A file system without such names
+    /// makes a copy, and a durable one: whoever links a finished file does not sync it again.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        copy(self, from, to)
+    }
+    /// Bytes of the file system that holds `dir`, free or not; fails with `Unsupported` if nobody knows.
+    fn total_space(&self, dir: &Path) -> io::Result<u64> {
+        let _ = dir;
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Makes created, renamed and removed names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes the exclusive lock file at `path` until the guard is dropped; fails with `WouldBlock` if another has it.
@@ -68,3 +78,21 @@ pub trait DiskFile: Debug + Send + Sync {
 
 /// Proof of holding a lock file; dropping it gives the lock back.
 pub trait DirLock: Debug + Send + Sync {}
+
+/// Bytes of a copy that are in memory at a time.
+const COPY_BUFFER: usize = 1 << 20;
+
+/// Makes `to` a durable copy of `from`.
+fn copy<D: Disk + ?Sized>(disk: &D, from: &Path, to: &Path) -> io::Result<()> {
+    let (source, copy) = (disk.open(from)?, disk.create(to)?);
+    let mut buffer = vec![0; COPY_BUFFER];
+    let mut offset = 0;
+    loop {
+        let got = source.read_at(&mut buffer, offset)?;
+        if got == 0 {
+            return copy.sync();
+        }
+        copy.append(&buffer[..got])?;
+        offset += got as u64;
+    }
+}

@@ -53,6 +53,26 @@ impl Disk for RealDisk {
         fs::create_dir_all(dir)
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match fs::hard_link(from, to) {
+            // What file systems without second names answer, and links across two of them.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported | io::ErrorKind::CrossesDevices
+                ) =>
+            {
+                super::copy(self, from, to)
+            }
+            linked => linked,
+        }
+    }
+
+    fn total_space(&self, dir: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(dir)?;
+        Ok(stat.f_frsize.saturating_mul(stat.f_blocks))
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
     }

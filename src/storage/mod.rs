@@ -14,6 +14,7 @@
 mod admin;
 mod append;
 pub mod chunk;
+mod exemplar;
 pub mod memory;
 pub mod merge;
 mod scope;
@@ -27,6 +28,7 @@ pub use append::{
 pub use chunk::{
     Chunk, ChunkBuilder, Columns, DecodeError, EncodeError, Encoding, TimedValue, decode_into, decode_values,
 };
+pub use exemplar::{ExemplarQueryable, SeriesExemplars};
 pub use scope::{Cancelled, Scope};
 pub use select::{
     BatchSize, LatestBatch, LatestRow, LatestStream, Limit, QueryError, Queryable, SelectRequest, Selector,

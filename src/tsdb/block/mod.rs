@@ -117,6 +117,8 @@ pub struct Block {
     index: IndexReader,
     chunks: ChunkReader,
     tombstones: Tombstones,
+    /// Bytes of `meta.json` and the tombstones.
+    small_files: u64,
 }
 
 impl Block {
@@ -132,7 +134,9 @@ impl Block {
         let index = IndexReader::open(disk, &dir.join(INDEX_FILE))?;
         let chunks = ChunkReader::open(disk, &dir.join(CHUNKS_DIR))?;
         let tombstones = Tombstones::read(disk, dir)?;
-        Ok(Block { dir: dir.to_owned(), meta, index, chunks, tombstones })
+        let small_files = [META_FILE, TOMBSTONES_FILE].map(|name| file_size(disk, &dir.join(name)));
+        let small_files = small_files.into_iter().sum::<Result<_, _>>()?;
+        Ok(Block { dir: dir.to_owned(), meta, index, chunks, tombstones, small_files })
     }
 
     /// Its directory.
@@ -155,9 +159,9 @@ impl Block {
         &self.tombstones
     }
 
-    /// Bytes of index and chunks.
+    /// Bytes of all its files.
     pub fn size(&self) -> u64 {
-        self.index.size() + self.chunks.size()
+        self.index.size() + self.chunks.size() + self.small_files
     }
 
     /// A chunk of a series of [`IndexReader::series`].
@@ -214,6 +218,14 @@ impl Block {
             return Err(BlockError::damaged(&self.dir.join(META_FILE), 0, expected));
         }
         Ok(())
+    }
+}
+
+/// Bytes of a file, 0 if it is not there.
+fn file_size(disk: &dyn Disk, path: &Path) -> Result<u64, BlockError> {
+    match disk.open(path).and_then(|file| file.len()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        len => len.map_err(|e| BlockError::disk(path, e)),
     }
 }
 
