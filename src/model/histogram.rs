@@ -4,6 +4,8 @@
 //! (`2^(2^-schema)` per bucket), schema -53 has custom upper bounds. Buckets are stored as spans of consecutive
 //! indexes; integer histograms hold deltas to the bucket before, float histograms hold absolute counts.
 
+use super::is_stale;
+
 /// A run of consecutive buckets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Span {
@@ -25,6 +27,13 @@ pub enum CounterResetHint {
     NotReset,
     /// A gauge histogram, where resets mean nothing.
     Gauge,
+}
+
+impl CounterResetHint {
+    /// Whether counts may go down. The other hints are findings, which storing and reading may add or lose.
+    pub fn is_gauge(self) -> bool {
+        self == CounterResetHint::Gauge
+    }
 }
 
 /// The bucket layout and the scalar fields that integer and float histograms share.
@@ -78,4 +87,70 @@ pub struct FloatHistogram {
     pub positive_buckets: Vec<f64>,
     /// Absolute counts, one per negative bucket.
     pub negative_buckets: Vec<f64>,
+}
+
+impl BucketLayout {
+    fn has_same_bounds(&self, other: &BucketLayout) -> bool {
+        let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        self.schema == other.schema
+            && self.zero_threshold.to_bits() == other.zero_threshold.to_bits()
+            && bits(&self.custom_values) == bits(&other.custom_values)
+    }
+}
+
+impl Histogram {
+    /// Whether both say the same to the bit. Empty buckets say nothing, because encoding adds some; neither do hints, as
+    /// long as none or both are of a gauge. Of stale samples nothing else counts.
+    pub fn is_same(&self, other: &Histogram) -> bool {
+        let layouts = (&self.layout, &other.layout);
+        let filled = |spans, deltas: &[i64]| filled(spans, absolute(deltas), |count| *count != 0);
+        let scalars = |h: &Histogram| (h.count, h.zero_count, h.sum.to_bits(), h.counter_reset_hint.is_gauge());
+        is_stale(self.sum) && is_stale(other.sum)
+            || scalars(self) == scalars(other)
+                && layouts.0.has_same_bounds(layouts.1)
+                && filled(&layouts.0.positive_spans, &self.positive_buckets)
+                    == filled(&layouts.1.positive_spans, &other.positive_buckets)
+                && filled(&layouts.0.negative_spans, &self.negative_buckets)
+                    == filled(&layouts.1.negative_spans, &other.negative_buckets)
+    }
+}
+
+impl FloatHistogram {
+    /// As [`Histogram::is_same`].
+    pub fn is_same(&self, other: &FloatHistogram) -> bool {
+        let layouts = (&self.layout, &other.layout);
+        let bits = |counts: &[f64]| counts.iter().map(|c| c.to_bits()).collect::<Vec<_>>();
+        let filled = |spans, counts| filled(spans, bits(counts), |bits| f64::from_bits(*bits) != 0.0);
+        let scalars = |h: &FloatHistogram| {
+            let bits = [h.count, h.zero_count, h.sum].map(f64::to_bits);
+            (bits, h.counter_reset_hint.is_gauge())
+        };
+        is_stale(self.sum) && is_stale(other.sum)
+            || scalars(self) == scalars(other)
+                && layouts.0.has_same_bounds(layouts.1)
+                && filled(&layouts.0.positive_spans, &self.positive_buckets)
+                    == filled(&layouts.1.positive_spans, &other.positive_buckets)
+                && filled(&layouts.0.negative_spans, &self.negative_buckets)
+                    == filled(&layouts.1.negative_spans, &other.negative_buckets)
+    }
+}
+
+fn absolute(deltas: &[i64]) -> Vec<i64> {
+    let mut count = 0i64;
+    let add = |delta: &i64| {
+        count = count.wrapping_add(*delta);
+        count
+    };
+    deltas.iter().map(add).collect()
+}
+
+/// Indexes and counts of the buckets that hold something.
+fn filled<C>(spans: &[Span], counts: Vec<C>, holds: impl Fn(&C) -> bool) -> Vec<(i64, C)> {
+    let mut next = 0i64;
+    let indexes = spans.iter().flat_map(|span| {
+        let first = next.wrapping_add(i64::from(span.offset));
+        next = first.wrapping_add(i64::from(span.length));
+        first..next
+    });
+    indexes.zip(counts).filter(|(_, count)| holds(count)).collect()
 }

@@ -46,6 +46,16 @@ impl Value {
             Value::FloatHistogram(h) => is_stale(h.sum),
         }
     }
+
+    /// Whether both are of one kind and say the same to the bit; see [`Histogram::is_same`].
+    pub fn is_same(&self, other: &Value) -> bool {
+        match (self, other) {
+            (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
+            (Value::Histogram(a), Value::Histogram(b)) => a.is_same(b),
+            (Value::FloatHistogram(a), Value::FloatHistogram(b)) => a.is_same(b),
+            _ => false,
+        }
+    }
 }
 
 /// A reference from a sample to something outside, usually a trace.
@@ -57,4 +67,48 @@ pub struct Exemplar {
     pub value: f64,
     /// When; `None` where the exposition gave no timestamp.
     pub t: Option<TimestampMs>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BucketLayout, CounterResetHint, Span};
+
+    fn histogram(positive_spans: &[(i32, u32)], positive_buckets: &[i64]) -> Histogram {
+        let positive_spans = positive_spans.iter().map(|&(offset, length)| Span { offset, length }).collect();
+        Histogram {
+            layout: BucketLayout { positive_spans, ..BucketLayout::default() },
+            count: 5,
+            sum: f64::NAN,
+            positive_buckets: positive_buckets.to_vec(),
+            ..Histogram::default()
+        }
+    }
+
+    fn is_same(a: &Histogram, b: &Histogram) -> bool {
+        Value::Histogram(Box::new(a.clone())).is_same(&Value::Histogram(Box::new(b.clone())))
+    }
+
+    #[test]
+    fn empty_buckets_and_findings_about_resets_make_no_other_histogram() {
+        let plain = histogram(&[(0, 1), (1, 1)], &[2, 1]);
+        assert!(is_same(&plain, &histogram(&[(0, 1), (0, 0), (1, 1)], &[2, 1])));
+        assert!(is_same(&plain, &histogram(&[(0, 4)], &[2, -2, 3, -3])));
+        assert!(is_same(&plain, &Histogram { counter_reset_hint: CounterResetHint::NotReset, ..plain.clone() }));
+        assert!(!is_same(&plain, &Histogram { counter_reset_hint: CounterResetHint::Gauge, ..plain.clone() }));
+        assert!(!is_same(&plain, &histogram(&[(0, 1), (2, 1)], &[2, 1])));
+        assert!(!is_same(&plain, &histogram(&[(0, 1), (1, 1)], &[2, 2])));
+        assert!(!is_same(&plain, &Histogram { sum: -f64::NAN, ..plain.clone() }));
+        assert!(!is_same(&plain, &Histogram { zero_count: 1, ..plain.clone() }));
+    }
+
+    #[test]
+    fn floats_are_the_same_by_their_bits_and_kinds_never_are() {
+        assert!(Value::Float(f64::NAN).is_same(&Value::Float(f64::NAN)));
+        assert!(!Value::Float(f64::NAN).is_same(&Value::Float(STALE_NAN)));
+        assert!(!Value::Float(0.0).is_same(&Value::Float(-0.0)));
+        let stale = |count| Histogram { sum: STALE_NAN, count, ..Histogram::default() };
+        assert!(is_same(&stale(0), &stale(3)), "a marker says nothing else");
+        assert!(!Value::Float(STALE_NAN).is_same(&Value::Histogram(Box::new(stale(0)))));
+    }
 }

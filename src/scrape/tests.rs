@@ -12,7 +12,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use super::*;
 use crate::discovery::TargetGroup;
 use crate::model::regex::Regex;
-use crate::model::{DurationMs, Labels, MetricType, TimestampMs, is_stale};
+use crate::model::{DurationMs, Labels, MetricType, TimestampMs};
 use crate::net::HttpClientConfig;
 use crate::relabel::{Action, RuleConfig};
 use crate::runtime::{Clock, CpuPool};
@@ -164,7 +164,16 @@ impl World {
         wanted
             .map(|(labels, samples)| {
                 let values: Vec<String> =
-                    samples.iter().map(|s| if is_stale(s.v) { "stale".to_owned() } else { s.v.to_string() }).collect();
+                    samples
+                        .iter()
+                        .map(|s| {
+                            if s.value.is_stale() {
+                                "stale".to_owned()
+                            } else {
+                                s.float().expect("a float").to_string()
+                            }
+                        })
+                        .collect();
                 (labels.to_string(), values.join(" "))
             })
             .collect()
@@ -535,7 +544,7 @@ async fn own_timestamps_keep_series_from_ending_unless_tracked() {
         world.manager.sync("j", group(&["h:1"]));
         world.pass(20).await;
         assert_eq!(world.value("a{"), expected, "track {track}, honor {honor}");
-        let first = world.store.dump().into_iter().next().expect("a").1[0];
+        let first = world.store.dump().into_iter().next().expect("a").1[0].clone();
         assert_eq!(first.t.0 == own, honor);
     }
 }

@@ -146,10 +146,16 @@ pub trait Appender: Send {
         }
     }
 
-    /// Takes exemplars of a series. Those that the store cannot keep (too old, too long, there already) are dropped
-    /// without another word than a metric: an exemplar is an example. False if the series is unknown.
-    fn append_exemplars(&mut self, series: SeriesRef, exemplars: &[Exemplar]) -> Result<bool, AppendError> {
-        let _ = (series, exemplars);
+    /// Takes exemplars of a series' sample at `t`, which is also the time of those that have none of their own. Those that
+    /// the store cannot keep (too old, too long, there already) are dropped without another word than a metric: an exemplar
+    /// is an example. False if the series is unknown.
+    fn append_exemplars(
+        &mut self,
+        series: SeriesRef,
+        t: TimestampMs,
+        exemplars: &[Exemplar],
+    ) -> Result<bool, AppendError> {
+        let _ = (series, t, exemplars);
         Ok(true)
     }
 

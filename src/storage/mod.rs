@@ -14,7 +14,9 @@
 mod admin;
 mod append;
 pub mod chunk;
+mod exemplar;
 pub mod memory;
+pub mod merge;
 mod scope;
 mod select;
 
@@ -26,8 +28,9 @@ pub use append::{
 pub use chunk::{
     Chunk, ChunkBuilder, Columns, DecodeError, EncodeError, Encoding, TimedValue, decode_into, decode_values,
 };
+pub use exemplar::{ExemplarQueryable, SeriesExemplars};
 pub use scope::{Cancelled, Scope};
 pub use select::{
-    LatestBatch, LatestRow, LatestStream, Limit, QueryError, Queryable, SelectRequest, Selector, SeriesBatch,
-    SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
+    BatchSize, LatestBatch, LatestRow, LatestStream, Limit, QueryError, Queryable, SelectRequest, Selector,
+    SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
 };

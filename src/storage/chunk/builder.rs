@@ -36,6 +36,11 @@ impl ChunkBuilder {
         ChunkBuilder::with_limit(CHUNK_SAMPLES)
     }
 
+    /// A builder that cuts for size only where the format's count has no more room.
+    pub(in crate::storage) fn uncut() -> ChunkBuilder {
+        ChunkBuilder::with_limit(u16::MAX)
+    }
+
     fn with_limit(limit: u16) -> ChunkBuilder {
         ChunkBuilder { limit, open: None, finished: Vec::new() }
     }

@@ -75,6 +75,17 @@ pub struct Chunk {
     pub data: Bytes,
 }
 
+impl Chunk {
+    /// The number of samples that the header promises; 0 if there is no header.
+    pub fn sample_count(&self) -> u16 {
+        let count = self.data.first_chunk().map_or(0, |head| u16::from_be_bytes(*head));
+        match self.encoding {
+            Encoding::HistogramStarts | Encoding::FloatHistogramStarts => count & histogram_layout::COUNT_WITH_STARTS,
+            _ => count,
+        }
+    }
+}
+
 /// Decoded samples, column by column: floats, [`Histogram`]s or [`FloatHistogram`]s.
 #[derive(Clone, Debug)]
 pub struct Columns<V = f64> {
@@ -101,7 +112,8 @@ impl<V> Columns<V> {
         self.starts.clear();
     }
 
-    fn push(&mut self, t: i64, value: V, start: Option<i64>) {
+    /// Adds a sample; the first start opens the column of starts.
+    pub(in crate::storage) fn push(&mut self, t: i64, value: V, start: Option<i64>) {
         if let Some(start) = start {
             // Samples of earlier chunks had none.
             self.starts.resize(self.times.len(), 0);
@@ -149,6 +161,26 @@ pub enum DecodeError {
     /// The layout, repeated for every sample, would take far more memory than any real chunk.
     #[error("the histogram layout is too large for so many samples")]
     TooLarge,
+    /// A histogram has not the buckets that its spans promise.
+    #[error("the histogram's spans promise {promised} buckets, it has {given}")]
+    BucketsAndSpansDiffer {
+        /// Sum of the spans' lengths.
+        promised: u64,
+        /// Buckets of that sign in the sample.
+        given: u64,
+    },
+}
+
+/// What was decoded is encoded anew.
+impl From<EncodeError> for DecodeError {
+    fn from(error: EncodeError) -> DecodeError {
+        match error {
+            EncodeError::BucketsAndSpansDiffer { promised, given } => {
+                DecodeError::BucketsAndSpansDiffer { promised, given }
+            }
+            EncodeError::NotThisChunk(error) => error,
+        }
+    }
 }
 
 /// Appends the samples of a chunk of floats to `columns`; on an error the samples decoded before it stay there.

@@ -14,6 +14,21 @@ pub struct TimedValue {
     pub value: Value,
 }
 
+impl TimedValue {
+    /// The value if it is a float.
+    pub fn float(&self) -> Option<f64> {
+        match self.value {
+            Value::Float(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// Whether times and values are the same to the bit; see [`Value::is_same`].
+    pub fn is_same(&self, other: &TimedValue) -> bool {
+        (self.t, self.start) == (other.t, other.start) && self.value.is_same(&other.value)
+    }
+}
+
 /// Appends the samples of a chunk of any encoding to `out`; on an error nothing is appended.
 pub fn decode_values(chunk: &Chunk, out: &mut Vec<TimedValue>) -> Result<(), DecodeError> {
     match chunk.encoding {

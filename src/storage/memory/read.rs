@@ -1,0 +1,122 @@
+//! Answering, from plain lists of samples.
+
+use std::collections::BTreeSet;
+
+use super::MemoryStore;
+use crate::model::{Annotations, Labels};
+use crate::storage::chunk::{ChunkBuilder, EncodeError, TimedValue};
+use crate::storage::{
+    Chunk, LatestBatch, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesBatch,
+    SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
+};
+
+const BATCH_SERIES: usize = 100;
+
+impl Queryable for MemoryStore {
+    fn select<'a>(
+        &'a self,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+        let mut found = self.matching(request.selectors, request.range);
+        found.truncate(request.limit.unwrap_or(usize::MAX));
+        Ok(Box::new(MemoryStream { scope: scope.clone(), rest: found.into_iter(), stats: StreamStats::default() }))
+    }
+
+    fn select_latest<'a>(
+        &'a self,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+    ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+        let mut found = self.matching(request.selectors, request.range);
+        found.retain(|(_, samples)| samples.last().is_some_and(|s| !s.value.is_stale() && s.float().is_some()));
+        found.sort_by(|a, b| (a.0.metric_name(), &a.0).cmp(&(b.0.metric_name(), &b.0)));
+        found.truncate(request.limit.unwrap_or(usize::MAX));
+        Ok(Box::new(MemoryStream { scope: scope.clone(), rest: found.into_iter(), stats: StreamStats::default() }))
+    }
+
+    fn label_names(
+        &self,
+        scope: &Scope,
+        selectors: &[Selector],
+        range: TimeRange,
+        limit: Limit,
+    ) -> Result<(Vec<String>, Annotations), QueryError> {
+        scope.check()?;
+        let found = self.matching_or_all(selectors, range);
+        let names: BTreeSet<_> = found.iter().flat_map(|(labels, _)| labels.iter().map(|(name, _)| name)).collect();
+        Ok(first(names, limit))
+    }
+
+    fn label_values(
+        &self,
+        scope: &Scope,
+        name: &str,
+        selectors: &[Selector],
+        range: TimeRange,
+        limit: Limit,
+    ) -> Result<(Vec<String>, Annotations), QueryError> {
+        scope.check()?;
+        let found = self.matching_or_all(selectors, range);
+        Ok(first(found.iter().filter_map(|(labels, _)| labels.get(name)).collect(), limit))
+    }
+}
+
+fn first(texts: BTreeSet<&str>, limit: Limit) -> (Vec<String>, Annotations) {
+    let texts = texts.into_iter().take(limit.unwrap_or(usize::MAX)).map(str::to_owned).collect();
+    (texts, Annotations::none())
+}
+
+struct MemoryStream {
+    scope: Scope,
+    rest: std::vec::IntoIter<(Labels, Vec<TimedValue>)>,
+    stats: StreamStats,
+}
+
+impl MemoryStream {
+    fn end(&self) -> StreamStep {
+        StreamStep::End(StreamEnd { annotations: Annotations::none(), stats: self.stats })
+    }
+}
+
+impl SeriesStream for MemoryStream {
+    fn next(&mut self, batch: &mut SeriesBatch) -> Result<StreamStep, QueryError> {
+        self.scope.check()?;
+        batch.series.clear();
+        for (labels, samples) in self.rest.by_ref().take(BATCH_SERIES) {
+            let chunks = encode(&samples)?;
+            self.stats.series += 1;
+            self.stats.chunks += chunks.len() as u64;
+            self.stats.bytes += chunks.iter().map(|c| c.data.len() as u64).sum::<u64>();
+            batch.series.push(SeriesChunks { labels, chunks });
+        }
+        Ok(if batch.series.is_empty() { self.end() } else { StreamStep::Batch })
+    }
+}
+
+impl LatestStream for MemoryStream {
+    fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError> {
+        self.scope.check()?;
+        batch.clear();
+        for (labels, samples) in self.rest.by_ref().take(BATCH_SERIES) {
+            if let Some((last, v)) = samples.last().and_then(|last| Some((last, last.float()?))) {
+                let start = batch.arena.len();
+                batch.arena.extend_from_slice(labels.as_bytes());
+                batch.push_row(start, last.t, v);
+                self.stats.series += 1;
+            }
+        }
+        Ok(if batch.rows.is_empty() { self.end() } else { StreamStep::Batch })
+    }
+}
+
+fn encode(samples: &[TimedValue]) -> Result<Vec<Chunk>, QueryError> {
+    let mut builder = ChunkBuilder::new();
+    for sample in samples {
+        let step = builder.push(sample.t, sample.start, &sample.value);
+        let corrupt =
+            |e: EncodeError| QueryError::Corrupt { path: "memory".to_owned(), offset: 0, reason: e.to_string() };
+        step.map_err(corrupt)?;
+    }
+    Ok(builder.finish())
+}
