@@ -28,6 +28,7 @@ mod head;
 #[allow(dead_code, reason = "the head moves its full chunks there next")]
 mod head_chunks;
 mod log;
+mod matching;
 mod metrics;
 mod quarantine;
 mod query;

@@ -13,6 +13,7 @@ mod read;
 mod symbols;
 mod write;
 
+pub(super) use read::SeriesScratch;
 pub use read::{IndexReader, SeriesEntry};
 pub(super) use write::IndexBuilder;
 
