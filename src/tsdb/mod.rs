@@ -37,6 +37,7 @@ mod readers;
 mod replay;
 pub mod retention;
 mod settings;
+mod snapshot;
 mod upkeep;
 mod wal;
 

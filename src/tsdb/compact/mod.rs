@@ -16,7 +16,6 @@
 mod plan;
 mod rewrite;
 mod run;
-mod source;
 mod write;
 
 pub use plan::{Plan, Reason, block_ranges, plan};
