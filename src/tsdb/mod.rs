@@ -20,12 +20,14 @@ mod append;
 pub mod block;
 pub mod blocks;
 pub mod compact;
+mod exemplars;
 #[cfg(test)]
 mod fixtures;
 mod head;
 #[allow(dead_code, reason = "the head moves its full chunks there next")]
 mod head_chunks;
 mod log;
+mod metadata;
 mod metrics;
 mod quarantine;
 mod query;
