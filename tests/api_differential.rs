@@ -204,8 +204,10 @@ impl Ours {
     fn start(store: MemoryStore, targets: ToldTargets, own_port_of: &Peer) -> Ours {
         let readiness = Readiness::new();
         readiness.set(ReadinessState::Ready);
+        let store = Arc::new(store);
         let deps = Deps {
-            storage: Arc::new(store),
+            storage: store.clone(),
+            admin: store,
             targets: Arc::new(targets),
             registry: Registry::new(),
             clock: Clock::system(),

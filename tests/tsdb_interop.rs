@@ -106,7 +106,7 @@ fn tear_last_segment(wal: &Path) {
 fn prometheus_opens_what_we_wrote_with_checkpoint_restarts_and_a_torn_end() {
     let Some(peers) = Peers::find(&["prometheus"]) else { return };
     let home = Home::new();
-    let options = Options { window: "40m".parse().unwrap(), segment_size: 1 << 18, ..Options::default() };
+    let options = Options { chunk_range: "40m".parse().unwrap(), segment_size: 1 << 18, ..Options::default() };
     let (now, step) = (now_ms(), 15_000);
     let rounds = 360;
     let start = now - rounds * step;

@@ -12,7 +12,7 @@ use super::fetch::HttpFetchers;
 use super::late::LateStore;
 use super::reload::{FileWatch, Running};
 use super::signals::Signals;
-use super::{AppError, GRACE, Options, WINDOW_MAX};
+use super::{AppError, GRACE, Options, storage};
 use crate::config::Config;
 use crate::disk::RealDisk;
 use crate::model::Labels;
@@ -22,8 +22,8 @@ use crate::telemetry::{self, Gauge, Registry};
 use crate::tsdb::{self, Tsdb};
 use crate::web::{self, BuildInfo, Readiness, ReloadRequest, RuntimeFacts};
 
-/// How often the store drops what is too old and forces its log to disk.
-const UPKEEP: Duration = Duration::from_secs(60);
+/// How often files are looked at if nobody says; never, then.
+const LOOK: Duration = Duration::from_secs(60);
 /// Reload requests that wait for their turn; more wait in their connections.
 const RELOADS_WAITING: usize = 8;
 
@@ -63,10 +63,9 @@ impl Core {
             offset_seed: scrape::offset_seed(&host, &config.global.external_labels),
         });
         let (reload_sender, reloads) = mpsc::channel(RELOADS_WAITING);
-        let facts = RuntimeFacts {
-            storage_retention: options.retention.min(WINDOW_MAX).to_string(),
-            ..RuntimeFacts::default()
-        };
+        let settings = storage::settings(&config.storage, options.retention);
+        let facts =
+            RuntimeFacts { storage_retention: storage::describe(&settings.retention), ..RuntimeFacts::default() };
         let core = Core {
             readiness: Readiness::new(),
             clock,
@@ -100,6 +99,7 @@ impl Core {
         let host: web::HostMetrics = Arc::new(telemetry::host::write_metrics);
         web::Deps {
             storage: self.store.clone(),
+            admin: self.store.clone(),
             targets: self.scrape.clone(),
             registry: self.registry.clone(),
             clock: self.clock.clone(),
@@ -117,21 +117,16 @@ impl Core {
     }
 
     /// Reads the store's log, on the pool: it may be long.
-    pub(super) async fn open_store(&self, options: &Options) -> Result<(), AppError> {
-        let window = options.retention.min(WINDOW_MAX);
-        tracing::info!(
-            %window,
-            asked = %options.retention,
-            path = %options.storage_path.display(),
-            "this version keeps samples in the head only, for the window told here",
-        );
-        let store_options = tsdb::Options { window, ..tsdb::Options::default() };
+    pub(super) async fn open_store(&self, options: &Options, config: &Config) -> Result<(), AppError> {
+        let store_options = storage::options(&options.storage, &config.storage, options.retention);
         let deps = tsdb::Deps { disk: Arc::new(RealDisk), clock: self.clock.clone(), registry: self.registry.clone() };
         let path = options.storage_path.clone();
         let opened = self.pool.run(move || Tsdb::open(&path, store_options, deps)).await?;
         let (store, report) = opened?;
         self.note(|facts| facts.corruptions = report.damage.len() as u64);
-        self.store.open(Arc::new(store));
+        let store = Arc::new(store);
+        self.store.open(store.clone());
+        self.tasks.spawn("storage upkeep", storage::upkeep(store, self.tasks.stopping()));
         Ok(())
     }
 
@@ -139,7 +134,7 @@ impl Core {
     pub(super) fn start(&self, options: &Options, config: Config) -> Result<Running, AppError> {
         let watch = options.auto_reload.map(|_| FileWatch::new(&config));
         let mut running = Running::new(self.scrape.clone(), self.registry.clone(), &self.tasks, watch);
-        self.apply(&mut running, config)?;
+        self.apply(options, &mut running, config)?;
         Ok(running)
     }
 
@@ -151,8 +146,7 @@ impl Core {
         signals: &mut Signals,
         reloads: &mut mpsc::Receiver<ReloadRequest>,
     ) -> Result<(), AppError> {
-        let mut upkeep = ticker(UPKEEP);
-        let mut look = ticker(options.auto_reload.unwrap_or(UPKEEP));
+        let mut look = ticker(options.auto_reload.unwrap_or(LOOK));
         loop {
             tokio::select! {
                 end = signals.next() => {
@@ -178,7 +172,6 @@ impl Core {
                         let _ = self.reload(options, running);
                     }
                 }
-                _ = upkeep.tick() => self.upkeep().await,
             }
         }
     }
@@ -192,7 +185,7 @@ impl Core {
             tracing::warn!("some tasks had not ended after {}", humantime::format_duration(GRACE));
         }
         if let Some(store) = self.store.get()
-            && let Err(error) = store.sync()
+            && let Err(error) = store.flush()
         {
             tracing::error!(%error, "the last samples may not survive a power cut");
         }
@@ -203,7 +196,7 @@ impl Core {
     fn reload(&self, options: &Options, running: &mut Running) -> Result<(), String> {
         let outcome = crate::config::load(&options.config_file)
             .map_err(AppError::from)
-            .and_then(|config| self.apply(running, config))
+            .and_then(|config| self.apply(options, running, config))
             .map_err(|e| e.to_string());
         match &outcome {
             Ok(()) => tracing::info!(file = %options.config_file.display(), "loaded the configuration"),
@@ -217,13 +210,18 @@ impl Core {
         outcome
     }
 
-    fn apply(&self, running: &mut Running, config: Config) -> Result<(), AppError> {
+    fn apply(&self, options: &Options, running: &mut Running, config: Config) -> Result<(), AppError> {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
         let labels = config.global.external_labels.clone();
         let rendered = config.rendered.clone();
+        let settings = storage::settings(&config.storage, options.retention);
         running.apply(config)?;
+        let retention = storage::describe(&settings.retention);
+        if let Some(store) = self.store.get() {
+            store.apply(settings);
+        }
         self.external_labels.store(Arc::new(labels));
         self.config_yaml.store(Arc::new(rendered));
         let now = self.clock.now();
@@ -231,18 +229,10 @@ impl Core {
         self.reload_time.set(now.as_seconds());
         self.note(|facts| {
             facts.reload_succeeded = true;
+            facts.storage_retention = retention;
             facts.config_loaded = Some(now);
         });
         Ok(())
-    }
-
-    async fn upkeep(&self) {
-        let Some(store) = self.store.get().cloned() else { return };
-        match self.pool.run(move || store.maintain()).await {
-            Ok(Ok(report)) => tracing::debug!(?report, "upkeep of the store"),
-            Ok(Err(error)) => tracing::error!(%error, "upkeep of the store failed"),
-            Err(error) => tracing::error!(%error, "upkeep of the store failed"),
-        }
     }
 
     fn note(&self, change: impl FnOnce(&mut RuntimeFacts)) {

@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use crate::model::{Annotations, Labels};
 use crate::storage::{
-    AppendError, AppendReport, Appendable, Appender, FloatSample, LatestStream, Limit, QueryError, Queryable, Scope,
-    SelectRequest, Selector, SeriesRef, SeriesStream, TimeRange, UnknownSeries,
+    AdminError, Administrable, AppendError, AppendReport, Appendable, Appender, FloatSample, LatestStream, Limit,
+    QueryError, Queryable, Scope, SelectRequest, Selector, SeriesRef, SeriesStream, TimeRange, UnknownSeries,
 };
 use crate::tsdb::Tsdb;
 
@@ -78,6 +78,24 @@ impl Queryable for LateStore {
         limit: Limit,
     ) -> Result<(Vec<String>, Annotations), QueryError> {
         self.ready()?.label_values(scope, name, selectors, range, limit)
+    }
+}
+
+impl Administrable for LateStore {
+    fn delete(&self, selectors: &[Selector], range: TimeRange) -> Result<(), AdminError> {
+        self.ready()?.delete(selectors, range)
+    }
+
+    fn clean_tombstones(&self) -> Result<(), AdminError> {
+        self.ready()?.clean_tombstones()
+    }
+
+    fn snapshot(&self, with_head: bool) -> Result<String, AdminError> {
+        self.ready()?.snapshot(with_head)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.0.get().and_then(|store| store.trouble())
     }
 }
 

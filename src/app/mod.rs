@@ -9,24 +9,22 @@ mod fetch;
 mod late;
 mod reload;
 mod signals;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::ConfigErrors;
-use crate::model::DurationMs;
 use crate::runtime::{PoolError, Tasks};
 use crate::scrape::ApplyError;
-use crate::tsdb::OpenError;
+use crate::tsdb::{self, OpenError};
 use crate::web::{BindError, ReadinessState, Server, WebConfig};
 use core::Core;
 use signals::Signals;
 
 /// How long tasks may take to end once they have been told to.
 const GRACE: Duration = Duration::from_secs(10);
-/// The longest time that samples are kept as long as there are no blocks.
-pub const WINDOW_MAX: DurationMs = DurationMs::from_secs(3 * 3600);
 
 /// What the command line decides.
 pub struct Options {
@@ -42,8 +40,10 @@ pub struct Options {
     pub host_metrics: bool,
     /// Where samples are stored.
     pub storage_path: PathBuf,
-    /// How long they are kept; more than [`WINDOW_MAX`] counts as that.
-    pub retention: DurationMs,
+    /// How the store works; the config adds what it says of it.
+    pub storage: tsdb::Options,
+    /// How long samples are kept unless the config says.
+    pub retention: tsdb::Retention,
     /// All flags as text, for the API.
     pub flags: BTreeMap<String, String>,
 }
@@ -89,7 +89,7 @@ pub async fn serve(options: Options) -> Result<(), AppError> {
 
     // The signal's branch only matters until the store is open; then the steering loop listens.
     let opened = tokio::select! {
-        opened = core.open_store(&options) => opened.map(|()| true),
+        opened = core.open_store(&options, &config) => opened.map(|()| true),
         () = signals.end() => Ok(false),
     };
     let outcome = match opened {

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, ValueEnum};
 
+use crate::config::ByteSize;
 use crate::model::DurationMs;
 use crate::telemetry::logging;
+use crate::tsdb;
 
 /// How much is logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -31,6 +33,15 @@ pub enum LogFormat {
     Json,
 }
 
+impl From<WalCompression> for tsdb::Compression {
+    fn from(compression: WalCompression) -> tsdb::Compression {
+        match compression {
+            WalCompression::None => tsdb::Compression::None,
+            WalCompression::Snappy => tsdb::Compression::Snappy,
+        }
+    }
+}
+
 impl From<LogLevel> for logging::LogLevel {
     fn from(level: LogLevel) -> logging::LogLevel {
         match level {
@@ -49,6 +60,15 @@ impl From<LogFormat> for logging::LogFormat {
             LogFormat::Json => logging::LogFormat::Json,
         }
     }
+}
+
+/// How the log is compressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum WalCompression {
+    /// Not at all.
+    None,
+    /// Fast.
+    Snappy,
 }
 
 /// Everything that can be set for a server on the command line; names as in Prometheus.
@@ -86,6 +106,10 @@ pub struct ServeFlags {
     #[arg(long = "web.enable-lifecycle")]
     pub enable_lifecycle: bool,
 
+    /// Allow deleting and copying data by HTTP request.
+    #[arg(long = "web.enable-admin-api")]
+    pub enable_admin_api: bool,
+
     /// Serve this host's own metrics (processor, memory, file systems, network) at /metrics/host.
     #[arg(long = "web.enable-host-metrics")]
     pub enable_host_metrics: bool,
@@ -98,9 +122,30 @@ pub struct ServeFlags {
     #[arg(long = "storage.tsdb.path", value_name = "DIR", default_value = "data/")]
     pub storage_path: PathBuf,
 
-    /// How long samples are kept. This version keeps at most 3 hours.
-    #[arg(long = "storage.tsdb.retention.time", value_name = "DURATION", default_value = "15d")]
-    pub retention: DurationMs,
+    /// How long samples are kept; 15d if no size is given either. The config's storage.tsdb.retention wins over it.
+    #[arg(
+        long = "storage.tsdb.retention.time",
+        value_name = "DURATION",
+        default_value = "0s",
+        hide_default_value = true
+    )]
+    pub retention_time: DurationMs,
+
+    /// Bytes that all blocks may have together, such as 512MB; the oldest go first.
+    #[arg(long = "storage.tsdb.retention.size", value_name = "SIZE", default_value = "0B", hide_default_value = true)]
+    pub retention_size: ByteSize,
+
+    /// Compression of the write-ahead log.
+    #[arg(long = "storage.tsdb.wal-compression-type", value_enum, default_value = "snappy")]
+    pub wal_compression: WalCompression,
+
+    /// Shortest time span of a block.
+    #[arg(long = "storage.tsdb.min-block-duration", value_name = "DURATION", default_value = "2h", hide = true)]
+    pub min_block_duration: DurationMs,
+
+    /// Longest time span of a block; a tenth of the retention time, at most 31d, by default.
+    #[arg(long = "storage.tsdb.max-block-duration", value_name = "DURATION", hide = true)]
+    pub max_block_duration: Option<DurationMs>,
 
     /// How old the newest sample of a series may be to be served by /federate.
     #[arg(long = "query.lookback-delta", value_name = "DURATION", default_value = "5m")]

@@ -114,7 +114,7 @@ mod tests {
             "--web.listen-address=127.0.0.1:2",
         ])
         .unwrap();
-        assert_eq!(cli.serve.retention, DurationMs::from_secs(36 * 3600));
+        assert_eq!(cli.serve.retention_time, DurationMs::from_secs(36 * 3600));
         assert_eq!(cli.serve.listen.len(), 2);
         assert!(Cli::try_parse_from(["watershed", "--web.listen-adress=x"]).is_err());
     }

@@ -5,8 +5,14 @@ use std::process::ExitCode;
 
 use super::ServeFlags;
 use crate::app::{self, AppError, Options};
+use crate::config::ByteSize;
+use crate::model::DurationMs;
 use crate::telemetry::logging;
-use crate::web::{CorsOrigin, ExternalUrl, Lifecycle, RoutePrefix, WebConfig};
+use crate::tsdb;
+use crate::web::{AdminApi, CorsOrigin, ExternalUrl, Lifecycle, RoutePrefix, WebConfig};
+
+/// How long samples are kept if nobody says.
+const RETENTION_DEFAULT: DurationMs = DurationMs::from_secs(15 * 24 * 3600);
 
 /// Usage mistakes end with the same code as those that the parser of the command line finds.
 const USAGE: u8 = 2;
@@ -42,6 +48,17 @@ fn serve(options: Options) -> Result<(), AppError> {
     runtime.block_on(app::serve(options))
 }
 
+/// As in the reference: without any limit, fifteen days.
+fn retention(time: DurationMs, size: ByteSize) -> tsdb::Retention {
+    let bytes = u64::try_from(size.0).ok().filter(|n| *n > 0);
+    let time = match time.0 {
+        0 if bytes.is_none() => Some(RETENTION_DEFAULT),
+        0 => None,
+        _ => Some(time),
+    };
+    tsdb::Retention { time, bytes, percentage: None }
+}
+
 fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<Options, String> {
     let first = flags.listen.first().map_or("", String::as_str);
     let external_url = ExternalUrl::parse(flags.external_url.as_deref().unwrap_or_default(), first)
@@ -52,6 +69,9 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
     }
     if flags.enable_lifecycle {
         web.lifecycle = Lifecycle::Enabled;
+    }
+    if flags.enable_admin_api {
+        web.admin_api = AdminApi::Enabled;
     }
     web.cors_origin = CorsOrigin::new(&flags.cors_origin).map_err(|e| format!("--web.cors.origin: {e}"))?;
     web.max_connections = flags.max_connections;
@@ -64,7 +84,13 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
         web,
         host_metrics: flags.enable_host_metrics,
         storage_path: flags.storage_path,
-        retention: flags.retention,
+        storage: tsdb::Options {
+            compression: flags.wal_compression.into(),
+            chunk_range: flags.min_block_duration,
+            max_block: flags.max_block_duration,
+            ..tsdb::Options::default()
+        },
+        retention: retention(flags.retention_time, flags.retention_size),
         flags: flag_values,
     })
 }

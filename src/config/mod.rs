@@ -41,7 +41,7 @@ pub use http::OAuth2Config;
 pub use mistake::{ConfigErrors, ConfigWarning, Mistake};
 pub use remote::{MetadataConfig, QueueConfig, RemoteReadConfig, RemoteWriteConfig, WriteMessage};
 pub use scalar::ByteSize;
-pub use storage::{FloatEncoding, RetentionConfig, StorageConfig};
+pub use storage::{FloatEncoding, Fsync, LowWriteConfig, RetentionConfig, StorageConfig};
 
 use fields::{At, Fields, Reader};
 use render::Out;

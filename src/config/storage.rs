@@ -13,10 +13,33 @@ pub struct StorageConfig {
     pub stale_series_compaction_threshold: f64,
     /// How float chunks are encoded.
     pub float_encoding: Option<FloatEncoding>,
-    /// How long data is kept.
-    pub retention: RetentionConfig,
+    /// How long data is kept; `None` where the config does not say, and the flags do.
+    pub retention: Option<RetentionConfig>,
     /// Exemplars kept in memory; `None` where the config does not say, zero or less for none.
     pub max_exemplars: Option<i64>,
+    /// Whether every commit waits for the disk; else a power cut takes up to a minute.
+    pub fsync: Fsync,
+    /// Fewer and larger writes, for media that wear out.
+    pub low_write: Option<LowWriteConfig>,
+}
+
+/// When the write-ahead log is forced to disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Fsync {
+    /// Once a minute.
+    #[default]
+    Minute,
+    /// Before a commit is acknowledged.
+    Commit,
+}
+
+/// How writes are collected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LowWriteConfig {
+    /// How long samples may stay in memory before they are written to the log; what a crash of the process takes.
+    pub flush_interval: DurationMs,
+    /// Bytes that are written at once at the latest.
+    pub buffer_size: ByteSize,
 }
 
 /// How long data is kept; each limit is zero where it is not given.
@@ -53,10 +76,36 @@ pub(super) fn read(at: &At<'_>) -> (StorageConfig, Shown) {
     if let Some(at) = f.section("exemplars") {
         let mut e = at.fields();
         config.max_exemplars = Some(e.take("max_exemplars", 0));
-        e.not_yet("max_exemplars");
         f.put("exemplars", e.finish().into_out());
     }
+    let fsync = f.take("fsync", String::new());
+    match fsync.as_str() {
+        "" | "minute" => {}
+        "commit" => config.fsync = Fsync::Commit,
+        other => f.mistake("fsync", format!("must be 'minute' or 'commit', got {other:?}")),
+    }
+    if let Some(at) = f.section("low_write") {
+        let (low_write, shown) = read_low_write(&at);
+        if config.fsync == Fsync::Commit {
+            f.mistake("low_write", "contradicts 'fsync: commit', which writes with every commit".to_owned());
+        }
+        config.low_write = Some(low_write);
+        f.put("low_write", shown.into_out());
+    }
     (config, f.finish())
+}
+
+fn read_low_write(at: &At<'_>) -> (LowWriteConfig, Shown) {
+    let mut f = at.fields();
+    let flush_interval = f.take("flush_interval", DurationMs::from_secs(300));
+    let buffer_size = f.take("buffer_size", ByteSize(4 << 20));
+    if flush_interval.0 <= 0 {
+        f.mistake("flush_interval", "must be more than 0".to_owned());
+    }
+    if !(1 << 16..=1 << 30).contains(&buffer_size.0) {
+        f.mistake("buffer_size", format!("must be between 64KB and 1GB, got {buffer_size}"));
+    }
+    (LowWriteConfig { flush_interval, buffer_size }, f.finish())
 }
 
 fn read_tsdb(at: &At<'_>, config: &mut StorageConfig) -> Shown {
@@ -65,9 +114,6 @@ fn read_tsdb(at: &At<'_>, config: &mut StorageConfig) -> Shown {
     f.always("outofordertimewindow", 0i64);
     config.out_of_order_time_window = f.take("out_of_order_time_window", DurationMs(0));
     f.put("outofordertimewindow", super::render::Out::Word(config.out_of_order_time_window.0.to_string()));
-    if config.out_of_order_time_window.0 != 0 {
-        f.not_yet("out_of_order_time_window");
-    }
     config.stale_series_compaction_threshold = f.take("stale_series_compaction_threshold", 0.0);
     f.not_yet("stale_series_compaction_threshold");
     if let Some(at) = f.section("chunk_encoding") {
@@ -77,8 +123,8 @@ fn read_tsdb(at: &At<'_>, config: &mut StorageConfig) -> Shown {
     }
     let absent = super::yaml::Node::null(at.node.pos);
     let retention = match f.section("retention") {
-        Some(at) => read_retention(&at, &mut config.retention),
-        None => read_retention(&At::root(at.reader, &absent), &mut config.retention),
+        Some(at) => read_retention(&at, config.retention.insert(RetentionConfig::default())),
+        None => read_retention(&At::root(at.reader, &absent), &mut RetentionConfig::default()),
     };
     f.put("retention", retention.into_out());
     f.finish()
@@ -115,6 +161,8 @@ fn read_retention(at: &At<'_>, config: &mut RetentionConfig) -> Shown {
         let why = "'storage.tsdb.retention.percentage' must be in the range [0, 100], got";
         f.mistake("percentage", format!("{why} {}", config.percentage));
     }
-    ["time", "size", "percentage"].iter().for_each(|key| f.not_yet(key));
+    if config.percentage > 0.0 && config.size.0 > 0 {
+        f.warn("size", "has no effect beside 'percentage'");
+    }
     f.finish()
 }

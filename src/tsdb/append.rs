@@ -45,7 +45,7 @@ impl Appendable for Tsdb {
     fn appender(&self) -> Box<dyn Appender + '_> {
         let pass = self.head.gate.pass();
         let scratch = self.scratches.lock().pop().unwrap_or_default();
-        let min_valid = self.cut().unwrap_or(i64::MIN);
+        let min_valid = self.min_valid();
         let report = AppendReport::default();
         Box::new(HeadAppender { tsdb: self, _pass: pass, scratch, report, refused: Vec::new(), min_valid })
     }
@@ -125,6 +125,8 @@ impl HeadAppender<'_> {
         let head = &self.tsdb.head;
         let pages = head.pages();
         let chunk_range = head.chunk_range();
+        // A block may have been begun since the appender was opened.
+        let min_valid = self.min_valid.max(head.min_valid());
         let (mut max_t, mut opened) = (i64::MIN, 0);
         let mut locked = None;
         for &Pending { slot, t, v } in &self.scratch.pending {
@@ -138,7 +140,7 @@ impl HeadAppender<'_> {
             };
             let (_, page) = locked.insert((number, page));
             let series = &mut page[at];
-            let verdict = series.judge(t, v, self.min_valid);
+            let verdict = series.judge(t, v, min_valid);
             if verdict == Verdict::Keep {
                 opened += i64::from(series.push(t, v, chunk_range));
                 max_t = max_t.max(t);

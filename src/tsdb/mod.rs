@@ -16,6 +16,7 @@
 //! out-of-order samples, hiding half-applied commits from readers. Records of kinds it cannot hold are counted when read
 //! and kept in the log while they are young.
 
+mod admin;
 mod append;
 pub mod block;
 pub mod blocks;
@@ -31,65 +32,87 @@ mod metadata;
 mod metrics;
 mod quarantine;
 mod query;
+mod readers;
 mod replay;
 mod settings;
+mod upkeep;
 mod wal;
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 pub use replay::OpenReport;
 pub use settings::{Retention, Settings};
+pub use upkeep::{MaintainReport, UpkeepError};
 pub use wal::repair::Repair;
 pub use wal::{Compression, Damage};
 
 use crate::disk::{DirLock, Disk};
 use crate::model::{DurationMs, TimestampMs};
 use crate::runtime::Clock;
-use crate::storage::AppendError;
+use crate::storage::{AppendError, Encoding, Scope};
 use crate::telemetry::Registry;
 use append::Scratch;
+use blocks::{BlockList, Blocks};
 use head::Head;
 use log::Log;
 use metrics::Metrics;
+use readers::Readers;
+use upkeep::Upkeep;
 use wal::Writer;
 
 /// Size of a log segment, as in the reference.
 const SEGMENT_SIZE: u64 = 128 << 20;
-/// How long upkeep waits for open appenders before it leaves old series for the next time.
-const COLLECT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How the store works.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How far back from its newest sample (or from now, if that is earlier) the store accepts and keeps samples.
-    pub window: DurationMs,
-    /// No chunk crosses a multiple of this.
+    /// Time span of the blocks that the head is cut into; no chunk crosses a multiple of it.
     pub chunk_range: DurationMs,
+    /// Longest time span of a block that others are merged into; `None` merges without end.
+    pub max_block: Option<DurationMs>,
     /// Bytes after which a log segment is closed.
     pub segment_size: u64,
     /// How log records are compressed.
     pub compression: Compression,
     /// When the log is forced to disk.
     pub sync: SyncPolicy,
+    /// Collect log records in memory before they are written; `None` writes each commit at once.
+    pub low_write: Option<LowWrite>,
+    /// How chunks of floats are encoded: [`Encoding::Xor`] or [`Encoding::Xor2`].
+    pub float_encoding: Encoding,
+    /// What can be changed later.
+    pub settings: Settings,
 }
 
 impl Default for Options {
     fn default() -> Options {
         Options {
-            window: DurationMs::from_secs(3 * 3600),
             chunk_range: DurationMs::from_secs(2 * 3600),
+            max_block: Some(DurationMs::from_secs(31 * 24 * 3600)),
             segment_size: SEGMENT_SIZE,
             compression: Compression::Snappy,
             sync: SyncPolicy::OnUpkeep,
+            low_write: None,
+            float_encoding: Encoding::Xor,
+            settings: Settings::default(),
         }
     }
+}
+
+/// Fewer and larger writes, for media that wear out. What is in memory is lost with the process, not only with the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LowWrite {
+    /// How long a record may wait in memory.
+    pub flush_interval: DurationMs,
+    /// Bytes that are written at once at the latest.
+    pub buffer_bytes: usize,
 }
 
 /// When the log is forced to disk. Only the death of the machine makes a difference, not that of the process.
@@ -129,39 +152,24 @@ pub enum OpenError {
     },
 }
 
-/// What one round of upkeep did.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct MaintainReport {
-    /// Chunks dropped because they were too old.
-    pub chunks_removed: usize,
-    /// Series dropped because they had no samples left.
-    pub series_removed: usize,
-    /// The checkpoint written, if one was due.
-    pub checkpoint: Option<u32>,
-}
-
 /// An open store.
 pub struct Tsdb {
     options: Options,
+    settings: ArcSwap<Settings>,
     clock: Clock,
     disk: Arc<dyn Disk>,
+    dir: PathBuf,
     wal_dir: PathBuf,
     head: Head,
     log: Log,
+    blocks: Blocks,
+    readers: Readers,
+    /// Ends compactions under way.
+    stop: Scope,
     metrics: Metrics,
     scratches: Mutex<Vec<Scratch>>,
     upkeep: Mutex<Upkeep>,
     _lock: Box<dyn DirLock>,
-}
-
-/// What only upkeep knows; its lock makes rounds follow one another.
-#[derive(Debug, Default)]
-struct Upkeep {
-    /// References of series that are gone, each with the last segment that may use it. Their series records are kept
-    /// as long, so that a reader of the log knows every reference it meets.
-    expired: HashMap<u64, u32>,
-    /// Series when the index was packed last.
-    packed_at: u64,
 }
 
 impl Tsdb {
@@ -179,7 +187,12 @@ impl Tsdb {
 
         let metrics = Metrics::new(&registry);
         let head = Head::new(options.chunk_range.0);
+        let (blocks, found) = Blocks::open(disk.clone(), dir, &registry).map_err(at(dir))?;
+        // What is in blocks need not come back from the log.
+        head.raise_min_valid(blocks.in_order_max_time().unwrap_or(i64::MIN));
         let mut replayed = replay::replay(&disk, &wal_dir, &head, clock.now().0).map_err(at(&wal_dir))?;
+        replayed.report.blocks = found.opened;
+        replayed.report.broken_blocks = found.quarantined.into_iter().map(|broken| broken.path).collect();
         // Sort once now instead of during the first scrape.
         drop(head.ordered_index());
         head.optimize();
@@ -191,14 +204,19 @@ impl Tsdb {
         metrics.replay_seconds.set(replayed.report.seconds);
         metrics.wal_corruptions.add(replayed.report.damage.len() as u64);
         metrics.series_created.add(replayed.report.series);
-        let upkeep = Upkeep { expired: replayed.expired, packed_at: head.index().live().len() };
+        let upkeep = Upkeep::new(replayed.expired, head.index().live().len());
         let tsdb = Tsdb {
+            settings: ArcSwap::from_pointee(options.settings.clone()),
             options,
             clock,
             disk,
+            dir: dir.to_owned(),
             wal_dir,
             head,
             log,
+            blocks,
+            readers: Readers::default(),
+            stop: Scope::unbounded(),
             metrics,
             scratches: Mutex::default(),
             upkeep: Mutex::new(upkeep),
@@ -211,6 +229,7 @@ impl Tsdb {
             segments = replayed.report.segments,
             unknown_series = replayed.report.unknown_series,
             damaged = replayed.report.damage.len(),
+            blocks = replayed.report.blocks,
             seconds = replayed.report.seconds,
             "opened the store",
         );
@@ -222,23 +241,9 @@ impl Tsdb {
         self.log.sync()
     }
 
-    /// Upkeep, to be called every minute or so: forces the log to disk, drops what is older than the window, and
-    /// replaces old log segments by a checkpoint. Must not be called by a thread that holds an appender.
-    ///
-    /// An error means that something is left to do; the store goes on unless it says that it is latched.
-    pub fn maintain(&self) -> Result<MaintainReport, AppendError> {
-        let mut upkeep = self.upkeep.lock();
-        let mut report = MaintainReport::default();
-        let synced = self.log.sync();
-        if let Some(cut) = self.cut() {
-            self.collect(cut, &mut upkeep, &mut report);
-        }
-        self.publish_gauges();
-        synced?;
-        if let Some(cut) = self.cut() {
-            self.truncate_log(cut, &mut upkeep, &mut report)?;
-        }
-        Ok(report)
+    /// As [`Tsdb::sync`], with what waits in memory in low-write mode.
+    pub fn flush(&self) -> Result<(), AppendError> {
+        self.log.sync()
     }
 
     /// Syncs and closes. What is not closed but dropped loses nothing unless the machine dies, too.
@@ -257,58 +262,35 @@ impl Tsdb {
         Some((TimestampMs(min), TimestampMs(self.head.max_t())))
     }
 
-    /// The oldest time still accepted and kept. A sample from the future does not move it beyond the clock's window,
-    /// and a clock that is ahead does not move it beyond the newest sample's.
-    fn cut(&self) -> Option<i64> {
-        let max_t = self.head.max_t();
-        (max_t > i64::MIN).then(|| max_t.min(self.clock.now().0).saturating_sub(self.options.window.0))
+    /// Puts other settings to work.
+    pub fn apply(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
     }
 
-    fn collect(&self, cut: i64, upkeep: &mut Upkeep, report: &mut MaintainReport) {
-        let collected = self.head.collect(cut, COLLECT_PATIENCE);
-        if collected.postponed {
-            self.metrics.collections_postponed.inc();
-        }
-        let segment = self.log.current();
-        upkeep.expired.extend(collected.series.iter().map(|wal_ref| (*wal_ref, segment)));
-        self.metrics.series_removed.add(collected.series.len() as u64);
-        self.metrics.chunks_removed.add(collected.chunks as u64);
-        report.series_removed = collected.series.len();
-        report.chunks_removed = collected.chunks;
-        let series = self.series_count();
-        if series.abs_diff(upkeep.packed_at) > series / 8 {
-            self.head.optimize();
-            upkeep.packed_at = series;
-        }
+    /// Ends compactions under way, so that the store can be closed soon. They leave nothing behind, and what they would
+    /// have replaced is all still there.
+    pub fn give_up(&self) {
+        self.stop.cancel();
     }
 
-    /// The log keeps about the window: segments span a third of it, and go once all their samples are too old.
-    fn truncate_log(&self, cut: i64, upkeep: &mut Upkeep, report: &mut MaintainReport) -> Result<(), AppendError> {
-        let newest = cut.saturating_add(self.options.window.0);
-        self.log.rotate(newest, self.options.window.0 / 3)?;
-        let Some(last) = self.log.obsolete(cut) else { return Ok(()) };
-        let live = self.head.wal_refs();
-        let expired = &upkeep.expired;
-        let keep = |wal_ref| live.contains(&wal_ref) || expired.get(&wal_ref).is_some_and(|until| *until > last);
-        let keep = wal::checkpoint::Keep { series: &keep, min_t: cut };
-        match wal::checkpoint::write(&self.disk, &self.wal_dir, last, &keep) {
-            Ok(done) => {
-                self.metrics.checkpoints.inc();
-                self.metrics.wal_corruptions.add(done.damage.len() as u64);
-                let (series, samples) = (done.series, done.samples);
-                tracing::info!(last, series, samples, damaged = done.damage.len(), "wrote a checkpoint of the log");
-            }
-            Err(error) => {
-                // The old segments are all still there, so nothing is lost and the next round tries again.
-                self.metrics.checkpoint_failures.inc();
-                tracing::warn!(%error, "a checkpoint of the log could not be written");
-                return Err(AppendError::Disk { path: error.path.display().to_string(), source: error.source });
-            }
-        }
-        self.log.forget(last);
-        upkeep.expired.retain(|_, until| *until > last);
-        report.checkpoint = Some(last);
-        Ok(())
+    /// The blocks as they are now.
+    pub fn blocks(&self) -> BlockList {
+        self.blocks.snapshot()
+    }
+
+    /// The newest sample's time, or now if that is earlier: a sample from the future must not push others out.
+    fn newest(&self) -> i64 {
+        self.head.max_t().min(self.clock.now().0)
+    }
+
+    /// The oldest time that the head takes samples of: nothing that may be in a block already, and no more than half a
+    /// block behind the newest sample.
+    fn min_valid(&self) -> i64 {
+        let behind = match self.head.max_t() {
+            i64::MIN => i64::MIN,
+            _ => self.newest().saturating_sub(self.options.chunk_range.0 / 2),
+        };
+        self.head.min_valid().max(behind)
     }
 
     fn publish_gauges(&self) {

@@ -19,8 +19,9 @@ const BATCH_SERIES: usize = 256;
 /// Rows in a batch of newest samples.
 const BATCH_ROWS: usize = 1000;
 
-impl Queryable for Tsdb {
-    fn select<'a>(
+impl Tsdb {
+    /// Opens a stream over what the head holds.
+    pub(super) fn select_head<'a>(
         &'a self,
         scope: &Scope,
         request: &SelectRequest<'_>,
@@ -47,6 +48,16 @@ impl Queryable for Tsdb {
             encoded: Vec::new(),
             stats: StreamStats::default(),
         }))
+    }
+}
+
+impl Queryable for Tsdb {
+    fn select<'a>(
+        &'a self,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+        self.select_head(scope, request)
     }
 
     fn select_latest<'a>(

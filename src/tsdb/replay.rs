@@ -35,6 +35,10 @@ pub struct OpenReport {
     pub damage: Vec<Damage>,
     /// One per damaged segment.
     pub repairs: Vec<(PathBuf, Repair)>,
+    /// Blocks opened.
+    pub blocks: usize,
+    /// Blocks that were moved to quarantine.
+    pub broken_blocks: Vec<PathBuf>,
     /// How long it took, in seconds.
     pub seconds: f64,
 }
@@ -173,6 +177,7 @@ impl Replay<'_> {
         record::check(bytes)?;
         let pages = self.head.pages();
         let chunk_range = self.head.chunk_range();
+        let min_valid = self.head.min_valid();
         let mut locked = None;
         let (mut min, mut max) = (i64::MAX, i64::MIN);
         let report = &mut self.out.report;
@@ -192,13 +197,14 @@ impl Replay<'_> {
             };
             let (_, page) = locked.insert((number, page));
             let series = &mut page[at];
-            match series.judge(sample.t, sample.v, i64::MIN) {
+            match series.judge(sample.t, sample.v, min_valid) {
                 Verdict::Keep => {
                     self.opened_chunks += i64::from(series.push(sample.t, sample.v, chunk_range));
                     report.samples += 1;
                     (min, max) = (min.min(sample.t), max.max(sample.t));
                 }
-                Verdict::Same => {}
+                // What is too old is in a block.
+                Verdict::Same | Verdict::TooOld => {}
                 _ => report.out_of_order += 1,
             }
         })?;

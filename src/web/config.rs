@@ -16,6 +16,16 @@ pub enum Lifecycle {
     Enabled,
 }
 
+/// Whether the endpoints that delete and copy data obey.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AdminApi {
+    /// They answer 503.
+    #[default]
+    Disabled,
+    /// They obey (`--web.enable-admin-api`).
+    Enabled,
+}
+
 /// Everything about how the server serves. [`WebConfig::new`] gives the reference's defaults.
 #[derive(Clone, Debug)]
 pub struct WebConfig {
@@ -35,6 +45,8 @@ pub struct WebConfig {
     pub drain_timeout: Duration,
     /// `--web.enable-lifecycle`.
     pub lifecycle: Lifecycle,
+    /// `--web.enable-admin-api`.
+    pub admin_api: AdminApi,
     /// `--web.cors.origin`.
     pub cors_origin: CorsOrigin,
     /// Bytes of a form in a request body.
@@ -59,6 +71,7 @@ impl WebConfig {
             write_stall_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(10),
             lifecycle: Lifecycle::Disabled,
+            admin_api: AdminApi::Disabled,
             cors_origin: CorsOrigin::any(),
             // Far above any selector that people or dashboards write; the reference's 10 MB would allow 5 GB at once.
             form_limit: 1 << 20,

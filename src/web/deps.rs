@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{Labels, TimestampMs};
 use crate::runtime::{Clock, CpuPool};
 use crate::scrape::TargetSource;
-use crate::storage::Queryable;
+use crate::storage::{Administrable, Queryable};
 use crate::telemetry::Registry;
 
 /// Appends the host's metrics in text format 0.0.4.
@@ -22,6 +22,8 @@ pub type HostMetrics = Arc<dyn Fn(&mut String) + Send + Sync>;
 pub struct Deps {
     /// The local store.
     pub storage: Arc<dyn Queryable>,
+    /// The same store, as far as it can be administered.
+    pub admin: Arc<dyn Administrable>,
     /// The scrape manager.
     pub targets: Arc<dyn TargetSource>,
     /// Own metrics, served at `/metrics`.

@@ -133,6 +133,16 @@ impl Form {
         }
     }
 
+    /// A switch; off where it is not given.
+    pub(super) fn boolean(&self, name: &str) -> Result<bool, ParamError> {
+        // The spellings that the reference's language takes.
+        match self.first(name) {
+            "" | "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
+            "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+            other => Err(ParamError::of(name, format_args!("unable to parse boolean: {other:?}"))),
+        }
+    }
+
     /// A limit where 0 allows nothing, and absence and negative numbers allow everything.
     pub(super) fn count(&self, name: &str) -> Result<Limit, ParamError> {
         match self.first(name) {

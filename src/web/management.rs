@@ -20,7 +20,14 @@ pub(super) async fn healthy() -> Response<Body> {
 
 /// Says whether data can be served; balancers send no requests before.
 pub(super) async fn ready(State(web): State<Arc<Web>>) -> Response<Body> {
-    web.unavailable().unwrap_or_else(|| plain(StatusCode::OK, "Watershed is Ready.\n"))
+    if let Some(unavailable) = web.unavailable() {
+        return unavailable;
+    }
+    match web.deps.admin.trouble() {
+        None => plain(StatusCode::OK, "Watershed is Ready.\n"),
+        // Reads go on, so the API still answers; but who balances writes must know.
+        Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("Watershed takes no samples: {why}\n")),
+    }
 }
 
 pub(super) fn reload_route() -> MethodRouter<Arc<Web>> {

@@ -29,7 +29,7 @@ mod server;
 mod stream;
 mod telemetry;
 
-pub use config::{CorsOrigin, ExternalUrl, ExternalUrlError, Lifecycle, RoutePrefix, WebConfig};
+pub use config::{AdminApi, CorsOrigin, ExternalUrl, ExternalUrlError, Lifecycle, RoutePrefix, WebConfig};
 pub use deps::{BuildInfo, Deps, HostMetrics, Readiness, ReadinessState, ReloadRequest, RuntimeFacts};
 pub use server::{BindError, Server};
 

@@ -44,6 +44,8 @@ pub(super) struct Head {
     last_wal_ref: AtomicU64,
     /// Newest sample, in milliseconds; `i64::MIN` before the first.
     max_t: AtomicI64,
+    /// Older samples are not taken, because they may be in a block.
+    min_valid: AtomicI64,
     chunk_range: i64,
     pub(super) chunks: AtomicI64,
 }
@@ -86,6 +88,7 @@ impl Head {
             pages: RwLock::default(),
             last_wal_ref: AtomicU64::new(0),
             max_t: AtomicI64::new(i64::MIN),
+            min_valid: AtomicI64::new(i64::MIN),
             chunk_range: chunk_range.max(1),
             chunks: AtomicI64::new(0),
         }
@@ -97,6 +100,14 @@ impl Head {
 
     pub(super) fn max_t(&self) -> i64 {
         self.max_t.load(Ordering::Acquire)
+    }
+
+    pub(super) fn min_valid(&self) -> i64 {
+        self.min_valid.load(Ordering::Acquire)
+    }
+
+    pub(super) fn raise_min_valid(&self, t: i64) {
+        self.min_valid.fetch_max(t, Ordering::AcqRel);
     }
 
     pub(super) fn note_max_t(&self, t: i64) {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Fixture;
 use super::fixture::App;
-use crate::web::{CorsOrigin, ReadinessState};
+use crate::web::{AdminApi, CorsOrigin, ReadinessState};
 
 async fn data(app: &App, path: &str) -> Value {
     let answer = app.get(&format!("/api/v1/{path}")).await;
@@ -269,4 +269,37 @@ async fn large_answers_are_compressed_when_asked() {
         std::io::Read::read_to_end(&mut decoder, &mut unpacked).expect("valid gzip");
         assert_eq!(unpacked, plain.body, "{path}");
     }
+}
+
+#[tokio::test]
+async fn the_admin_api_obeys_only_where_it_is_enabled() {
+    let delete = "/api/v1/admin/tsdb/delete_series?match[]=up";
+    let app = Fixture::new().with_series().app();
+    let refused = app.method(Method::POST, delete).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.json()["error"], "admin APIs disabled");
+    assert_eq!(data(&app, "labels?match[]=up").await, json!(["__name__", "instance", "job"]));
+
+    let mut fixture = Fixture::new().with_series();
+    fixture.config.admin_api = AdminApi::Enabled;
+    let app = fixture.app();
+    assert_eq!(app.get(delete).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    for (query, why) in [
+        ("", "no match[] parameter provided"),
+        ("?match[]={}", "match[] must contain at least one non-empty matcher"),
+        ("?match[]=up&start=x", "invalid parameter \"start\": cannot parse \"x\" to a valid timestamp"),
+    ] {
+        let answer = app.method(Method::POST, &format!("/api/v1/admin/tsdb/delete_series{query}")).await;
+        assert_eq!((answer.status, answer.json()["error"].as_str()), (StatusCode::BAD_REQUEST, Some(why)));
+    }
+    let done = app.method(Method::POST, delete).await;
+    assert_eq!((done.status, done.text()), (StatusCode::NO_CONTENT, ""));
+    assert_eq!(data(&app, "labels?match[]=up").await, json!([]));
+    assert_eq!(data(&app, "labels?match[]=load").await, json!(["__name__", "instance", "job", "my.label"]));
+    let tidied = app.method(Method::PUT, "/api/v1/admin/tsdb/clean_tombstones").await;
+    assert_eq!(tidied.status, StatusCode::NO_CONTENT);
+    let copied = app.method(Method::POST, "/api/v1/admin/tsdb/snapshot?skip_head=maybe").await;
+    assert_eq!(copied.status, StatusCode::BAD_REQUEST);
+    let copied = app.method(Method::POST, "/api/v1/admin/tsdb/snapshot").await;
+    assert_eq!(copied.json()["error"], "a store in memory has no files");
 }

@@ -50,6 +50,7 @@ impl Fixture {
         readiness.set(ReadinessState::Ready);
         let deps = Deps {
             storage: store.clone(),
+            admin: store.clone(),
             targets: Arc::new(FakeTargets),
             registry: Registry::new(),
             clock: Clock::manual(NOW),

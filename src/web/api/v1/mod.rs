@@ -5,6 +5,7 @@
 //! the reference that need parts which are not built yet (queries, rules, remote read and write) are not routed; they
 //! answer 404 in the envelope.
 
+mod admin;
 mod json;
 mod labels;
 mod metadata;
@@ -60,6 +61,9 @@ pub(in crate::web) fn router(web: &Arc<Web>) -> Router<Arc<Web>> {
         .route(&at("/status/flags"), endpoint(status::flags))
         .route(&at("/status/buildinfo"), endpoint(status::build_info))
         .route(&at("/status/runtimeinfo"), endpoint(status::runtime_info))
+        .route(&at("/admin/tsdb/delete_series"), admin::route(admin::delete_series))
+        .route(&at("/admin/tsdb/clean_tombstones"), admin::route(admin::clean_tombstones))
+        .route(&at("/admin/tsdb/snapshot"), admin::route(admin::snapshot))
         .route(&at("/{*rest}"), any(unknown))
         .layer(from_fn_with_state(web.clone(), guard))
 }
@@ -128,8 +132,14 @@ async fn run(
     };
     let _cancel = CancelOnDrop(call.scope.clone());
     let pool = call.web.deps.pool.clone();
-    match pool.run(move || f(&call).map(|answer| encoding.encode(answer.envelope()))).await {
-        Ok(Ok(body)) => body.respond(StatusCode::OK, reply::JSON),
+    let answer = move || f(&call).map(|answer| answer.has_data().then(|| encoding.encode(answer.envelope())));
+    match pool.run(answer).await {
+        Ok(Ok(Some(body))) => body.respond(StatusCode::OK, reply::JSON),
+        Ok(Ok(None)) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        }
         Ok(Err(error)) => error.respond(),
         Err(lost) => ApiError::new(ErrorKind::Internal, lost.to_string()).respond(),
     }

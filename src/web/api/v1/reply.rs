@@ -139,6 +139,16 @@ impl Answer {
         Answer::annotated(data, Annotations::none())
     }
 
+    /// A success that has nothing to tell.
+    pub(super) fn nothing() -> Answer {
+        Answer { data: Vec::new(), annotations: Annotations::none() }
+    }
+
+    /// Whether it has something to tell; if not, the answer has no body at all.
+    pub(super) fn has_data(&self) -> bool {
+        !self.data.is_empty()
+    }
+
     pub(super) fn annotated(data: &impl Serialize, annotations: Annotations) -> Answer {
         Answer { data: serialize(data), annotations }
     }

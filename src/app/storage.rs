@@ -1,0 +1,109 @@
+//! The store's part of the wiring: from flags and config to its options, and its upkeep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{FloatEncoding, Fsync, StorageConfig};
+use crate::model::DurationMs;
+use crate::tsdb::{LowWrite, Options, Retention, Settings, SyncPolicy, Tsdb};
+
+/// How often the store is tidied up and its log forced to disk.
+const UPKEEP: Duration = Duration::from_secs(60);
+/// Longest block, whatever the retention.
+const MAX_BLOCK: DurationMs = DurationMs::from_secs(31 * 24 * 3600);
+
+/// What takes effect at start: flags, and what the config says of it.
+pub(super) fn options(flags: &Options, config: &StorageConfig, retention: Retention) -> Options {
+    let settings = settings(config, retention);
+    let by_retention = settings.retention.time.map_or(MAX_BLOCK, |t| DurationMs(t.0 / 10).min(MAX_BLOCK));
+    Options {
+        max_block: flags.max_block.or(Some(by_retention)),
+        sync: match config.fsync {
+            Fsync::Commit => SyncPolicy::EveryCommit,
+            Fsync::Minute => SyncPolicy::OnUpkeep,
+        },
+        low_write: config.low_write.map(|low_write| LowWrite {
+            flush_interval: low_write.flush_interval,
+            buffer_bytes: usize::try_from(low_write.buffer_size.0).unwrap_or(usize::MAX),
+        }),
+        float_encoding: match config.float_encoding {
+            Some(FloatEncoding::Xor2) => crate::storage::Encoding::Xor2,
+            Some(FloatEncoding::Xor) | None => flags.float_encoding,
+        },
+        settings,
+        ..flags.clone()
+    }
+}
+
+/// What a reload can change. The config's retention, where it has one, wins over the flags' as a whole.
+pub(super) fn settings(config: &StorageConfig, flags: Retention) -> Settings {
+    let retention = config.retention.map_or(flags, |config| Retention {
+        time: Some(config.time).filter(|t| t.0 > 0),
+        bytes: u64::try_from(config.size.0).ok().filter(|n| *n > 0),
+        percentage: Some(config.percentage).filter(|p| *p > 0.0),
+    });
+    Settings {
+        retention,
+        out_of_order_window: config.out_of_order_time_window,
+        max_exemplars: config.max_exemplars.and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
+    }
+}
+
+/// How long data is kept, as the reference's runtime information says it.
+pub(super) fn describe(retention: &Retention) -> String {
+    let limits = [
+        retention.time.map(|time| time.to_string()),
+        retention.bytes.map(|n| crate::config::ByteSize(i64::try_from(n).unwrap_or(i64::MAX)).to_string()),
+        retention.percentage.map(|p| format!("{p}% of the disk")),
+    ];
+    let told: Vec<String> = limits.into_iter().flatten().collect();
+    if told.is_empty() { "forever".to_owned() } else { told.join(" or ") }
+}
+
+/// Looks after the store until told to stop, on threads that may wait for disks.
+pub(super) async fn upkeep(store: Arc<Tsdb>, stop: CancellationToken) {
+    let mut ticker = tokio::time::interval_at(tokio::time::Instant::now() + UPKEEP, UPKEEP);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticker.tick() => {}
+        }
+        let worker = store.clone();
+        let round = tokio::task::spawn_blocking(move || worker.maintain());
+        let outcome = tokio::select! {
+            outcome = round => outcome,
+            () = stop.cancelled() => {
+                // A compaction under way is given up; what it would have replaced is all still there.
+                store.give_up();
+                return;
+            }
+        };
+        match outcome {
+            Ok(Ok(report)) => tracing::debug!(?report, "upkeep of the store"),
+            Ok(Err(error)) => tracing::error!(%error, "upkeep of the store failed"),
+            Err(error) => tracing::error!(%error, "upkeep of the store failed"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ByteSize, RetentionConfig};
+
+    #[test]
+    fn the_configs_retention_replaces_that_of_the_flags_as_a_whole() {
+        let flags = Retention { time: Some(DurationMs::from_secs(86_400)), bytes: Some(7), percentage: None };
+        let mut config = StorageConfig::default();
+        assert_eq!(settings(&config, flags).retention, flags);
+        config.retention = Some(RetentionConfig { size: ByteSize(1 << 30), ..RetentionConfig::default() });
+        let retention = settings(&config, flags).retention;
+        assert_eq!(retention, Retention { time: None, bytes: Some(1 << 30), percentage: None });
+        assert_eq!(describe(&retention), "1GiB");
+        assert_eq!(describe(&flags), "1d or 7B");
+    }
+}
