@@ -21,6 +21,7 @@ mod append;
 pub mod block;
 pub mod blocks;
 pub mod compact;
+#[allow(dead_code, reason = "appenders take exemplars next")]
 mod exemplars;
 #[cfg(test)]
 mod fixtures;
@@ -28,6 +29,7 @@ mod head;
 #[allow(dead_code, reason = "the head moves its full chunks there next")]
 mod head_chunks;
 mod log;
+#[allow(dead_code, reason = "appenders take metadata next")]
 mod metadata;
 mod metrics;
 mod quarantine;

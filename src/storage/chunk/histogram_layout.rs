@@ -11,6 +11,8 @@ pub(super) const CUSTOM_BUCKETS: i32 = -53;
 const EXPONENTIAL: std::ops::RangeInclusive<i32> = -9..=52;
 /// Bytes of the header: samples and reset bits, in the forms of [`Form`].
 pub(super) const HEADER: usize = 3;
+/// The bits of the count in a header with starts.
+const STARTS_COUNT: u16 = 0x3fff;
 /// Stands for a zero threshold that follows as 64 bits.
 const RAW_THRESHOLD: u8 = 255;
 /// A threshold of 2^n is the byte n plus this.
@@ -30,8 +32,32 @@ pub(super) enum Form {
     WithStarts,
 }
 
+impl Form {
+    /// That of a chunk that begins with a sample of this start timestamp, 0 for none.
+    pub(super) fn for_start(start: i64) -> Form {
+        if start == 0 { Form::Plain } else { Form::WithStarts }
+    }
+
+    /// The most samples that the header can count.
+    pub(super) fn samples_max(self) -> u16 {
+        match self {
+            Form::Plain => u16::MAX,
+            Form::WithStarts => STARTS_COUNT,
+        }
+    }
+
+    /// Writes the number of samples and the hint into a chunk's header, which holds the starts already, if it has any.
+    pub(super) fn write(self, bytes: &mut [u8], samples: u16, hint: CounterResetHint) {
+        bytes[..2].copy_from_slice(&samples.to_be_bytes());
+        match self {
+            Form::Plain => bytes[2] = reset_bits(hint),
+            Form::WithStarts => bytes[0] |= reset_bits(hint),
+        }
+    }
+}
+
 /// The two bits that stand for a hint.
-pub(super) fn reset_bits(hint: CounterResetHint) -> u8 {
+fn reset_bits(hint: CounterResetHint) -> u8 {
     match hint {
         CounterResetHint::Unknown => 0b00 << 6,
         CounterResetHint::NotReset => 0b01 << 6,
@@ -62,7 +88,7 @@ impl Header {
         let count = u16::from_be_bytes([a, b]);
         Some(match form {
             Form::Plain => Header { count, hint: hint_of(c), starts: Starts::default() },
-            Form::WithStarts => Header { count: count & 0x3fff, hint: hint_of(a), starts: Starts::new(c) },
+            Form::WithStarts => Header { count: count & STARTS_COUNT, hint: hint_of(a), starts: Starts::new(c) },
         })
     }
 
