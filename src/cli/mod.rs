@@ -8,6 +8,7 @@ mod demo;
 mod flags;
 mod healthcheck;
 mod serve;
+mod tsdb;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -46,6 +47,9 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:9090")]
         url: String,
     },
+    /// Look into a data directory, or fill one; as promtool does.
+    #[command(subcommand)]
+    Tsdb(tsdb::Tsdb),
 }
 
 #[derive(Subcommand, Debug)]
@@ -87,6 +91,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Check(Check::Config { lint_fatal, files })) => check::config(&files, lint_fatal),
         Some(Command::Demo { run_for }) => demo::run(run_for),
         Some(Command::Healthcheck { url }) => healthcheck::run(&url),
+        Some(Command::Tsdb(command)) => tsdb::run(command),
     }
 }
 

@@ -20,6 +20,8 @@ struct Tree {
     locks: BTreeSet<PathBuf>,
     /// Bytes that may still be appended before the disk is full.
     room: Option<u64>,
+    /// What the disk says of its size.
+    total: Option<u64>,
 }
 
 impl MemDisk {
@@ -42,6 +44,11 @@ impl MemDisk {
     /// Lets appends fail once so many more bytes were written; `None` makes the disk endless again.
     pub fn set_room(&self, room: Option<u64>) {
         self.0.lock().room = room;
+    }
+
+    /// Sets the size of the disk as [`Disk::total_space`] tells it; `None`, as at first, is an unknown one.
+    pub fn set_total_space(&self, total: Option<u64>) {
+        self.0.lock().total = total;
     }
 
     /// The content of a file, if there is one.
@@ -144,6 +151,23 @@ impl Disk for MemDisk {
         Ok(())
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut tree = self.0.lock();
+        if tree.files.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let file = tree.files.get(from).cloned().ok_or(io::ErrorKind::NotFound)?;
+        if to.parent().is_some_and(|dir| !tree.dirs.contains(dir)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        tree.files.insert(to.to_owned(), file);
+        Ok(())
+    }
+
+    fn total_space(&self, _dir: &Path) -> io::Result<u64> {
+        self.0.lock().total.ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
         Ok(())
     }
@@ -239,6 +263,11 @@ mod tests {
         file.truncate(7).unwrap();
         file.append(b"!").unwrap();
         disk.create(&a.join("y")).unwrap();
+        disk.hard_link(&a.join("x"), &a.join("link")).unwrap();
+        assert_eq!(disk.hard_link(&a.join("x"), &a.join("y")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(disk.hard_link(&a.join("none"), &a.join("n")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        disk.remove_file(&a.join("x")).unwrap();
+        disk.rename(&a.join("link"), &a.join("x")).unwrap();
         disk.rename(&a.join("y"), &a.join("z")).unwrap();
         disk.rename(&a, &b).unwrap();
         assert_eq!(disk.open(&a.join("x")).unwrap_err().kind(), io::ErrorKind::NotFound);
@@ -262,6 +291,26 @@ mod tests {
         let expected = (vec!["b".to_owned()], vec!["x".to_owned()], b"ello w!".to_vec());
         assert_eq!(steps(&RealDisk, dir.path()), expected);
         assert_eq!(steps(&mem, root), expected);
+    }
+
+    #[test]
+    fn a_copy_stands_in_for_a_second_name() {
+        let disk = MemDisk::new();
+        disk.create_dir_all(Path::new("/d")).unwrap();
+        let content: Vec<u8> = (0..3_000_000_u32).map(|i| i as u8).collect();
+        disk.write(Path::new("/d/a"), &content);
+        super::super::copy(&disk, Path::new("/d/a"), Path::new("/d/b")).unwrap();
+        assert_eq!(disk.read(Path::new("/d/b")).unwrap(), content);
+    }
+
+    #[test]
+    fn the_system_tells_the_size_of_its_file_system() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(RealDisk.total_space(dir.path()).unwrap() > 1 << 20);
+        let disk = MemDisk::new();
+        assert_eq!(disk.total_space(Path::new("/")).unwrap_err().kind(), io::ErrorKind::Unsupported);
+        disk.set_total_space(Some(9));
+        assert_eq!(disk.total_space(Path::new("/")).unwrap(), 9);
     }
 
     #[test]

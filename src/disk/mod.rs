@@ -10,17 +10,29 @@
 //! * a rename replaces its target in one step.
 //!
 //! It does not buffer, retry or interpret anything, and it is synchronous: callers stand on threads that may wait.
+//!
+//! Files that do not change any more are read through a [`Source`]: mapped into memory on machines of 64 bits, by position
+//! through a small cache elsewhere, because whole data directories do not fit the addresses of 32 bits. A mapping has one
+//! danger: if somebody cuts the file while it is read, the system ends the process (SIGBUS). So only what the store itself
+//! never shortens is mapped, up to the length that it had when it was opened, and nobody else may write into a data
+//! directory, which the lock file says. [`UnmappedDisk`] is for file systems where that does not hold.
 
 mod memory;
+mod overlay;
 mod real;
+mod source;
 
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 pub use memory::MemDisk;
-pub use real::RealDisk;
+pub use overlay::OverlayDisk;
+pub use real::{RealDisk, UnmappedDisk};
+pub use source::Source;
 
 /// A file system, as far as the store needs one. Errors are those of the system (or look like them).
 pub trait Disk: Debug + Send + Sync {
@@ -40,6 +52,16 @@ pub trait Disk: Debug + Send + Sync {
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Creates a directory and those above it that are missing.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Gives the file `from` a second name; fails with `AlreadyExists` if that is taken. A file system without such names
+    /// makes a copy, and a durable one: whoever links a finished file does not sync it again.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        copy(self, from, to)
+    }
+    /// Bytes of the file system that holds `dir`, free or not; fails with `Unsupported` if nobody knows.
+    fn total_space(&self, dir: &Path) -> io::Result<u64> {
+        let _ = dir;
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Makes created, renamed and removed names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes the exclusive lock file at `path` until the guard is dropped; fails with `WouldBlock` if another has it.
@@ -60,6 +82,12 @@ pub trait DiskFile: Debug + Send + Sync {
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
+    /// The first `len` bytes, which the file must have, as memory that the system fills when it is looked at; `None` if
+    /// this disk or this machine does not do that. The caller promises that they are never changed or cut off.
+    fn map(&self, len: u64) -> io::Result<Option<Bytes>> {
+        let _ = len;
+        Ok(None)
+    }
     /// Whether it has no bytes.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
@@ -68,3 +96,21 @@ pub trait DiskFile: Debug + Send + Sync {
 
 /// Proof of holding a lock file; dropping it gives the lock back.
 pub trait DirLock: Debug + Send + Sync {}
+
+/// Bytes of a copy that are in memory at a time.
+const COPY_BUFFER: usize = 1 << 20;
+
+/// Makes `to` a durable copy of `from`.
+fn copy<D: Disk + ?Sized>(disk: &D, from: &Path, to: &Path) -> io::Result<()> {
+    let (source, copy) = (disk.open(from)?, disk.create(to)?);
+    let mut buffer = vec![0; COPY_BUFFER];
+    let mut offset = 0;
+    loop {
+        let got = source.read_at(&mut buffer, offset)?;
+        if got == 0 {
+            return copy.sync();
+        }
+        copy.append(&buffer[..got])?;
+        offset += got as u64;
+    }
+}

@@ -4,21 +4,25 @@
 //! no label, and time is a [`TimestampMs`], never a bare integer.
 
 mod annotations;
+mod buckets;
 mod histogram;
 pub mod labels;
 mod matcher;
 mod metadata;
 mod name;
 pub mod number;
+mod quoted;
 pub mod regex;
 mod sample;
 mod time;
 
 pub use annotations::{Annotation, AnnotationKind, Annotations};
+pub use buckets::Bucket;
 pub use histogram::{BucketLayout, CounterResetHint, FloatHistogram, Histogram, Span};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use metadata::{Metadata, MetricType};
 pub use name::{EscapingScheme, NameValidation};
+pub use quoted::GoQuoted;
 pub use sample::{Exemplar, STALE_NAN, Sample, Value, is_stale};
 pub use time::{DurationError, DurationMs, TimestampMs};

@@ -4,6 +4,8 @@
 //! `strconv.FormatFloat(v, 'g', -1, 64)`: an exponent below -4 or above 5 is written out, with a sign and at least two
 //! digits. So a million is `1e+06`.
 
+use std::fmt;
+
 /// Exponents in this range are not written.
 const PLAIN_EXPONENTS: std::ops::RangeInclusive<i32> = -4..=5;
 /// Smaller whole numbers are written as they are; a larger one has an exponent.
@@ -32,6 +34,22 @@ pub fn write_float(out: &mut Vec<u8>, v: f64) {
             let mut buffer = zmij::Buffer::new();
             write_digits(out, &Digits::read(buffer.format_finite(magnitude).as_bytes()));
         }
+    }
+}
+
+/// Shows a float as Go's `%g` does: as [`write_float`], but with the sign of zero.
+#[derive(Clone, Copy, Debug)]
+pub struct General(pub f64);
+
+impl fmt::Display for General {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::with_capacity(24);
+        if self.0 == 0.0 && self.0.is_sign_negative() {
+            text.push(b'-');
+        }
+        write_float(&mut text, self.0);
+        // Digits, signs, a point and letters.
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

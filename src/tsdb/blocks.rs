@@ -21,6 +21,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use super::block::{Block, BlockError, BlockMeta, TEMPORARY_SUFFIX, Tombstones, Ulid};
+use super::quarantine::set_aside;
 use crate::disk::Disk;
 use crate::model::TimestampMs;
 use crate::telemetry::{Counter, Gauge, Registry};
@@ -29,10 +30,12 @@ use crate::telemetry::{Counter, Gauge, Registry};
 pub const DELETION_SUFFIX: &str = ".tmp-for-deletion";
 /// What both suffixes once were.
 const LEGACY_SUFFIX: &str = ".tmp";
-/// Where damaged blocks go, below the data directory.
-pub const QUARANTINE_DIR: &str = "quarantine";
 /// The hint of blocks that hold nothing but samples which came out of order.
 pub const FROM_OUT_OF_ORDER: &str = "from-out-of-order";
+/// The hint of blocks that the reference cut from the head before their time, of series that had ended.
+pub(super) const FROM_STALE_SERIES: &str = "from-stale-series";
+/// The hint of blocks that the reference cut from the head before their time, of series that somebody named.
+pub(super) const FROM_SELECTED_SERIES: &str = "from-selected-series";
 
 /// The open blocks at one moment, ascending by their first time.
 pub type BlockList = Arc<[Arc<Block>]>;
@@ -126,6 +129,16 @@ impl Blocks {
         let mut report = blocks.scan(&mut blocks.changes.lock(), Some(Quarantine))?;
         report.leftovers = leftovers;
         Ok((blocks, report))
+    }
+
+    /// Where files are.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// The data directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The blocks as they are now.
@@ -313,7 +326,7 @@ impl Blocks {
             return Ok(());
         }
         if quarantine.is_some() && is_damage(&error) {
-            let moved = self.move_to_quarantine(&path, ulid)?;
+            let moved = set_aside(&*self.disk, &self.dir, &path)?;
             self.metrics.quarantined.inc();
             tracing::error!(%ulid, %error, path = %moved.display(), "a damaged block was put into quarantine");
             report.quarantined.push(BrokenBlock { ulid, path: moved, error });
@@ -322,21 +335,6 @@ impl Blocks {
             report.unreadable.push(BrokenBlock { ulid, path, error });
         }
         Ok(())
-    }
-
-    fn move_to_quarantine(&self, path: &Path, ulid: Ulid) -> io::Result<PathBuf> {
-        let quarantine = self.dir.join(QUARANTINE_DIR);
-        self.disk.create_dir_all(&quarantine)?;
-        let mut place = quarantine.join(ulid.to_string());
-        let mut number = 1;
-        while self.disk.exists(&place)? {
-            number += 1;
-            place = quarantine.join(format!("{ulid}.{number}"));
-        }
-        self.disk.rename(path, &place)?;
-        self.disk.sync_dir(&quarantine)?;
-        self.disk.sync_dir(&self.dir)?;
-        Ok(place)
     }
 
     fn sweep_locked(&self, changes: &mut Changes) -> usize {
@@ -395,7 +393,7 @@ fn disk_error(path: &Path, source: io::Error) -> BlockError {
 
 /// Whether a block was made from a part of the head only, so that its end says nothing of what the head still needs.
 fn is_partial_view(meta: &BlockMeta) -> bool {
-    let partial = [FROM_OUT_OF_ORDER, "from-stale-series", "from-selected-series"];
+    let partial = [FROM_OUT_OF_ORDER, FROM_STALE_SERIES, FROM_SELECTED_SERIES];
     meta.compaction.hints.iter().any(|hint| partial.contains(&hint.as_str()))
 }
 
@@ -429,6 +427,7 @@ mod tests {
     use crate::storage::TimeRange;
     use crate::tsdb::block::META_FILE;
     use crate::tsdb::fixtures::{dump, root, ulid, write_small};
+    use crate::tsdb::quarantine::QUARANTINE_DIR;
 
     const DATA: &str = "/data";
 

@@ -29,13 +29,16 @@ mod head;
 #[allow(dead_code, reason = "the head moves its full chunks there next")]
 mod head_chunks;
 mod log;
+mod matching;
 #[allow(dead_code, reason = "appenders take metadata next")]
 mod metadata;
 mod metrics;
 mod quarantine;
 mod query;
+pub mod read_only;
 mod readers;
 mod replay;
+pub mod retention;
 mod settings;
 mod upkeep;
 mod wal;

@@ -11,13 +11,17 @@
 //!   it. Damage is an error that names file, place and what was expected there; it never is a panic or a wrong sample.
 //! * `meta.json` has no checksum; what it says of times and counts is compared with the rest by [`Block::verify`].
 //!
-//! What it does not do: it chooses no blocks to compact or delete, merges nothing, knows no matchers, and does not
-//! apply tombstones to the chunks it hands out. It maps and caches nothing: each series and chunk is a read by position.
+//! What it does not do: it chooses no blocks to compact or delete and merges nothing. [`Block::chunk`] hands out what is
+//! stored; only [`Block::select`] leaves out what is deleted. It keeps no bytes of its own: files are read through a
+//! [`Source`](crate::disk::Source), which maps them where it can. The bytes of a chunk then are those of the file, so a
+//! reader that waits costs no memory; checksums are verified at each read all the same, because a page that the system
+//! has dropped is read again from the disk.
 
 mod bytes;
 mod chunks;
 mod index;
 mod meta;
+mod query;
 mod tombstones;
 mod ulid;
 mod write;
@@ -28,6 +32,7 @@ use std::path::{Path, PathBuf};
 pub use chunks::{CHUNKS_DIR, ChunkMeta, ChunkReader, ChunkRef, SEGMENT_SIZE};
 pub use index::{INDEX_FILE, IndexReader, SeriesEntry};
 pub use meta::{BlockDesc, BlockMeta, BlockStats, Compaction, META_FILE};
+pub use query::BlockStream;
 pub use tombstones::{TOMBSTONES_FILE, Tombstones};
 pub use ulid::{Ulid, UlidError};
 pub use write::{BlockWriter, TEMPORARY_SUFFIX};
@@ -114,6 +119,8 @@ pub struct Block {
     index: IndexReader,
     chunks: ChunkReader,
     tombstones: Tombstones,
+    /// Bytes of `meta.json` and the tombstones.
+    small_files: u64,
 }
 
 impl Block {
@@ -129,7 +136,9 @@ impl Block {
         let index = IndexReader::open(disk, &dir.join(INDEX_FILE))?;
         let chunks = ChunkReader::open(disk, &dir.join(CHUNKS_DIR))?;
         let tombstones = Tombstones::read(disk, dir)?;
-        Ok(Block { dir: dir.to_owned(), meta, index, chunks, tombstones })
+        let small_files = [META_FILE, TOMBSTONES_FILE].map(|name| file_size(disk, &dir.join(name)));
+        let small_files = small_files.into_iter().sum::<Result<_, _>>()?;
+        Ok(Block { dir: dir.to_owned(), meta, index, chunks, tombstones, small_files })
     }
 
     /// Its directory.
@@ -152,9 +161,9 @@ impl Block {
         &self.tombstones
     }
 
-    /// Bytes of index and chunks.
+    /// Bytes of all its files.
     pub fn size(&self) -> u64 {
-        self.index.size() + self.chunks.size()
+        self.index.size() + self.chunks.size() + self.small_files
     }
 
     /// A chunk of a series of [`IndexReader::series`].
@@ -214,9 +223,17 @@ impl Block {
     }
 }
 
+/// Bytes of a file, 0 if it is not there.
+fn file_size(disk: &dyn Disk, path: &Path) -> Result<u64, BlockError> {
+    match disk.open(path).and_then(|file| file.len()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        len => len.map_err(|e| BlockError::disk(path, e)),
+    }
+}
+
 /// The number of samples that every encoding has at its head.
 fn sample_count(chunk: &Chunk) -> Option<u16> {
-    chunk.data.first_chunk::<2>().map(|head| u16::from_be_bytes(*head))
+    (chunk.data.len() >= 2).then(|| chunk.sample_count())
 }
 
 #[cfg(test)]

@@ -70,6 +70,10 @@ fn a_block_gives_back_what_was_put_into_it() {
     assert!(disk.list(&dir().join("chunks")).unwrap().len() > 2, "several segments");
     let block = Block::open(&disk, &dir()).unwrap();
     assert_eq!(block.meta(), &meta);
+    let on_disk = |dir: &Path| -> u64 {
+        disk.list(dir).unwrap().iter().filter_map(|name| disk.read(&dir.join(name))).map(|f| f.len() as u64).sum()
+    };
+    assert_eq!(block.size(), on_disk(&dir()) + on_disk(&dir().join("chunks")));
     let chunks: u64 = all.iter().map(|s| s.chunks.len() as u64).sum();
     let stats = meta.stats;
     assert_eq!((stats.num_series, stats.num_chunks, stats.num_samples), (50, chunks, 20 * chunks));

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::model::TimestampMs;
-use crate::storage::chunk::xor::XorState;
+use crate::storage::merge::{clip, merge_chunks};
 use crate::storage::{
-    Cancelled, Chunk, Columns, Encoding, QueryError, Scope, SeriesBatch, SeriesStream, StreamStep, TimeRange,
-    decode_into,
+    Cancelled, DecodeError, QueryError, Scope, SeriesBatch, SeriesChunks, SeriesStream, StreamStep, TimeRange,
 };
-use crate::tsdb::block::{BlockError, BlockMeta, BlockWriter};
+use crate::tsdb::block::{BlockError, BlockMeta, BlockWriter, Ulid};
 
 /// Why no block was made.
 #[derive(Debug, thiserror::Error)]
@@ -22,13 +21,22 @@ pub enum CompactError {
     #[error("reading what should go into block {ulid}: {source}")]
     Read {
         /// The block that was to be written.
-        ulid: crate::tsdb::block::Ulid,
+        ulid: Ulid,
         /// What is wrong with the source.
         source: QueryError,
     },
     /// The block could not be written.
     #[error(transparent)]
     Write(#[from] BlockError),
+}
+
+impl CompactError {
+    pub(super) fn reading(ulid: Ulid, source: QueryError) -> CompactError {
+        match source {
+            QueryError::Cancelled(why) => CompactError::Cancelled(why),
+            source => CompactError::Read { ulid, source },
+        }
+    }
 }
 
 /// Writes the series of `stream`, ascending by labels, as the block `meta.ulid` below `dir`. Samples outside of
@@ -44,10 +52,7 @@ pub fn write_block(
     scope: &Scope,
 ) -> Result<Option<BlockMeta>, CompactError> {
     let ulid = meta.ulid;
-    let read = |source| match source {
-        QueryError::Cancelled(why) => CompactError::Cancelled(why),
-        source => CompactError::Read { ulid, source },
-    };
+    let read = |source| CompactError::reading(ulid, source);
     // An empty range has no last instant; a block of it has no samples.
     let Some(last) = meta.max_time.checked_sub(1).filter(|last| *last >= meta.min_time) else { return Ok(None) };
     let range = TimeRange { min: TimestampMs(meta.min_time), max: TimestampMs(last) };
@@ -60,42 +65,32 @@ pub fn write_block(
             StreamStep::Batch => {}
         }
         for series in &mut batch.series {
-            clip(&mut series.chunks, range).map_err(read)?;
+            tidy(series, range).map_err(read)?;
             writer.push(series)?;
         }
     }
     Ok(writer.finish()?)
 }
 
-/// Takes samples outside of the range away.
-fn clip(chunks: &mut Vec<Chunk>, range: TimeRange) -> Result<(), QueryError> {
-    chunks.retain(|c| range.overlaps(c.min, c.max));
-    let edges: Vec<usize> =
-        (0..chunks.len()).filter(|i| !(range.contains(chunks[*i].min) && range.contains(chunks[*i].max))).collect();
-    for i in edges.into_iter().rev() {
-        let clipped = clip_floats(&chunks[i], range)?;
-        chunks.splice(i..=i, clipped);
+/// Takes samples outside of the range away, and puts chunks in order that are not.
+fn tidy(series: &mut SeriesChunks, range: TimeRange) -> Result<(), QueryError> {
+    let corrupt = |e: DecodeError| {
+        let (path, reason) = (series.labels.to_string(), e.to_string());
+        QueryError::Corrupt { path, offset: 0, reason }
+    };
+    let mut chunks = std::mem::take(&mut series.chunks);
+    if !chunks.iter().all(|c| range.contains(c.min) && range.contains(c.max)) {
+        let clipped: Result<Vec<_>, _> = chunks.into_iter().map(|c| clip(c, range)).collect();
+        chunks = clipped.map_err(corrupt)?.concat();
     }
+    // Costs a glance at the times if they are in order, as they are unless the writer of a block had its own idea of one.
+    series.chunks = merge_chunks(chunks).map_err(corrupt)?;
     Ok(())
-}
-
-fn clip_floats(chunk: &Chunk, range: TimeRange) -> Result<Option<Chunk>, QueryError> {
-    let mut columns = Columns::default();
-    let corrupt = |e| QueryError::Corrupt { path: "memory".to_owned(), offset: 0, reason: format!("{e}") };
-    decode_into(chunk, &mut columns).map_err(corrupt)?;
-    let (mut state, mut data) = (XorState::new(), Vec::new());
-    let mut ends = None;
-    for sample in columns.iter().filter(|s| range.contains(s.t)) {
-        state.append(&mut data, sample.t.0, sample.v);
-        ends = Some((ends.map_or(sample.t, |(min, _)| min), sample.t));
-    }
-    Ok(ends.map(|(min, max)| Chunk { min, max, encoding: Encoding::Xor, data: data.into() }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::SeriesChunks;
     use crate::tsdb::block::Block;
     use crate::tsdb::fixtures::{Stream, dump, labels, root, series, ulid, write};
 
