@@ -21,6 +21,9 @@ const SNAPSHOTS_DIR: &str = "snapshots";
 impl Administrable for Tsdb {
     fn delete(&self, selectors: &[Selector], range: TimeRange) -> Result<(), AdminError> {
         let _alone = self.block_upkeep.lock();
+        // Nothing may move from the head into a block behind our back.
+        let _upkeep = self.upkeep.lock();
+        self.delete_in_head(selectors, range)?;
         for block in self.blocks.snapshot().iter().filter(|b| b.overlaps(range)) {
             if let Some(tombstones) = marked(block, selectors, range).map_err(failed)? {
                 self.blocks.set_tombstones(block.meta().ulid, &tombstones).map_err(failed)?;

@@ -91,6 +91,17 @@ fn a_deletion_is_seen_at_once_and_after_a_restart_and_touches_nothing_else() {
 }
 
 #[test]
+fn a_deletion_reaches_the_head_and_what_becomes_a_block_of_it() {
+    let disk = root();
+    let store = open(&disk);
+    (0..5).for_each(|s| append(&store, 2000 + s * 300));
+    store.delete(&only(7), range(2300, 2600)).unwrap();
+    let name = store.snapshot(true).unwrap();
+    let copy = open(&as_data(&disk, &name));
+    assert_eq!(left(&copy, 7), [2000, 2900, 3200]);
+}
+
+#[test]
 fn cleaning_rewrites_what_has_deletions_and_nothing_else() {
     let disk = root();
     (0..3).for_each(|n| block(&disk, n));

@@ -12,8 +12,10 @@
 //! * `meta.json` has no checksum; what it says of times and counts is compared with the rest by [`Block::verify`].
 //!
 //! What it does not do: it chooses no blocks to compact or delete and merges nothing. [`Block::chunk`] hands out what is
-//! stored; only [`Block::select`] leaves out what is deleted. It maps and caches nothing: each series and chunk is a read
-//! by position.
+//! stored; only [`Block::select`] leaves out what is deleted. It keeps no bytes of its own: files are read through a
+//! [`Source`](crate::disk::Source), which maps them where it can. The bytes of a chunk then are those of the file, so a
+//! reader that waits costs no memory; checksums are verified at each read all the same, because a page that the system
+//! has dropped is read again from the disk.
 
 mod bytes;
 mod chunks;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::NOTE_EVERY;
@@ -12,7 +13,7 @@ use crate::tsdb::block::bytes::Cursor;
 /// The table as it stands in the file.
 #[derive(Debug, Default)]
 pub(super) struct PostingsTable {
-    content: Vec<u8>,
+    content: Bytes,
     path: PathBuf,
     offset: u64,
     names: BTreeMap<Box<str>, Name>,
@@ -46,7 +47,7 @@ impl<'a> Entry<'a> {
 
 impl PostingsTable {
     /// Takes the section's content, which stands at `offset` in the file.
-    pub(super) fn parse(content: Vec<u8>, path: &Path, offset: u64) -> Result<PostingsTable, BlockError> {
+    pub(super) fn parse(content: Bytes, path: &Path, offset: u64) -> Result<PostingsTable, BlockError> {
         let mut cursor = Cursor::new(&content, path, offset);
         let count = cursor.u32("the number of entries")?;
         let mut names: BTreeMap<Box<str>, Name> = BTreeMap::new();

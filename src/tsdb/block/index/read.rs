@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::postings::{PostingsTable, parse_list};
@@ -11,7 +12,7 @@ use crate::disk::Disk;
 use crate::model::labels::push_pair;
 use crate::model::{Labels, TimestampMs};
 use crate::tsdb::block::BlockError;
-use crate::tsdb::block::bytes::{CRC, Cursor, Source};
+use crate::tsdb::block::bytes::{Cursor, Source};
 use crate::tsdb::block::chunks::{ChunkMeta, ChunkRef};
 
 /// Most series' entries are shorter, so that one read brings the whole.
@@ -180,28 +181,13 @@ impl IndexReader {
     }
 
     /// The verified bytes of a series and where in the file they begin.
-    fn entry(&self, reference: u32) -> Result<(Vec<u8>, u64), BlockError> {
+    fn entry(&self, reference: u32) -> Result<(Bytes, u64), BlockError> {
         let place = u64::from(reference) * SERIES_ALIGN;
         let end = self.toc.end_of(self.toc.series, self.source.len());
         if self.toc.series == 0 || !(self.toc.series..end).contains(&place) {
             return Err(self.source.damaged(place, "a series among the series"));
         }
-        let mut bytes = self.source.read_up_to(place, GUESS, end, "a series")?;
-        let mut cursor = Cursor::new(&bytes, self.source.path(), place);
-        let len = cursor.uvarint("a series' length")?;
-        let start = cursor.offset();
-        let whole = len.checked_add(CRC as u64).filter(|n| *n <= end - start);
-        let whole = whole
-            .ok_or_else(|| self.source.damaged(place, format!("a series whose {len} bytes end among the series")))?;
-        let skipped = (start - place) as usize;
-        if cursor.len() as u64 >= whole {
-            bytes.truncate(skipped + whole as usize);
-            bytes.drain(..skipped);
-        } else {
-            bytes = self.source.read(start, whole, "a series")?;
-        }
-        self.source.check(&mut bytes, start, "a series")?;
-        Ok((bytes, start))
+        self.source.entry(place, 0, GUESS, end, "a series")
     }
 
     fn labels<'a>(
