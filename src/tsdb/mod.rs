@@ -40,7 +40,6 @@ mod replay;
 pub mod retention;
 mod settings;
 pub mod ship;
-mod snapshot;
 mod upkeep;
 mod wal;
 
