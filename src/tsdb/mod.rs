@@ -28,6 +28,7 @@ mod head;
 mod head_chunks;
 mod log;
 mod matching;
+mod merged;
 mod metrics;
 mod quarantine;
 mod query;

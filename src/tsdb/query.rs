@@ -57,7 +57,7 @@ impl Queryable for Tsdb {
         scope: &Scope,
         request: &SelectRequest<'_>,
     ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
-        self.select_head(scope, request)
+        self.select_all(scope, request)
     }
 
     fn select_latest<'a>(
@@ -66,17 +66,19 @@ impl Queryable for Tsdb {
         request: &SelectRequest<'_>,
     ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
         scope.check()?;
-        let index = self.head.ordered_index();
-        let found = index.matching(request.selectors);
-        let mut rows = latest_rows(&self.head, &index, &found, request.range);
-        drop(index);
-        rows.truncate(request.limit.unwrap_or(usize::MAX));
-        Ok(Box::new(RowStream {
-            head: &self.head,
-            scope: scope.clone(),
-            rows: rows.into_iter(),
-            stats: StreamStats::default(),
-        }))
+        self.latest_of_all(scope, request, || {
+            let index = self.head.ordered_index();
+            let found = index.matching(request.selectors);
+            let mut rows = latest_rows(&self.head, &index, &found, request.range);
+            drop(index);
+            rows.truncate(request.limit.unwrap_or(usize::MAX));
+            Ok(Box::new(RowStream {
+                head: &self.head,
+                scope: scope.clone(),
+                rows: rows.into_iter(),
+                stats: StreamStats::default(),
+            }))
+        })
     }
 
     fn label_names(
@@ -87,9 +89,13 @@ impl Queryable for Tsdb {
         limit: Limit,
     ) -> Result<(Vec<String>, Annotations), QueryError> {
         scope.check()?;
-        let index = self.head.index();
-        let series = self.head.with_samples(&matching_or_all(&index, selectors), range);
-        Ok((index.names_of(&series, limit.unwrap_or(usize::MAX)), Annotations::none()))
+        let head = || {
+            let index = self.head.index();
+            let series = self.head.with_samples(&matching_or_all(&index, selectors), range);
+            index.names_of(&series, limit.unwrap_or(usize::MAX))
+        };
+        let names = self.with_texts_of_blocks(range, limit, head, |block| block.label_names(selectors))?;
+        Ok((names, Annotations::none()))
     }
 
     fn label_values(
@@ -101,9 +107,13 @@ impl Queryable for Tsdb {
         limit: Limit,
     ) -> Result<(Vec<String>, Annotations), QueryError> {
         scope.check()?;
-        let index = self.head.index();
-        let series = self.head.with_samples(&matching_or_all(&index, selectors), range);
-        Ok((index.values_of(name, &series, limit.unwrap_or(usize::MAX)), Annotations::none()))
+        let head = || {
+            let index = self.head.index();
+            let series = self.head.with_samples(&matching_or_all(&index, selectors), range);
+            index.values_of(name, &series, limit.unwrap_or(usize::MAX))
+        };
+        let values = self.with_texts_of_blocks(range, limit, head, |block| block.label_values(name, selectors))?;
+        Ok((values, Annotations::none()))
     }
 }
 
