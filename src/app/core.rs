@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::fetch::HttpFetchers;
 use super::late::LateStore;
 use super::reload::{FileWatch, Running};
+use super::shipping::Shipping;
 use super::signals::Signals;
 use super::{AppError, GRACE, Options, storage};
 use crate::config::Config;
@@ -38,6 +39,7 @@ pub(super) struct Core {
     quit: CancellationToken,
     reload_sender: mpsc::Sender<ReloadRequest>,
     external_labels: Arc<ArcSwap<Labels>>,
+    shipping: Shipping,
     config_yaml: Arc<ArcSwap<String>>,
     facts: Arc<ArcSwap<RuntimeFacts>>,
     reload_ok: Gauge,
@@ -66,16 +68,19 @@ impl Core {
         let settings = storage::settings(&config.storage, options.retention);
         let facts =
             RuntimeFacts { storage_retention: storage::describe(&settings.retention), ..RuntimeFacts::default() };
+        let (tasks, external_labels) = (Tasks::new(), Arc::new(ArcSwap::from_pointee(Labels::empty())));
+        let shipping = Shipping::new(&tasks, clock.clone(), registry.clone(), external_labels.clone());
         let core = Core {
             readiness: Readiness::new(),
             clock,
             pool,
-            tasks: Tasks::new(),
+            tasks,
             store,
             scrape: Arc::new(scrape),
             quit: CancellationToken::new(),
             reload_sender,
-            external_labels: Arc::new(ArcSwap::from_pointee(Labels::empty())),
+            external_labels,
+            shipping,
             config_yaml: Arc::default(),
             facts: Arc::new(ArcSwap::from_pointee(facts)),
             reload_ok: registry.gauge(
@@ -181,6 +186,9 @@ impl Core {
         if !web.shutdown(GRACE).await {
             tracing::warn!("some requests had not ended after {}", humantime::format_duration(GRACE));
         }
+        if !self.shipping.stop(GRACE).await {
+            tracing::warn!("shipping had not ended after {}", humantime::format_duration(GRACE));
+        }
         if !self.tasks.shutdown(GRACE).await {
             tracing::warn!("some tasks had not ended after {}", humantime::format_duration(GRACE));
         }
@@ -217,12 +225,14 @@ impl Core {
         let labels = config.global.external_labels.clone();
         let rendered = config.rendered.clone();
         let settings = storage::settings(&config.storage, options.retention);
+        let ship = config.storage.ship.clone();
         running.apply(config)?;
         let retention = storage::describe(&settings.retention);
+        self.external_labels.store(Arc::new(labels));
         if let Some(store) = self.store.get() {
             store.apply(settings);
+            self.shipping.apply(ship.as_ref(), store, &options.storage_path)?;
         }
-        self.external_labels.store(Arc::new(labels));
         self.config_yaml.store(Arc::new(rendered));
         let now = self.clock.now();
         self.reload_ok.set(1.0);

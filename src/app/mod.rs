@@ -8,6 +8,7 @@ mod core;
 mod fetch;
 mod late;
 mod reload;
+mod shipping;
 mod signals;
 mod storage;
 

@@ -22,6 +22,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::block::{Block, BlockError, BlockMeta, TEMPORARY_SUFFIX, Tombstones, Ulid};
 use super::quarantine::set_aside;
+use super::ship::Gate;
 use crate::disk::Disk;
 use crate::model::TimestampMs;
 use crate::telemetry::{Counter, Gauge, Registry};
@@ -73,6 +74,7 @@ pub struct Blocks {
     dir: PathBuf,
     metrics: Metrics,
     list: RwLock<BlockList>,
+    gate: Gate,
     /// Held by each change from its beginning to its end, so that changes follow one another. Readers need only `list`.
     changes: Mutex<Changes>,
 }
@@ -124,7 +126,7 @@ impl Blocks {
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, registry: &Registry) -> io::Result<(Blocks, BlocksReport)> {
         let metrics = Metrics::new(registry);
         let (list, changes) = (RwLock::new(Arc::from([])), Mutex::default());
-        let blocks = Blocks { disk, dir: dir.to_owned(), metrics, list, changes };
+        let blocks = Blocks { disk, dir: dir.to_owned(), metrics, list, gate: Gate::open(), changes };
         let leftovers = blocks.remove_leftovers()?;
         let mut report = blocks.scan(&mut blocks.changes.lock(), Some(Quarantine))?;
         report.leftovers = leftovers;
@@ -144,6 +146,11 @@ impl Blocks {
     /// The blocks as they are now.
     pub fn snapshot(&self) -> BlockList {
         self.list.read().clone()
+    }
+
+    /// By which shipping keeps blocks back from compaction until they are in the bucket.
+    pub fn gate(&self) -> Gate {
+        self.gate.clone()
     }
 
     /// Bytes of all blocks in the list.

@@ -291,6 +291,11 @@ impl Tsdb {
         self.blocks.snapshot()
     }
 
+    /// By which shipping keeps blocks back from compaction.
+    pub fn ship_gate(&self) -> ship::Gate {
+        self.blocks.gate()
+    }
+
     /// The newest sample's time, or now if that is earlier: a sample from the future must not push others out.
     fn newest(&self) -> i64 {
         self.head.max_t().min(self.clock.now().0)

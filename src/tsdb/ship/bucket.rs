@@ -26,6 +26,34 @@ pub trait Bucket: Debug + Send + Sync {
     fn put(&self, object: &str, content: &mut Content<'_>) -> Result<(), BucketError>;
 }
 
+/// What stands for an object store in a build without them; the configuration refuses it before.
+#[cfg(not(feature = "ship"))]
+#[derive(Debug)]
+pub(super) struct NotBuilt;
+
+#[cfg(not(feature = "ship"))]
+impl NotBuilt {
+    fn fail<T>(doing: &'static str, object: &str) -> Result<T, BucketError> {
+        Err(BucketError::failed(doing, object, "this build can ship to directories only"))
+    }
+}
+
+#[cfg(not(feature = "ship"))]
+impl Bucket for NotBuilt {
+    fn size(&self, object: &str) -> Result<Option<u64>, BucketError> {
+        NotBuilt::fail("looking for", object)
+    }
+    fn list(&self) -> Result<Vec<String>, BucketError> {
+        NotBuilt::fail("listing", "/")
+    }
+    fn get(&self, object: &str) -> Result<Option<Vec<u8>>, BucketError> {
+        NotBuilt::fail("reading", object)
+    }
+    fn put(&self, object: &str, _: &mut Content<'_>) -> Result<(), BucketError> {
+        NotBuilt::fail("writing", object)
+    }
+}
+
 /// Why a bucket did not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub enum BucketError {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::bucket::{Bucket, BucketError};
-use super::gate::Gate;
+use super::gate::{Gate, Keeper};
 use super::memory::{Memory, origins};
 use super::metrics::Metrics;
 use super::pace::Pace;
@@ -45,6 +45,7 @@ pub struct Shipper {
     upload_compacted: bool,
     bytes_per_second: Option<u64>,
     metrics: Metrics,
+    keeper: Keeper,
     /// Held for a whole round: rounds follow one another.
     state: Mutex<State>,
 }
@@ -137,7 +138,7 @@ enum Fate {
 }
 
 impl Shipper {
-    /// Reads what was shipped before and closes the gate for everything else.
+    /// Reads what was shipped before and closes the gate for everything else, until the shipper is dropped.
     pub fn new(bucket: Arc<dyn Bucket>, upload_compacted: bool, bytes_per_second: Option<u64>, deps: Deps) -> Shipper {
         let memory = Memory::read(&*deps.disk, &deps.dir);
         let state = State {
@@ -147,9 +148,9 @@ impl Shipper {
             refused: BTreeSet::new(),
             waiting: BTreeSet::new(),
         };
-        deps.gate.close_but_for(state.memory.all().collect());
+        let keeper = deps.gate.keep(state.memory.all().collect());
         let metrics = Metrics::new(&deps.registry);
-        Shipper { bucket, upload_compacted, bytes_per_second, metrics, state: Mutex::new(state), deps }
+        Shipper { bucket, upload_compacted, bytes_per_second, metrics, keeper, state: Mutex::new(state), deps }
     }
 
     /// Sends what is due, oldest first, until all is sent or something fails. `blocks` gives the open blocks as they
@@ -199,7 +200,7 @@ impl Shipper {
                 free.insert(ulid);
             }
         }
-        self.deps.gate.close_but_for(free);
+        self.keeper.close_but_for(free);
         self.metrics.refused.set(f64::from(refused));
         self.count_missed(state, local);
         state.waiting = due.iter().copied().collect();
@@ -247,7 +248,7 @@ impl Shipper {
             state.unsaved = true;
             state.waiting.remove(ulid);
             self.save(state);
-            self.deps.gate.let_through(*ulid);
+            self.keeper.let_through(*ulid);
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! Rounds of shipping, one after the other, for as long as the process lives.
 
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bucket::{Bucket, BucketError};
+use tokio_util::sync::CancellationToken;
+
+use super::bucket::Bucket;
 use super::dir::DirBucket;
 use super::shipper::{Deps, ShipReport, Shipper};
 use super::{Config, Target};
@@ -25,23 +27,15 @@ pub type Snapshot = Arc<dyn Fn() -> BlockList + Send + Sync>;
 /// Gives the external labels as they are now.
 pub type ExternalLabels = Arc<dyn Fn() -> Arc<Labels> + Send + Sync>;
 
-/// Starts shipping; must be called within an async runtime. It ends when `tasks` are told to stop, what it is just
-/// sending is then sent anew later; the gate is open afterwards. The error is one of the configuration.
-pub fn spawn(
-    config: &Config,
-    mut deps: Deps,
-    blocks: Snapshot,
-    labels: ExternalLabels,
-    tasks: &Tasks,
-) -> Result<(), BucketError> {
-    let stop = tasks.stopping();
-    deps.stop = stop.clone();
-    let bucket = open(config, &deps)?;
+/// Starts shipping; must be called within an async runtime. It ends soon after `deps.stop`, which is that of `tasks`;
+/// what it is just sending is then sent anew later, and the gate is open. A bucket that cannot be opened is a failed
+/// round like any other. The error is one of starting a thread.
+pub fn spawn(config: &Config, deps: Deps, blocks: Snapshot, labels: ExternalLabels, tasks: &Tasks) -> io::Result<()> {
+    let stop = deps.stop.clone();
     // A thread of its own: it waits for the network, and the others compute.
-    let pool =
-        CpuPool::new("ship", 1).map_err(|error| BucketError::failed("starting a thread for", "blocks", error))?;
-    let gate = deps.gate.clone();
-    let shipper = Arc::new(Shipper::new(bucket, config.upload_compacted, config.bytes_per_second, deps));
+    let pool = CpuPool::new("ship", 1)?;
+    let shipper = Shipper::new(bucket(config, &stop), config.upload_compacted, config.bytes_per_second, deps);
+    let shipper = Arc::new(shipper);
     tasks.spawn("ship", async move {
         let mut failures = 0;
         while !stop.is_cancelled() {
@@ -56,7 +50,6 @@ pub fn spawn(
                 () = tokio::time::sleep(pause(failures)) => {}
             }
         }
-        gate.reopen();
     });
     Ok(())
 }
@@ -80,17 +73,19 @@ fn pause(failures: u32) -> Duration {
     }
 }
 
-fn open(config: &Config, deps: &Deps) -> Result<Arc<dyn Bucket>, BucketError> {
+#[cfg(feature = "ship")]
+fn bucket(config: &Config, stop: &CancellationToken) -> Arc<dyn Bucket> {
     match &config.target {
-        Target::Dir(root) => Ok(Arc::new(DirBucket::new(Arc::new(RealDisk), Path::new(root)))),
-        #[cfg(feature = "ship")]
-        _ => super::cloud::open(config, deps.stop.clone()),
-        #[cfg(not(feature = "ship"))]
-        _ => {
-            let _ = deps;
-            let why = "this build can only ship to directories; object stores need one with the feature ship";
-            Err(BucketError::failed("opening", "objects", why))
-        }
+        Target::Dir(root) => Arc::new(DirBucket::new(Arc::new(RealDisk), root)),
+        _ => Arc::new(super::cloud::LateBucket::new(config, stop)),
+    }
+}
+
+#[cfg(not(feature = "ship"))]
+fn bucket(config: &Config, _: &CancellationToken) -> Arc<dyn Bucket> {
+    match &config.target {
+        Target::Dir(root) => Arc::new(DirBucket::new(Arc::new(RealDisk), root)),
+        _ => Arc::new(super::bucket::NotBuilt),
     }
 }
 

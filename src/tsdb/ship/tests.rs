@@ -89,11 +89,9 @@ impl Site {
     }
 
     fn start(data: &MemDisk, remote: &MemDisk, upload_compacted: bool) -> Site {
-        Site::start_gated(data, remote, upload_compacted, Gate::open())
-    }
-
-    fn start_gated(data: &MemDisk, remote: &MemDisk, upload_compacted: bool, gate: Gate) -> Site {
         let (script, registry) = (Arc::default(), Registry::new());
+        let blocks = Blocks::open(shared(data), Path::new("/data"), &Registry::new()).unwrap().0;
+        let gate = blocks.gate();
         let bucket = Scripted { inner: DirBucket::new(shared(remote), Path::new(BUCKET)), script: Arc::clone(&script) };
         let stop = CancellationToken::new();
         let deps = Deps {
@@ -104,7 +102,6 @@ impl Site {
             gate: gate.clone(),
             stop: stop.clone(),
         };
-        let blocks = Blocks::open(shared(data), Path::new("/data"), &Registry::new()).unwrap().0;
         let shipper = Shipper::new(Arc::new(bucket), upload_compacted, None, deps);
         Site {
             data: data.clone(),
@@ -440,7 +437,7 @@ fn the_compaction_takes_no_block_that_waits_nor_one_behind_it() {
         write_small(&shared(&data), n, (n as i64 - 1) * 100, n as i64 * 100, &[]);
     }
     let compactor = Compactor::new(vec![100, 300], &Registry::new());
-    let site = Site::start_gated(&data, &MemDisk::new(), false, compactor.gate());
+    let site = Site::new(&data);
     assert_eq!(compactor.next(&site.blocks), None);
     // Two blocks are sent; the third is not, so three cannot become one.
     site.script.lock().fail_at = Some(2 + 6 + 6 + 1);

@@ -13,6 +13,7 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
 use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -41,8 +42,52 @@ pub(super) struct ObjectBucket {
     stop: CancellationToken,
 }
 
-/// Opens the bucket of a configuration. Nothing is sent yet; must be called within an async runtime.
-pub(super) fn open(config: &Config, stop: CancellationToken) -> Result<Arc<dyn Bucket>, BucketError> {
+/// A bucket that is opened when it is first used, and again until that succeeds: credentials may come later.
+#[derive(Debug)]
+pub(super) struct LateBucket {
+    config: Config,
+    runtime: Handle,
+    stop: CancellationToken,
+    opened: Mutex<Option<Arc<ObjectBucket>>>,
+}
+
+impl LateBucket {
+    /// Must be called within an async runtime.
+    pub(super) fn new(config: &Config, stop: &CancellationToken) -> LateBucket {
+        let (runtime, opened) = (Handle::current(), Mutex::new(None));
+        LateBucket { config: config.clone(), runtime, stop: stop.clone(), opened }
+    }
+
+    fn opened(&self) -> Result<Arc<ObjectBucket>, BucketError> {
+        let mut opened = self.opened.lock();
+        if let Some(bucket) = &*opened {
+            return Ok(bucket.clone());
+        }
+        let bucket = Arc::new(open(&self.config, self.runtime.clone(), self.stop.clone())?);
+        Ok(opened.insert(bucket).clone())
+    }
+}
+
+impl Bucket for LateBucket {
+    fn size(&self, object: &str) -> Result<Option<u64>, BucketError> {
+        self.opened()?.size(object)
+    }
+
+    fn list(&self) -> Result<Vec<String>, BucketError> {
+        self.opened()?.list()
+    }
+
+    fn get(&self, object: &str) -> Result<Option<Vec<u8>>, BucketError> {
+        self.opened()?.get(object)
+    }
+
+    fn put(&self, object: &str, content: &mut Content<'_>) -> Result<(), BucketError> {
+        self.opened()?.put(object, content)
+    }
+}
+
+/// Opens the bucket of a configuration. Nothing is sent yet.
+fn open(config: &Config, runtime: Handle, stop: CancellationToken) -> Result<ObjectBucket, BucketError> {
     let fail = |error: Error| BucketError::failed("opening", "objects", error);
     let connector = || Connector::new(config);
     let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
@@ -85,7 +130,7 @@ pub(super) fn open(config: &Config, stop: CancellationToken) -> Result<Arc<dyn B
             (Arc::new(store), prefix)
         }
     };
-    Ok(Arc::new(ObjectBucket::new(store, prefix, Handle::current(), stop)))
+    Ok(ObjectBucket::new(store, prefix, runtime, stop))
 }
 
 /// A URL without the slash that URLs get at their end.
