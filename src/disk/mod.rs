@@ -10,19 +10,29 @@
 //! * a rename replaces its target in one step.
 //!
 //! It does not buffer, retry or interpret anything, and it is synchronous: callers stand on threads that may wait.
+//!
+//! Files that do not change any more are read through a [`Source`]: mapped into memory on machines of 64 bits, by position
+//! through a small cache elsewhere, because whole data directories do not fit the addresses of 32 bits. A mapping has one
+//! danger: if somebody cuts the file while it is read, the system ends the process (SIGBUS). So only what the store itself
+//! never shortens is mapped, up to the length that it had when it was opened, and nobody else may write into a data
+//! directory, which the lock file says. [`UnmappedDisk`] is for file systems where that does not hold.
 
 mod memory;
 mod overlay;
 mod real;
+mod source;
 
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 pub use memory::MemDisk;
 pub use overlay::OverlayDisk;
-pub use real::RealDisk;
+pub use real::{RealDisk, UnmappedDisk};
+pub use source::Source;
 
 /// A file system, as far as the store needs one. Errors are those of the system (or look like them).
 pub trait Disk: Debug + Send + Sync {
@@ -72,6 +82,12 @@ pub trait DiskFile: Debug + Send + Sync {
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
+    /// The first `len` bytes, which the file must have, as memory that the system fills when it is looked at; `None` if
+    /// this disk or this machine does not do that. The caller promises that they are never changed or cut off.
+    fn map(&self, len: u64) -> io::Result<Option<Bytes>> {
+        let _ = len;
+        Ok(None)
+    }
     /// Whether it has no bytes.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)

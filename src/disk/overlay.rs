@@ -12,7 +12,8 @@ use super::{DirLock, Disk, DiskFile};
 /// Shows another disk as it is and keeps all changes in memory. The other disk is only ever asked for names and bytes.
 ///
 /// Files are seen with the length that they had when they were opened first; what others append to them later is not
-/// seen. Locks are those of this layer alone: a directory that another process has locked can be read.
+/// seen. Locks are those of this layer alone: a directory that another process has locked can be read. Nothing is mapped,
+/// because nobody promises what the owner of the directory does to its files.
 #[derive(Clone, Debug)]
 pub struct OverlayDisk {
     base: Arc<dyn Disk>,

@@ -7,26 +7,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
+
 use super::{DirLock, Disk, DiskFile};
 
 /// The system's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
+/// The system's file system without mapping: every read is one by position.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UnmappedDisk;
+
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        Ok(Arc::new(RealFile { file, end: AtomicU64::new(0) }))
+        Ok(Arc::new(RealFile::create(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = match OpenOptions::new().read(true).write(true).open(path) {
-            // Who may only read a file may read it; writing to it will say that it cannot.
-            Err(error) if is_read_only(&error) => File::open(path)?,
-            other => other?,
-        };
-        let end = AtomicU64::new(file.metadata()?.len());
-        Ok(Arc::new(RealFile { file, end }))
+        Ok(Arc::new(RealFile::open(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -91,6 +90,48 @@ impl Disk for RealDisk {
     }
 }
 
+impl Disk for UnmappedDisk {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(RealFile { is_mappable: false, ..RealFile::create(path)? }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(RealFile { is_mappable: false, ..RealFile::open(path)? }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove_dir_all(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealDisk.list(dir)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        RealDisk.exists(path)
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.create_dir_all(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
+        RealDisk.lock(path)
+    }
+}
+
 fn is_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
@@ -108,6 +149,25 @@ struct RealFile {
     file: File,
     /// Where the next append goes. Kept here because `O_APPEND` would make positioned writes append as well.
     end: AtomicU64,
+    /// Addresses of 32 bits are too few for a data directory.
+    is_mappable: bool,
+}
+
+impl RealFile {
+    fn create(path: &Path) -> io::Result<RealFile> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        Ok(RealFile { file, end: AtomicU64::new(0), is_mappable: cfg!(target_pointer_width = "64") })
+    }
+
+    fn open(path: &Path) -> io::Result<RealFile> {
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            // Who may only read a file may read it; writing to it will say that it cannot.
+            Err(error) if is_read_only(&error) => File::open(path)?,
+            other => other?,
+        };
+        let end = AtomicU64::new(file.metadata()?.len());
+        Ok(RealFile { file, end, is_mappable: cfg!(target_pointer_width = "64") })
+    }
 }
 
 impl DiskFile for RealFile {
@@ -147,6 +207,19 @@ impl DiskFile for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    #[expect(unsafe_code, reason = "the system promises nothing about a mapped file that somebody else changes")]
+    fn map(&self, len: u64) -> io::Result<Option<Bytes>> {
+        if !self.is_mappable {
+            return Ok(None);
+        }
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        // SAFETY: the mapping is private to this process and only read. The trait's caller promises that the bytes are
+        // neither changed nor cut off while it lives: the store writes each byte of a file once, maps none that it may
+        // still shorten, and its lock keeps other stores out of the directory.
+        let map = unsafe { memmap2::MmapOptions::new().len(len).map(&self.file)? };
+        Ok(Some(Bytes::from_owner(map)))
     }
 }
 

@@ -31,6 +31,6 @@ pub use chunk::{
 pub use exemplar::{ExemplarQueryable, SeriesExemplars};
 pub use scope::{Cancelled, Scope};
 pub use select::{
-    LatestBatch, LatestRow, LatestStream, Limit, QueryError, Queryable, SelectRequest, Selector, SeriesBatch,
-    SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
+    BatchSize, LatestBatch, LatestRow, LatestStream, Limit, QueryError, Queryable, SelectRequest, Selector,
+    SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
 };

@@ -95,6 +95,32 @@ pub struct SeriesBatch {
     pub series: Vec<SeriesChunks>,
 }
 
+/// How much a batch holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BatchSize {
+    /// Series.
+    pub series: u64,
+    /// Chunks.
+    pub chunks: u64,
+    /// Samples, as the chunks' headers say.
+    pub samples: u64,
+    /// Bytes of chunk data.
+    pub bytes: u64,
+}
+
+impl SeriesBatch {
+    /// Counts what the batch holds; nothing is decoded.
+    pub fn size(&self) -> BatchSize {
+        let mut size = BatchSize { series: self.series.len() as u64, ..BatchSize::default() };
+        for chunk in self.series.iter().flat_map(|s| &s.chunks) {
+            size.chunks += 1;
+            size.samples += u64::from(chunk.sample_count());
+            size.bytes += chunk.data.len() as u64;
+        }
+        size
+    }
+}
+
 /// Figures about a read that has come to its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct StreamStats {
@@ -104,6 +130,15 @@ pub struct StreamStats {
     pub chunks: u64,
     /// Bytes of chunk data returned.
     pub bytes: u64,
+}
+
+impl StreamStats {
+    /// Counts a batch that is returned.
+    pub fn add(&mut self, batch: &BatchSize) {
+        self.series += batch.series;
+        self.chunks += batch.chunks;
+        self.bytes += batch.bytes;
+    }
 }
 
 /// The end of a stream.

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::metrics::Metrics;
+use super::wal::record::{HistogramsEncoder, SamplesEncoder, WalSample};
 use super::wal::{WriteError, Writer};
-use crate::storage::AppendError;
+use crate::storage::{AppendError, HistogramRef};
 
 /// A series record longer than this is followed by another.
 const SERIES_RECORD: usize = 256 << 10;
 
 /// The open log.
 ///
-/// Lock order: `syncing`, then `state`, then `unlogged`. `unlogged` is also taken alone under the head's index lock.
+/// Lock order: `syncing`, then `state`, then `unlogged` or the head's `applying`. `unlogged` is also taken alone under the head's index lock.
 pub(super) struct Log {
     /// Held during a sync: a closed segment is handed to the first who syncs, so the second must not return before that
     /// one has.
@@ -81,25 +82,38 @@ impl Log {
         }
     }
 
-    /// Logs the new series and a record of samples (which may be empty) whose newest is `max_t`, in one write.
-    pub(super) fn commit(&self, samples: &[u8], max_t: i64) -> Result<(), AppendError> {
+    /// Logs the new series and the records of a commit (there may be none) whose newest sample is at `max_t`, in one
+    /// write. Returns `applying`, locked before another commit can be logged: who holds it puts what was logged into the
+    /// head, so that commits are applied in the order in which they are logged and in which a restart reads them.
+    pub(super) fn commit<'a>(
+        &self,
+        records: &Records,
+        max_t: i64,
+        applying: &'a Mutex<()>,
+    ) -> Result<MutexGuard<'a, ()>, AppendError> {
         let mut state = self.state.lock();
         self.check()?;
-        let state = &mut *state;
+        self.write(&mut state, records, max_t)?;
+        let applying = applying.lock();
+        drop(state);
+        Ok(applying)
+    }
+
+    fn write(&self, state: &mut State, records: &Records, max_t: i64) -> Result<(), AppendError> {
         let series = std::mem::take(&mut *self.unlogged.lock());
-        if series.is_empty() && samples.is_empty() {
+        if series.is_empty() && records.is_empty() {
             return Ok(());
         }
         let Some(writer) = &mut state.writer else { return Err(AppendError::Closed) };
         let before = writer.index();
-        match write(writer, &series, samples) {
+        match write(writer, &series, records) {
             Ok(bytes) => self.metrics.wal_bytes.add(bytes),
             Err(error) => return Err(self.fail(error)),
         }
         if writer.index() != before {
             self.metrics.wal_segment.set(f64::from(writer.index()));
         }
-        if !samples.is_empty() {
+        if !records.is_empty() {
             let times = state.times.entry(writer.index()).or_insert(Times { first: max_t, max: max_t });
             times.max = times.max.max(max_t);
         }
@@ -170,14 +184,73 @@ impl Log {
     }
 }
 
-fn write(writer: &mut Writer, series: &[Vec<u8>], samples: &[u8]) -> Result<u64, WriteError> {
-    for record in series {
+fn write(writer: &mut Writer, series: &[Vec<u8>], records: &Records) -> Result<u64, WriteError> {
+    for record in series.iter().map(Vec::as_slice).chain(records.iter()) {
         writer.push(record)?;
     }
-    if !samples.is_empty() {
-        writer.push(samples)?;
-    }
     writer.flush()
+}
+
+/// The records of one commit, in the order in which their contents came. A record holds samples of one kind, so a change
+/// of kind begins another.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    done: Vec<Vec<u8>>,
+    /// At most one of the two is open.
+    samples: SamplesEncoder,
+    histograms: HistogramsEncoder,
+}
+
+impl Records {
+    #[inline]
+    pub(super) fn push_sample(&mut self, sample: WalSample) {
+        if !self.histograms.record().is_empty() {
+            self.end_record();
+        }
+        self.samples.push(sample);
+    }
+
+    pub(super) fn push_histogram(&mut self, series: u64, t: i64, value: HistogramRef<'_>) {
+        if !self.samples.record().is_empty() || !self.histograms.takes(value) {
+            self.end_record();
+        }
+        self.histograms.push(series, t, value);
+    }
+
+    /// Adds a whole record of another kind.
+    pub(super) fn push_record(&mut self, record: Vec<u8>) {
+        self.end_record();
+        self.done.push(record);
+    }
+
+    #[cold]
+    fn end_record(&mut self) {
+        let open = [self.samples.record(), self.histograms.record()];
+        self.done.extend(open.into_iter().filter(|r| !r.is_empty()).map(<[u8]>::to_vec));
+        self.samples.clear();
+        self.histograms.clear();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let open = [self.samples.record(), self.histograms.record()];
+        self.done.iter().map(Vec::as_slice).chain(open).filter(|record| !record.is_empty())
+    }
+
+    /// Forgets the records and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.done.clear();
+        self.samples.clear();
+        self.histograms.clear();
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn capacity(&self) -> usize {
+        self.samples.capacity() + self.histograms.capacity()
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ pub(super) const CUSTOM_BUCKETS: i32 = -53;
 const EXPONENTIAL: std::ops::RangeInclusive<i32> = -9..=52;
 /// Bytes of the header: samples and reset bits, in the forms of [`Form`].
 pub(super) const HEADER: usize = 3;
+/// The bits of the first two bytes that are the number of samples where a chunk has starts.
+pub(super) const COUNT_WITH_STARTS: u16 = 0x3fff;
 /// Stands for a zero threshold that follows as 64 bits.
 const RAW_THRESHOLD: u8 = 255;
 /// A threshold of 2^n is the byte n plus this.
@@ -62,7 +64,7 @@ impl Header {
         let count = u16::from_be_bytes([a, b]);
         Some(match form {
             Form::Plain => Header { count, hint: hint_of(c), starts: Starts::default() },
-            Form::WithStarts => Header { count: count & 0x3fff, hint: hint_of(a), starts: Starts::new(c) },
+            Form::WithStarts => Header { count: count & COUNT_WITH_STARTS, hint: hint_of(a), starts: Starts::new(c) },
         })
     }
 

@@ -75,6 +75,17 @@ pub struct Chunk {
     pub data: Bytes,
 }
 
+impl Chunk {
+    /// The number of samples that the header promises; 0 if there is no header.
+    pub fn sample_count(&self) -> u16 {
+        let count = self.data.first_chunk().map_or(0, |head| u16::from_be_bytes(*head));
+        match self.encoding {
+            Encoding::HistogramStarts | Encoding::FloatHistogramStarts => count & histogram_layout::COUNT_WITH_STARTS,
+            _ => count,
+        }
+    }
+}
+
 /// Decoded samples, column by column: floats, [`Histogram`]s or [`FloatHistogram`]s.
 #[derive(Clone, Debug)]
 pub struct Columns<V = f64> {

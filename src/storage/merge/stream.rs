@@ -94,12 +94,10 @@ impl SeriesStream for MergedStream<'_> {
         while batch.series.len() < wanted
             && let Some(series) = self.pop()?
         {
-            self.stats.series += 1;
-            self.stats.chunks += series.chunks.len() as u64;
-            self.stats.bytes += series.chunks.iter().map(|c| c.data.len() as u64).sum::<u64>();
             batch.series.push(series);
         }
         self.left -= batch.series.len();
+        self.stats.add(&batch.size());
         if batch.series.is_empty() {
             let annotations = std::mem::take(&mut self.annotations);
             return Ok(StreamStep::End(StreamEnd { annotations, stats: self.stats }));

@@ -1,10 +1,12 @@
-//! Numbers and strings as block files hold them, and files read by position.
+//! Numbers and strings as block files hold them, and the files themselves.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::BlockError;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{self, Disk, DiskFile};
 
 /// Bytes of a checksum.
 pub(super) const CRC: usize = 4;
@@ -32,15 +34,13 @@ pub(super) fn put_str(out: &mut Vec<u8>, value: &str) {
 #[derive(Debug)]
 pub(super) struct Source {
     path: PathBuf,
-    file: Arc<dyn DiskFile>,
-    len: u64,
+    bytes: disk::Source,
 }
 
 impl Source {
     pub(super) fn open(disk: &dyn Disk, path: &Path) -> Result<Source, BlockError> {
-        let file = disk.open(path).map_err(|e| BlockError::disk(path, e))?;
-        let len = file.len().map_err(|e| BlockError::disk(path, e))?;
-        Ok(Source { path: path.to_owned(), file, len })
+        let bytes = disk::Source::open(disk, path).map_err(|e| BlockError::disk(path, e))?;
+        Ok(Source { path: path.to_owned(), bytes })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -48,41 +48,66 @@ impl Source {
     }
 
     pub(super) fn len(&self) -> u64 {
-        self.len
+        self.bytes.len()
     }
 
     /// Exactly `len` bytes; `what` says what they would have been. Memory is taken only for bytes that the file has.
-    pub(super) fn read(&self, offset: u64, len: u64, what: &str) -> Result<Vec<u8>, BlockError> {
-        let fits = offset.checked_add(len).is_some_and(|end| end <= self.len);
-        let size = usize::try_from(len).ok().filter(|_| fits);
-        let size = size.ok_or_else(|| self.damaged(offset, format!("{what} of {len} bytes before the file's end")))?;
-        let mut bytes = vec![0; size];
-        let got = self.file.read_at(&mut bytes, offset).map_err(|e| BlockError::disk(&self.path, e))?;
-        if got < size {
-            return Err(self.damaged(offset + got as u64, format!("the rest of {what}")));
+    pub(super) fn read(&self, offset: u64, len: u64, what: &str) -> Result<Bytes, BlockError> {
+        if offset.checked_add(len).is_none_or(|end| end > self.len()) {
+            return Err(self.damaged(offset, format!("{what} of {len} bytes before the file's end")));
+        }
+        let bytes = self.bytes.read(offset, len).map_err(|e| BlockError::disk(&self.path, e))?;
+        if (bytes.len() as u64) < len {
+            return Err(self.damaged(offset + bytes.len() as u64, format!("the rest of {what}")));
         }
         Ok(bytes)
     }
 
     /// As many bytes as there are before `end`, at most `len`.
-    pub(super) fn read_up_to(&self, offset: u64, len: u64, end: u64, what: &str) -> Result<Vec<u8>, BlockError> {
-        self.read(offset, len.min(end.min(self.len).saturating_sub(offset)), what)
+    pub(super) fn read_up_to(&self, offset: u64, len: u64, end: u64, what: &str) -> Result<Bytes, BlockError> {
+        self.read(offset, len.min(end.min(self.len()).saturating_sub(offset)), what)
     }
 
     /// A section: four bytes of length, the content that is returned, and its checksum, all before `end`.
-    pub(super) fn section(&self, offset: u64, end: u64, what: &str) -> Result<Vec<u8>, BlockError> {
+    pub(super) fn section(&self, offset: u64, end: u64, what: &str) -> Result<Bytes, BlockError> {
         let head = self.read(offset, 4, what)?;
         let len = u64::from(Cursor::new(&head, &self.path, offset).u32(what)?);
         if offset.saturating_add(4 + len + CRC as u64) > end {
             return Err(self.damaged(offset, format!("{what} whose {len} bytes end before byte {end}")));
         }
-        let mut bytes = self.read(offset + 4, len + CRC as u64, what)?;
-        self.check(&mut bytes, offset + 4, what)?;
-        Ok(bytes)
+        let bytes = self.read(offset + 4, len + CRC as u64, what)?;
+        self.check(bytes, offset + 4, what)
+    }
+
+    /// An entry before `end`: its length, `extra` bytes that the length does not count, the content and its checksum.
+    /// Returns what lies between length and checksum, and where it begins. `guess` is how long most are, so that where
+    /// files are not mapped one read brings the whole.
+    pub(super) fn entry(
+        &self,
+        offset: u64,
+        extra: u64,
+        guess: u64,
+        end: u64,
+        what: &str,
+    ) -> Result<(Bytes, u64), BlockError> {
+        let mut bytes = self.read_up_to(offset, guess, end, what)?;
+        let mut cursor = Cursor::new(&bytes, &self.path, offset);
+        let len = cursor.uvarint("the length of an entry")?;
+        let start = cursor.offset();
+        let whole = len.checked_add(extra + CRC as u64).filter(|n| *n <= end.saturating_sub(start));
+        let whole =
+            whole.ok_or_else(|| self.damaged(offset, format!("{what} whose {len} bytes end before byte {end}")))?;
+        // The offset of the content in what is there, and in what is taken: an entry has room in memory once it is read.
+        let skipped = (start - offset) as usize;
+        bytes = match bytes.get(skipped..).is_some_and(|rest| rest.len() as u64 >= whole) {
+            true => bytes.slice(skipped..skipped + whole as usize),
+            false => self.read(start, whole, what)?,
+        };
+        Ok((self.check(bytes, start, what)?, start))
     }
 
     /// Compares and takes off the checksum at the end of `bytes`.
-    pub(super) fn check(&self, bytes: &mut Vec<u8>, offset: u64, what: &str) -> Result<(), BlockError> {
+    pub(super) fn check(&self, mut bytes: Bytes, offset: u64, what: &str) -> Result<Bytes, BlockError> {
         let Some((content, sum)) = bytes.split_last_chunk::<CRC>() else {
             return Err(self.damaged(offset, format!("{what} with a checksum")));
         };
@@ -90,7 +115,7 @@ impl Source {
             return Err(self.damaged(offset, format!("{what} with the right checksum")));
         }
         bytes.truncate(bytes.len() - CRC);
-        Ok(())
+        Ok(bytes)
     }
 
     pub(super) fn damaged(&self, offset: u64, expected: impl Into<String>) -> BlockError {

@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::BlockError;
 use super::bytes::{CRC, Cursor, Sink, Source, put_uvarint};
 use crate::disk::Disk;
@@ -126,7 +124,7 @@ fn header() -> [u8; HEADER as usize] {
     header
 }
 
-/// Reads chunks by their references, each with one read or two by position; nothing is cached.
+/// Reads chunks by their references. Where files are mapped a chunk's bytes are those of the file.
 #[derive(Debug)]
 pub struct ChunkReader {
     segments: Vec<Source>,
@@ -160,28 +158,14 @@ impl ChunkReader {
         if offset < HEADER {
             return Err(segment.damaged(offset, "a chunk behind the header"));
         }
-        let mut bytes = segment.read_up_to(offset, GUESS, segment.len(), "a chunk")?;
-        let mut cursor = Cursor::new(&bytes, segment.path(), offset);
-        let len = cursor.uvarint("a chunk's length")?;
-        let start = cursor.offset();
-        let whole = len.checked_add((1 + CRC) as u64).filter(|n| *n <= segment.len() - start);
-        let whole =
-            whole.ok_or_else(|| segment.damaged(offset, format!("a chunk whose {len} bytes end in the file")))?;
-        let skipped = (start - offset) as usize;
-        if cursor.len() as u64 >= whole {
-            bytes.truncate(skipped + whole as usize);
-            bytes.drain(..skipped);
-        } else {
-            bytes = segment.read(start, whole, "a chunk")?;
-        }
-        segment.check(&mut bytes, start, "a chunk")?;
+        let (bytes, start) = segment.entry(offset, 1, GUESS, segment.len(), "a chunk")?;
         let byte = bytes.first().copied().unwrap_or_default();
         let encoding = Encoding::from_byte(byte).ok_or_else(|| BlockError::Unsupported {
             path: segment.path().to_owned(),
             offset: start,
             what: format!("chunk encoding {byte}"),
         })?;
-        Ok(Chunk { min: meta.min, max: meta.max, encoding, data: Bytes::from(bytes).slice(1..) })
+        Ok(Chunk { min: meta.min, max: meta.max, encoding, data: bytes.slice(1..) })
     }
 }
 

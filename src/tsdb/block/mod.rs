@@ -11,13 +11,17 @@
 //!   it. Damage is an error that names file, place and what was expected there; it never is a panic or a wrong sample.
 //! * `meta.json` has no checksum; what it says of times and counts is compared with the rest by [`Block::verify`].
 //!
-//! What it does not do: it chooses no blocks to compact or delete, merges nothing, knows no matchers, and does not
-//! apply tombstones to the chunks it hands out. It maps and caches nothing: each series and chunk is a read by position.
+//! What it does not do: it chooses no blocks to compact or delete and merges nothing. [`Block::chunk`] hands out what is
+//! stored; only [`Block::select`] leaves out what is deleted. It keeps no bytes of its own: files are read through a
+//! [`Source`](crate::disk::Source), which maps them where it can. The bytes of a chunk then are those of the file, so a
+//! reader that waits costs no memory; checksums are verified at each read all the same, because a page that the system
+//! has dropped is read again from the disk.
 
 mod bytes;
 mod chunks;
 mod index;
 mod meta;
+mod query;
 mod tombstones;
 mod ulid;
 mod write;
@@ -28,6 +32,7 @@ use std::path::{Path, PathBuf};
 pub use chunks::{CHUNKS_DIR, ChunkMeta, ChunkReader, ChunkRef, SEGMENT_SIZE};
 pub use index::{INDEX_FILE, IndexReader, SeriesEntry};
 pub use meta::{BlockDesc, BlockMeta, BlockStats, Compaction, META_FILE};
+pub use query::BlockStream;
 pub use tombstones::{TOMBSTONES_FILE, Tombstones};
 pub use ulid::{Ulid, UlidError};
 pub use write::{BlockWriter, TEMPORARY_SUFFIX};
@@ -228,7 +233,7 @@ fn file_size(disk: &dyn Disk, path: &Path) -> Result<u64, BlockError> {
 
 /// The number of samples that every encoding has at its head.
 fn sample_count(chunk: &Chunk) -> Option<u16> {
-    chunk.data.first_chunk::<2>().map(|head| u16::from_be_bytes(*head))
+    (chunk.data.len() >= 2).then(|| chunk.sample_count())
 }
 
 #[cfg(test)]

@@ -71,8 +71,8 @@ impl Tombstones {
         if cursor.u8("version")? != VERSION {
             return Err(source.damaged(4, "version 1 of the tombstones"));
         }
-        let mut content = source.read(HEADER, source.len() - HEADER, "intervals")?;
-        source.check(&mut content, HEADER, "intervals")?;
+        let content = source.read(HEADER, source.len() - HEADER, "intervals")?;
+        let content = source.check(content, HEADER, "intervals")?;
         let mut cursor = Cursor::new(&content, &path, HEADER);
         let mut tombstones = Tombstones::default();
         while !cursor.is_empty() {

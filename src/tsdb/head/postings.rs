@@ -9,7 +9,7 @@ const LIST: usize = 48;
 
 /// A sorted set of series slots, small for the many pairs that few series have.
 #[derive(Clone, Debug)]
-pub(super) enum Postings {
+pub(crate) enum Postings {
     Few { len: u8, ids: [u32; INLINE] },
     List(Vec<u32>),
     Many(Box<RoaringBitmap>),

@@ -4,22 +4,25 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::record::{MAX_HEAD, RecordHead};
 use super::scan::{Scan, Verdict, scan};
 use super::{ChunkPlace, FoundChunk, HEADER};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, Source};
 use crate::storage::{Encoding, QueryError};
 use crate::tsdb::quarantine::set_aside;
 use crate::tsdb::wal::{Damage, WriteError};
 
 /// Most records are shorter, so that one read brings the whole.
 const GUESS: usize = 512;
+/// A file that is written to is mapped anew each time it has grown by this; what is not mapped yet is read by position.
+/// Mapping costs as much as ten such reads, and one of those as much as ten of mapped memory.
+const MAP_STEP: u64 = 1 << 20;
 
 /// Files by their numbers.
 pub(super) type Files = BTreeMap<u32, Arc<ChunkFile>>;
@@ -31,11 +34,20 @@ pub(super) struct ChunkFile {
     pub(super) file: Arc<dyn DiskFile>,
     /// Bytes that hold whole records. Grows while the file is written to.
     len: AtomicU64,
+    /// A part of the file from its beginning, once somebody has read. Bytes before `len` never change.
+    source: ArcSwapOption<Source>,
+    is_growing: AtomicBool,
 }
 
 impl ChunkFile {
-    pub(super) fn new(path: PathBuf, file: Arc<dyn DiskFile>, len: u64) -> ChunkFile {
-        ChunkFile { path, file, len: AtomicU64::new(len) }
+    fn new(path: PathBuf, file: Arc<dyn DiskFile>, len: u64, is_growing: bool) -> ChunkFile {
+        let (len, source) = (AtomicU64::new(len), ArcSwapOption::empty());
+        ChunkFile { path, file, len, source, is_growing: AtomicBool::new(is_growing) }
+    }
+
+    /// The file is written to no more.
+    pub(super) fn close(&self) {
+        self.is_growing.store(false, Ordering::Release);
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -53,24 +65,45 @@ impl ChunkFile {
             return Err(self.corrupt(offset, "a record"));
         }
         let available = end - offset;
-        let mut bytes = self.bytes(offset, available.min(GUESS as u64) as usize)?;
+        let disk = |source| QueryError::Disk { path: self.path.display().to_string(), source };
+        let source = self.source(end).map_err(disk)?;
+        let read = |len: usize| match &source {
+            Some(source) if offset + len as u64 <= source.len() => source.read(offset, len as u64),
+            _ => self.read_at(offset, len),
+        };
+        let mut bytes = read(available.min(GUESS as u64) as usize).map_err(disk)?;
         let head = RecordHead::parse(&bytes[..bytes.len().min(MAX_HEAD)]).map_err(|e| self.corrupt(offset, e))?;
         let len = head.record_len().filter(|len| *len as u64 <= available);
         let len = len.ok_or_else(|| self.corrupt(offset, "a record that ends in the file"))?;
         if len > bytes.len() {
-            bytes = self.bytes(offset, len)?;
+            bytes = read(len).map_err(disk)?;
         }
-        chunk_of(&bytes[..len]).map_err(|expected| self.corrupt(offset, expected))
+        if bytes.len() < len {
+            return Err(self.corrupt(offset + bytes.len() as u64, "the rest of a record"));
+        }
+        let (encoding, data) = chunk_of(&bytes[..len]).map_err(|expected| self.corrupt(offset, expected))?;
+        // A buffer is longer than the record in it; the memory of the file costs nothing.
+        let is_mapped = source.is_some_and(|source| source.is_mapped() && offset + len as u64 <= source.len());
+        Ok((encoding, if is_mapped { bytes.slice_ref(data) } else { Bytes::copy_from_slice(data) }))
     }
 
-    fn bytes(&self, offset: u64, len: usize) -> Result<Vec<u8>, QueryError> {
-        let mut bytes = vec![0; len];
-        let got = self.file.read_at(&mut bytes, offset);
-        let got = got.map_err(|source| QueryError::Disk { path: self.path.display().to_string(), source })?;
-        if got < len {
-            return Err(self.corrupt(offset + got as u64, "the rest of a record"));
+    /// The file up to `end`, or up to where it was some time ago.
+    fn source(&self, end: u64) -> io::Result<Option<Arc<Source>>> {
+        let source = self.source.load_full();
+        let missing = end - source.as_ref().map_or(0, |source| source.len()).min(end);
+        if missing == 0 || (missing < MAP_STEP && self.is_growing.load(Ordering::Acquire)) {
+            return Ok(source);
         }
-        Ok(bytes)
+        let source = Arc::new(Source::new(self.file.clone(), end)?);
+        self.source.store(Some(source.clone()));
+        Ok(Some(source))
+    }
+
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
+        let mut bytes = vec![0; len];
+        let got = self.file.read_at(&mut bytes, offset)?;
+        bytes.truncate(got);
+        Ok(bytes.into())
     }
 
     fn corrupt(&self, offset: u64, expected: &str) -> QueryError {
@@ -83,11 +116,11 @@ fn corrupt(path: &Path, offset: u64, reason: String) -> QueryError {
 }
 
 /// What a whole record holds.
-pub(super) fn chunk_of(record: &[u8]) -> Result<(Encoding, Bytes), &'static str> {
+pub(super) fn chunk_of(record: &[u8]) -> Result<(Encoding, &[u8]), &'static str> {
     let head = RecordHead::parse(&record[..record.len().min(MAX_HEAD)])?;
     let data = head.data(record)?;
     let encoding = Encoding::from_byte(head.encoding).ok_or("a known chunk encoding")?;
-    Ok((encoding, Bytes::copy_from_slice(data)))
+    Ok((encoding, data))
 }
 
 /// The directory.
@@ -123,7 +156,7 @@ impl ChunkFiles {
             let _ = self.disk.remove_file(&path);
             return Err(error(source));
         }
-        let file = Arc::new(ChunkFile::new(path.clone(), file, 0));
+        let file = Arc::new(ChunkFile::new(path.clone(), file, 0, true));
         self.change(|files| files.insert(number, file.clone()));
         Ok(file)
     }
@@ -217,7 +250,7 @@ impl Found {
             Verdict::Damaged(reason) | Verdict::Foreign(reason) => return Some((scan.good_end, reason)),
         }
         self.chunks.extend(scan.chunks);
-        self.files.insert(number, Arc::new(ChunkFile::new(path.to_owned(), file, scan.good_end)));
+        self.files.insert(number, Arc::new(ChunkFile::new(path.to_owned(), file, scan.good_end, false)));
         self.next = number.saturating_add(1);
         None
     }

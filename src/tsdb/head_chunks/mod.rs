@@ -15,6 +15,9 @@
 //!   failed one may have left behind. After a failed sync the file is trusted with no more: the next chunk begins another.
 //!   That a later sync succeeds says nothing about that file; if it is damaged, the next start finds out.
 //!
+//! Files are mapped where the machine can, the one that is written to in steps; what a chunk's bytes are then is the file's
+//! memory, and a query that holds them holds no other.
+//!
 //! What it does not do: it knows no series and no times beyond what a record says, decides about no truncation, and
 //! holds no chunk back from the log. Series numbers of found chunks may be above all that the log knows, if the
 //! machine died before the log was synced: whoever hands out numbers must stay above them.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::disk::{Disk, MemDisk};
+use crate::disk::{Disk, MemDisk, RealDisk, UnmappedDisk};
 
 const DIR: &str = "/data/chunks_head";
 
@@ -203,10 +203,11 @@ fn damage_in_an_earlier_file_sets_it_aside_with_all_behind_it() {
 #[test]
 fn a_record_that_rots_while_it_is_open_is_refused_at_the_read() {
     let (disk, found) = three_files();
-    let (chunks, _, _) = open(&disk);
     let bytes = disk.read(&file(1)).unwrap();
     let target = disk.open(&file(1)).unwrap();
     for at in HEADER..bytes.len() {
+        // Opened anew each time, because what was read once may be kept.
+        let (chunks, _, _) = open(&disk);
         target.write_at(&[bytes[at] ^ 0x40], at as u64).unwrap();
         for (i, chunk) in found[..10].iter().enumerate() {
             let hit = (chunk.place.offset()..end_of(chunk)).contains(&(at as u64));
@@ -289,6 +290,31 @@ fn three_files_chunk() -> FoundChunk {
         samples: 0,
         encoding: Encoding::Xor,
         out_of_order: false,
+    }
+}
+
+#[test]
+fn chunks_of_real_files_are_read_alike_with_and_without_mapping() {
+    for disk in [Arc::new(RealDisk) as Arc<dyn Disk>, Arc::new(UnmappedDisk)] {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let options = Options { file_size: 3 << 20 };
+            HeadChunks::open(disk.clone(), &dir.path().join(HEAD_CHUNKS_DIR), options).unwrap().0
+        };
+        let chunks = open();
+        // Over two files, and over several steps of mapping in each.
+        let places: Vec<_> = (0..8_000).map(|i| (i, append(&chunks, i))).collect();
+        let kept: Vec<_> = places.iter().step_by(97).map(|(i, place)| (*i, chunks.read(*place).unwrap().1)).collect();
+        places.iter().rev().for_each(|(i, place)| check(&chunks, *i, *place));
+        chunks.sync().unwrap();
+        places.iter().for_each(|(i, place)| check(&chunks, *i, *place));
+        assert_eq!(places.last().unwrap().1.file(), 2);
+        chunks.cut_file();
+        append(&chunks, 1);
+        chunks.truncate(3).unwrap();
+        kept.iter().for_each(|(i, bytes)| assert_eq!(*bytes, data(*i)));
+        drop(chunks);
+        assert_eq!(open().pin().files.len(), 1);
     }
 }
 

@@ -131,9 +131,10 @@ impl Writer {
         let record = || {
             let head = RecordHead::parse(&bytes[..bytes.len().min(MAX_HEAD)])?;
             let len = head.record_len().filter(|len| *len <= bytes.len()).ok_or("a whole record")?;
-            chunk_of(&bytes[..len])
+            let (encoding, data) = chunk_of(&bytes[..len])?;
+            Ok((encoding, Bytes::copy_from_slice(data)))
         };
-        Some(record().map_err(|expected| QueryError::Corrupt {
+        Some(record().map_err(|expected: &str| QueryError::Corrupt {
             path: open.file.path.display().to_string(),
             offset: place.offset(),
             reason: format!("expected {expected}"),
@@ -155,8 +156,10 @@ impl Writer {
         state.next += 1;
         // A file without a header is one that Prometheus does not start on.
         let begun = next.flush();
-        let closed = state.open.replace(next);
-        state.unsynced.extend(closed.map(|open| open.file));
+        if let Some(closed) = state.open.replace(next) {
+            closed.file.close();
+            state.unsynced.push(closed.file);
+        }
         state.cut_next = false;
         begun
     }

@@ -5,7 +5,7 @@
 //! part of the file where the table of contents says it is.
 //!
 //! The symbols and the postings offset table are held as they stand in the file, with every 32nd entry's place noted;
-//! series and postings are read by position each time. It does not intersect postings and knows no matchers. The label
+//! series and postings are read and verified each time. It does not intersect postings and knows no matchers. The label
 //! index sections of older writers are passed over, and not written, as the reference does since 3.x.
 
 mod postings;
@@ -13,6 +13,7 @@ mod read;
 mod symbols;
 mod write;
 
+pub(super) use read::SeriesScratch;
 pub use read::{IndexReader, SeriesEntry};
 pub(super) use write::IndexBuilder;
 
@@ -62,8 +63,8 @@ impl Toc {
     fn read(source: &Source) -> Result<Toc, BlockError> {
         let start = source.len().checked_sub(TOC_LEN).filter(|start| *start >= HEADER);
         let start = start.ok_or_else(|| source.damaged(source.len(), "a header and a table of contents"))?;
-        let mut bytes = source.read(start, TOC_LEN, "the table of contents")?;
-        source.check(&mut bytes, start, "the table of contents")?;
+        let bytes = source.read(start, TOC_LEN, "the table of contents")?;
+        let bytes = source.check(bytes, start, "the table of contents")?;
         let mut cursor = Cursor::new(&bytes, source.path(), start);
         let mut places = [0; 6];
         for place in &mut places {

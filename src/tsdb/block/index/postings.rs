@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::NOTE_EVERY;
@@ -12,7 +13,7 @@ use crate::tsdb::block::bytes::Cursor;
 /// The table as it stands in the file.
 #[derive(Debug, Default)]
 pub(super) struct PostingsTable {
-    content: Vec<u8>,
+    content: Bytes,
     path: PathBuf,
     offset: u64,
     names: BTreeMap<Box<str>, Name>,
@@ -46,7 +47,7 @@ impl<'a> Entry<'a> {
 
 impl PostingsTable {
     /// Takes the section's content, which stands at `offset` in the file.
-    pub(super) fn parse(content: Vec<u8>, path: &Path, offset: u64) -> Result<PostingsTable, BlockError> {
+    pub(super) fn parse(content: Bytes, path: &Path, offset: u64) -> Result<PostingsTable, BlockError> {
         let mut cursor = Cursor::new(&content, path, offset);
         let count = cursor.u32("the number of entries")?;
         let mut names: BTreeMap<Box<str>, Name> = BTreeMap::new();
@@ -83,20 +84,36 @@ impl PostingsTable {
         self.names.keys().map(|n| &**n).filter(|n| !n.is_empty())
     }
 
-    /// The values of a name, ascending, each with the place of its postings.
-    pub(super) fn values(&self, name: &str) -> Result<Vec<(&str, u64)>, BlockError> {
-        let Some(found) = self.names.get(name) else { return Ok(Vec::new()) };
-        let mut cursor = self.at(found.notes.first());
-        let entry = |_| Entry::read(&mut cursor).map(|e| (e.value, e.place));
-        (0..found.entries).map(entry).collect()
+    /// How many values a name has.
+    pub(super) fn value_count(&self, name: &str) -> usize {
+        self.names.get(name).map_or(0, |n| n.entries)
+    }
+
+    /// The values of a name that begin with `prefix`, ascending, each with the place of its postings.
+    pub(super) fn each_value<'a, E: From<BlockError>>(
+        &'a self,
+        name: &str,
+        prefix: &str,
+        visit: &mut dyn FnMut(&'a str, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(found) = self.names.get(name) else { return Ok(()) };
+        let group = self.group(found, prefix).unwrap_or(0);
+        let mut cursor = self.at(found.notes.get(group));
+        for _ in group * NOTE_EVERY..found.entries {
+            let entry = Entry::read(&mut cursor)?;
+            if entry.value.starts_with(prefix) {
+                visit(entry.value, entry.place)?;
+            } else if entry.value > prefix {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The place of the postings of a label, if any series has it.
     pub(super) fn find(&self, name: &str, value: &str) -> Result<Option<u64>, BlockError> {
         let Some(found) = self.names.get(name) else { return Ok(None) };
-        // An entry that cannot be read cannot be: the table was walked when it was opened.
-        let starts_at_most = |note: &u32| Entry::read(&mut self.at(Some(note))).is_ok_and(|e| e.value <= value);
-        let Some(group) = found.notes.partition_point(starts_at_most).checked_sub(1) else { return Ok(None) };
+        let Some(group) = self.group(found, value) else { return Ok(None) };
         let mut cursor = self.at(found.notes.get(group));
         for _ in 0..NOTE_EVERY.min(found.entries - group * NOTE_EVERY) {
             let entry = Entry::read(&mut cursor)?;
@@ -105,6 +122,13 @@ impl PostingsTable {
             }
         }
         Ok(None)
+    }
+
+    /// The last noted group of entries whose first value is not greater.
+    fn group(&self, name: &Name, value: &str) -> Option<usize> {
+        // An entry that cannot be read cannot be: the table was walked when it was opened.
+        let starts_at_most = |note: &u32| Entry::read(&mut self.at(Some(note))).is_ok_and(|e| e.value <= value);
+        name.notes.partition_point(starts_at_most).checked_sub(1)
     }
 
     fn at(&self, note: Option<&u32>) -> Cursor<'_> {

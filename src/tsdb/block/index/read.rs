@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::postings::{PostingsTable, parse_list};
@@ -11,7 +12,7 @@ use crate::disk::Disk;
 use crate::model::labels::push_pair;
 use crate::model::{Labels, TimestampMs};
 use crate::tsdb::block::BlockError;
-use crate::tsdb::block::bytes::{CRC, Cursor, Source};
+use crate::tsdb::block::bytes::{Cursor, Source};
 use crate::tsdb::block::chunks::{ChunkMeta, ChunkRef};
 
 /// Most series' entries are shorter, so that one read brings the whole.
@@ -33,6 +34,15 @@ pub struct SeriesEntry {
     pub labels: Labels,
     /// Its chunks, ascending by time.
     pub chunks: Vec<ChunkMeta>,
+}
+
+/// What the index says of a series, in memory that is used again.
+#[derive(Debug, Default)]
+pub(in crate::tsdb::block) struct SeriesScratch {
+    /// Its encoded labels.
+    pub(in crate::tsdb::block) labels: Vec<u8>,
+    /// Its chunks, ascending by time.
+    pub(in crate::tsdb::block) chunks: Vec<ChunkMeta>,
 }
 
 impl IndexReader {
@@ -84,7 +94,32 @@ impl IndexReader {
         if name.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(self.postings.values(name)?.into_iter().map(|(value, _)| value).collect())
+        let mut values = Vec::with_capacity(self.postings.value_count(name));
+        self.postings.each_value(name, "", &mut |value, _| {
+            values.push(value);
+            Ok::<_, BlockError>(())
+        })?;
+        Ok(values)
+    }
+
+    /// How many values a label has.
+    pub(in crate::tsdb::block) fn value_count(&self, name: &str) -> usize {
+        if name.is_empty() { 0 } else { self.postings.value_count(name) }
+    }
+
+    /// Visits the values of a label that begin with `prefix`, ascending, with the places of their postings.
+    pub(in crate::tsdb::block) fn each_value<'a, E: From<BlockError>>(
+        &'a self,
+        name: &str,
+        prefix: &str,
+        visit: &mut dyn FnMut(&'a str, u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if name.is_empty() { Ok(()) } else { self.postings.each_value(name, prefix, visit) }
+    }
+
+    /// The place of the postings of a label, for [`IndexReader::list`].
+    pub(in crate::tsdb::block) fn find(&self, name: &str, value: &str) -> Result<Option<u64>, BlockError> {
+        if name.is_empty() { Ok(None) } else { self.postings.find(name, value) }
     }
 
     /// References of the series with that label, for [`IndexReader::series`]. They ascend as labels do. Empty name and
@@ -101,7 +136,8 @@ impl IndexReader {
         self.postings("", "")
     }
 
-    fn list(&self, place: u64) -> Result<RoaringBitmap, BlockError> {
+    /// The postings at a place of the table.
+    pub(in crate::tsdb::block) fn list(&self, place: u64) -> Result<RoaringBitmap, BlockError> {
         let (start, end) = (self.toc.postings, self.toc.postings_offset_table);
         if start == 0 || !(start..end).contains(&place) {
             return Err(self.source.damaged(place, "postings among the postings"));
@@ -112,48 +148,65 @@ impl IndexReader {
 
     /// The series of a reference that came from postings.
     pub fn series(&self, reference: u32) -> Result<SeriesEntry, BlockError> {
+        let mut scratch = SeriesScratch::default();
+        self.read_series(reference, &mut scratch)?;
+        Ok(SeriesEntry { labels: Labels::from_encoded(&scratch.labels), chunks: scratch.chunks })
+    }
+
+    /// [`IndexReader::series`] into memory that is used again.
+    pub(in crate::tsdb::block) fn read_series(
+        &self,
+        reference: u32,
+        scratch: &mut SeriesScratch,
+    ) -> Result<(), BlockError> {
+        let (bytes, start) = self.entry(reference)?;
+        let mut cursor = Cursor::new(&bytes, self.source.path(), start);
+        scratch.labels.clear();
+        self.labels(&mut cursor, |name, value| push_pair(&mut scratch.labels, name, value))?;
+        chunks(&mut cursor, &mut scratch.chunks)?;
+        if !cursor.is_empty() {
+            return Err(cursor.expected("the end of the series"));
+        }
+        Ok(())
+    }
+
+    /// Visits the labels of a series, ascending by name.
+    pub(in crate::tsdb::block) fn each_label<'a>(
+        &'a self,
+        reference: u32,
+        visit: impl FnMut(&'a str, &'a str),
+    ) -> Result<(), BlockError> {
+        let (bytes, start) = self.entry(reference)?;
+        self.labels(&mut Cursor::new(&bytes, self.source.path(), start), visit)
+    }
+
+    /// The verified bytes of a series and where in the file they begin.
+    fn entry(&self, reference: u32) -> Result<(Bytes, u64), BlockError> {
         let place = u64::from(reference) * SERIES_ALIGN;
         let end = self.toc.end_of(self.toc.series, self.source.len());
         if self.toc.series == 0 || !(self.toc.series..end).contains(&place) {
             return Err(self.source.damaged(place, "a series among the series"));
         }
-        let mut bytes = self.source.read_up_to(place, GUESS, end, "a series")?;
-        let mut cursor = Cursor::new(&bytes, self.source.path(), place);
-        let len = cursor.uvarint("a series' length")?;
-        let start = cursor.offset();
-        let whole = len.checked_add(CRC as u64).filter(|n| *n <= end - start);
-        let whole = whole
-            .ok_or_else(|| self.source.damaged(place, format!("a series whose {len} bytes end among the series")))?;
-        let skipped = (start - place) as usize;
-        if cursor.len() as u64 >= whole {
-            bytes.truncate(skipped + whole as usize);
-            bytes.drain(..skipped);
-        } else {
-            bytes = self.source.read(start, whole, "a series")?;
-        }
-        self.source.check(&mut bytes, start, "a series")?;
-        let mut cursor = Cursor::new(&bytes, self.source.path(), start);
-        let labels = self.labels(&mut cursor)?;
-        let chunks = chunks(&mut cursor)?;
-        if !cursor.is_empty() {
-            return Err(cursor.expected("the end of the series"));
-        }
-        Ok(SeriesEntry { labels, chunks })
+        self.source.entry(place, 0, GUESS, end, "a series")
     }
 
-    fn labels(&self, cursor: &mut Cursor<'_>) -> Result<Labels, BlockError> {
+    fn labels<'a>(
+        &'a self,
+        cursor: &mut Cursor<'_>,
+        mut visit: impl FnMut(&'a str, &'a str),
+    ) -> Result<(), BlockError> {
         let count = cursor.count(2, "the number of labels")?;
-        let (mut encoded, mut previous) = (Vec::new(), "");
+        let mut previous = "";
         for _ in 0..count {
             let before = *cursor;
             let name = self.symbol(cursor)?;
             if name <= previous {
                 return Err(before.expected("a label name greater than the one before"));
             }
-            push_pair(&mut encoded, name, self.symbol(cursor)?);
+            visit(name, self.symbol(cursor)?);
             previous = name;
         }
-        Ok(Labels::from_encoded(&encoded))
+        Ok(())
     }
 
     fn symbol(&self, cursor: &mut Cursor<'_>) -> Result<&str, BlockError> {
@@ -163,9 +216,10 @@ impl IndexReader {
     }
 }
 
-fn chunks(cursor: &mut Cursor<'_>) -> Result<Vec<ChunkMeta>, BlockError> {
+fn chunks(cursor: &mut Cursor<'_>, chunks: &mut Vec<ChunkMeta>) -> Result<(), BlockError> {
     let count = cursor.count(3, "the number of chunks")?;
-    let mut chunks: Vec<ChunkMeta> = Vec::with_capacity(count);
+    chunks.clear();
+    chunks.reserve(count);
     for _ in 0..count {
         let before = *cursor;
         let outside = || before.expected("a chunk whose times and place fit 64 bits");
@@ -183,5 +237,5 @@ fn chunks(cursor: &mut Cursor<'_>) -> Result<Vec<ChunkMeta>, BlockError> {
         let chunk = ChunkRef(place.ok_or_else(outside)?);
         chunks.push(ChunkMeta { min: TimestampMs(min), max: TimestampMs(max), chunk });
     }
-    Ok(chunks)
+    Ok(())
 }

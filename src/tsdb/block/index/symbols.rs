@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
+
 use super::NOTE_EVERY;
 use crate::tsdb::block::BlockError;
 use crate::tsdb::block::bytes::Cursor;
@@ -9,7 +11,7 @@ use crate::tsdb::block::bytes::Cursor;
 /// The table as it stands in the file; strings are numbered by their order.
 #[derive(Debug, Default)]
 pub(super) struct Symbols {
-    content: Vec<u8>,
+    content: Bytes,
     count: u32,
     /// The places in `content` of the strings 0, 32, 64, ...; a section is shorter than 4 GiB.
     notes: Vec<u32>,
@@ -17,7 +19,7 @@ pub(super) struct Symbols {
 
 impl Symbols {
     /// Takes the section's content, which stands at `offset` in the file.
-    pub(super) fn parse(content: Vec<u8>, path: &Path, offset: u64) -> Result<Symbols, BlockError> {
+    pub(super) fn parse(content: Bytes, path: &Path, offset: u64) -> Result<Symbols, BlockError> {
         let mut cursor = Cursor::new(&content, path, offset);
         let count = cursor.u32("the number of symbols")?;
         let (mut notes, mut previous) = (Vec::new(), None);

@@ -113,8 +113,8 @@ proptest! {
             let _ = (index.series((series / 16) as u32), index.all(), index.label_values("a"));
         }
         let _ = postings::parse_list(Cursor::new(&content, Path::new(PATH), 0));
-        let _ = postings::PostingsTable::parse(content.clone(), Path::new(PATH), 0);
-        let _ = symbols::Symbols::parse(content, Path::new(PATH), 0);
+        let _ = postings::PostingsTable::parse(content.clone().into(), Path::new(PATH), 0);
+        let _ = symbols::Symbols::parse(content.into(), Path::new(PATH), 0);
     }
 }
 
