@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod interop;
 mod support;
 
 use std::collections::BTreeMap;
@@ -11,14 +12,13 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use interop::value;
 use support::peers::Peers;
 use support::process::Home;
-use support::remote_write::{self, histograms};
+use support::remote_write::histograms;
 use support::{http, wait_for};
 use watershed::disk::RealDisk;
-use watershed::model::{
-    BucketLayout, CounterResetHint, FloatHistogram, Histogram, Labels, STALE_NAN, Span, TimestampMs, Value,
-};
+use watershed::model::{FloatHistogram, Histogram, Labels, STALE_NAN, TimestampMs, Value};
 use watershed::storage::SeriesChunks;
 use watershed::storage::chunk::ChunkBuilder;
 use watershed::tsdb::block::{BlockMeta, BlockWriter, Ulid};
@@ -217,45 +217,6 @@ fn what_one_tool_refuses_to_make_blocks_of_the_other_does_too() {
     let missing = ["create-blocks-from", "openmetrics", "/nowhere/in.om"];
     let error = String::from_utf8(watershed(&missing).stderr).unwrap();
     assert!(error.contains("/nowhere/in.om: No such file"), "{error}");
-}
-
-fn span(&(offset, length): &(i32, u32)) -> Span {
-    Span { offset, length }
-}
-
-fn value(h: &remote_write::Histogram) -> Value {
-    let layout = BucketLayout {
-        schema: h.schema,
-        zero_threshold: h.zero_threshold,
-        positive_spans: h.positive_spans.iter().map(span).collect(),
-        negative_spans: h.negative_spans.iter().map(span).collect(),
-        custom_values: h.custom_values.clone(),
-    };
-    let counter_reset_hint = if h.gauge { CounterResetHint::Gauge } else { CounterResetHint::Unknown };
-    if h.float {
-        return Value::FloatHistogram(Box::new(FloatHistogram {
-            counter_reset_hint,
-            layout,
-            zero_count: h.zero_count,
-            count: h.count,
-            sum: h.sum,
-            positive_buckets: h.positive.clone(),
-            negative_buckets: h.negative.clone(),
-        }));
-    }
-    let deltas = |counts: &[f64]| {
-        let before = std::iter::once(&0.0).chain(counts);
-        counts.iter().zip(before).map(|(now, before)| *now as i64 - *before as i64).collect()
-    };
-    Value::Histogram(Box::new(Histogram {
-        counter_reset_hint,
-        layout,
-        zero_count: h.zero_count as u64,
-        count: h.count as u64,
-        sum: h.sum,
-        positive_buckets: deltas(&h.positive),
-        negative_buckets: deltas(&h.negative),
-    }))
 }
 
 fn histogram_series(kind: usize, from: i64) -> SeriesChunks {
