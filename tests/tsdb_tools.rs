@@ -264,7 +264,7 @@ fn a_directory_that_a_prometheus_has_open_is_read_without_its_lock() {
     home.write_config(&format!(
         "scrape_configs: [{{job_name: self, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}]\n"
     ));
-    let prometheus = home.prometheus(&peers, &["--enable-feature=native-histograms,exemplar-storage"]);
+    let prometheus = home.prometheus(&peers, &["--enable-feature=exemplar-storage"]);
     let scraped = |n: f64| {
         wait_for("scrapes", Duration::from_secs(60), || {
             let url = http::url(&prometheus.url, "/api/v1/query", &[("query", "count_over_time(up[1m])")]);
