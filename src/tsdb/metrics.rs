@@ -24,6 +24,8 @@ pub(super) struct Metrics {
     pub(super) checkpoint_failures: Counter,
     pub(super) collections_postponed: Counter,
     pub(super) latched: Gauge,
+    pub(super) expired_by_time: Counter,
+    pub(super) expired_by_size: Counter,
 }
 
 impl Metrics {
@@ -70,6 +72,14 @@ impl Metrics {
                 "watershed_tsdb_collections_postponed_total",
                 "Times that old series stayed because appenders were busy for too long.",
             ),
+            expired_by_time: counter(
+                "watershed_tsdb_time_retentions_total",
+                "Blocks deleted because they were older than the retention time.",
+            ),
+            expired_by_size: counter(
+                "watershed_tsdb_size_retentions_total",
+                "Blocks deleted because all together were larger than allowed.",
+            ),
             latched: gauge("watershed_tsdb_writes_refused", "1 if the store refuses writes since a failed one."),
         }
     }
@@ -78,6 +88,38 @@ impl Metrics {
         let counts = [refused.out_of_order, refused.duplicate_timestamp, refused.too_old, refused.too_far_in_future];
         for (counter, n) in self.refused.iter().zip(counts) {
             counter.add(n);
+        }
+    }
+}
+
+/// Metrics of the store of exemplars.
+#[derive(Clone, Debug)]
+pub(super) struct ExemplarMetrics {
+    pub(super) appended: Counter,
+    pub(super) out_of_order: Counter,
+    pub(super) too_long: Counter,
+    pub(super) stored: Gauge,
+    pub(super) series: Gauge,
+    pub(super) max: Gauge,
+}
+
+impl ExemplarMetrics {
+    pub(super) fn new(r: &Registry) -> ExemplarMetrics {
+        let counter = |name, help| r.counter(name, help, &[]);
+        let gauge = |name, help| r.gauge(name, help, &[]);
+        ExemplarMetrics {
+            appended: counter("watershed_tsdb_exemplars_appended_total", "Exemplars kept."),
+            out_of_order: counter(
+                "watershed_tsdb_exemplars_out_of_order_total",
+                "Exemplars not kept because their series had a newer one.",
+            ),
+            too_long: counter(
+                "watershed_tsdb_exemplars_too_long_total",
+                "Exemplars not kept because their labels were too long.",
+            ),
+            stored: gauge("watershed_tsdb_exemplars", "Exemplars in memory."),
+            series: gauge("watershed_tsdb_exemplar_series", "Series with exemplars in memory."),
+            max: gauge("watershed_tsdb_exemplars_max", "Exemplars that there is room for."),
         }
     }
 }

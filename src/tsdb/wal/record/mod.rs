@@ -1,8 +1,17 @@
 //! What the records say. Layouts are drawn in `WAL.md`.
 
+#[allow(dead_code, reason = "appenders take exemplars next")]
+mod exemplars;
 mod histograms;
+mod metadata;
 
+pub(crate) use exemplars::each_exemplar;
+#[allow(unused_imports, reason = "appenders take exemplars and metadata next")]
+pub(crate) use exemplars::{ExemplarsEncoder, WalExemplar};
 pub(crate) use histograms::{HistogramsEncoder, each_histogram};
+pub(crate) use metadata::each_metadata;
+#[allow(unused_imports, reason = "appenders take exemplars and metadata next")]
+pub(crate) use metadata::{push_metadata, read_metadata};
 
 use crate::model::LabelsBuilder;
 use crate::model::labels::push_pair;
@@ -149,6 +158,10 @@ pub(crate) fn push_series<'a>(
         out.push(Kind::Series as u8);
     }
     out.extend_from_slice(&series.to_be_bytes());
+    push_labels(out, labels);
+}
+
+fn push_labels<'a>(out: &mut Vec<u8>, labels: impl Iterator<Item = (&'a str, &'a str)> + Clone) {
     push_uvarint(out, labels.clone().count() as u64);
     for (name, value) in labels {
         push_str(out, name);
@@ -162,27 +175,7 @@ pub(crate) fn each_series(record: &[u8], visit: &mut dyn FnMut(u64, &[u8])) -> R
     let mut encoded = Vec::new();
     while !cursor.rest.is_empty() {
         let series = cursor.u64("a reference")?;
-        let pairs = cursor.uvarint("the number of labels")?;
-        encoded.clear();
-        let mut plain = true;
-        let start = cursor;
-        let mut previous = "";
-        for _ in 0..pairs {
-            let (name, value) = (cursor.str("a label name")?, cursor.str("a label value")?);
-            plain &= previous < name && !value.is_empty();
-            previous = name;
-            push_pair(&mut encoded, name, value);
-        }
-        if !plain {
-            // Another writer's order or empty values: bring them into ours.
-            let (mut builder, mut again) = (LabelsBuilder::new(), start);
-            for _ in 0..pairs {
-                let (name, value) = (again.str("a label name")?, again.str("a label value")?);
-                builder.set(name, value);
-            }
-            encoded.clear();
-            encoded.extend_from_slice(builder.encode());
-        }
+        cursor.labels(&mut encoded)?;
         if encoded.is_empty() {
             return Err(RecordError::NoLabels);
         }
@@ -249,22 +242,6 @@ pub(crate) fn first_time(record: &[u8]) -> Result<Option<i64>, RecordError> {
     Ok(Some(cursor.u64("the first time")?.cast_signed()))
 }
 
-/// Calls `visit` with the reference and the bytes of each entry of a metadata record.
-pub(crate) fn each_metadata(record: &[u8], visit: &mut dyn FnMut(u64, &[u8])) -> Result<(), RecordError> {
-    let mut cursor = Cursor::after_kind(record);
-    while !cursor.rest.is_empty() {
-        let entry = cursor.rest;
-        let series = cursor.uvarint("a reference")?;
-        cursor.u8("a metric type")?;
-        for _ in 0..cursor.uvarint("the number of fields")? {
-            cursor.bytes("a field's name")?;
-            cursor.bytes("a field's value")?;
-        }
-        visit(series, &entry[..entry.len() - cursor.rest.len()]);
-    }
-    Ok(())
-}
-
 /// Calls `visit` with the reference, the first and the last time of each entry of a tombstones record.
 pub(crate) fn each_tombstone(record: &[u8], visit: &mut dyn FnMut(u64, i64, i64)) -> Result<(), RecordError> {
     let mut cursor = Cursor::after_kind(record);
@@ -291,6 +268,7 @@ pub(crate) fn check(record: &[u8]) -> Result<(), RecordError> {
     match Kind::of(record) {
         Kind::Series => each_series(record, &mut |_, _| {}),
         Kind::Samples | Kind::SamplesV2 => each_sample(record, &mut |_| {}),
+        Kind::Exemplars => each_exemplar(record, &mut |_| {}),
         kind if kind.is_histograms() => each_histogram(record, &mut |_| {}),
         Kind::Metadata => each_metadata(record, &mut |_, _| {}),
         Kind::Tombstones => each_tombstone(record, &mut |_, _, _| {}),
@@ -372,6 +350,33 @@ impl<'a> Cursor<'a> {
     fn str(&mut self, what: &'static str) -> Result<&'a str, RecordError> {
         let kind = self.kind;
         std::str::from_utf8(self.bytes(what)?).map_err(|_| RecordError::NotUtf8 { kind, what })
+    }
+}
+
+impl Cursor<'_> {
+    /// Reads labels into `encoded` (see [`crate::model::labels`]), brought into order if another writer's are in none.
+    fn labels(&mut self, encoded: &mut Vec<u8>) -> Result<(), RecordError> {
+        let pairs = self.uvarint("the number of labels")?;
+        encoded.clear();
+        let mut plain = true;
+        let start = *self;
+        let mut previous = "";
+        for _ in 0..pairs {
+            let (name, value) = (self.str("a label name")?, self.str("a label value")?);
+            plain &= previous < name && !value.is_empty();
+            previous = name;
+            push_pair(encoded, name, value);
+        }
+        if !plain {
+            let (mut builder, mut again) = (LabelsBuilder::new(), start);
+            for _ in 0..pairs {
+                let (name, value) = (again.str("a label name")?, again.str("a label value")?);
+                builder.set(name, value);
+            }
+            encoded.clear();
+            encoded.extend_from_slice(builder.encode());
+        }
+        Ok(())
     }
 }
 
