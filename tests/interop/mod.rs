@@ -46,6 +46,48 @@ pub fn value(h: &remote_write::Histogram) -> Value {
     }))
 }
 
+/// What a kind of value is printed as; for [`promtool_3_5`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// First, as its loops come.
+    Float,
+    /// Second.
+    FloatHistogram,
+    /// Third.
+    Histogram,
+}
+
+/// What releases up to 3.5 print of the lines of a dump: for each series they go through the floats, then through the
+/// float histograms, then through the integer ones, each time losing the sample that is of another kind, and stop there.
+pub fn promtool_3_5<'a>(lines: impl IntoIterator<Item = &'a str>, kind: impl Fn(&str) -> Kind) -> Vec<&'a str> {
+    let (mut printed, mut series, mut stage) = (Vec::new(), "", Some(Kind::Float));
+    for line in lines {
+        let labels = &line[..line.find("} ").expect("labels") + 1];
+        if labels != series {
+            (series, stage) = (labels, Some(Kind::Float));
+        }
+        let Some(wanted) = stage else { continue };
+        if kind(line) == wanted {
+            printed.push(line);
+            continue;
+        }
+        stage = match wanted {
+            Kind::Float => Some(Kind::FloatHistogram),
+            Kind::FloatHistogram => Some(Kind::Histogram),
+            Kind::Histogram => None,
+        };
+    }
+    printed
+}
+
+/// The kind of a line's value, where the series `h_0`, `h_2` and so on hold integer histograms, `h_1` and so on those of
+/// floats, and all others floats.
+pub fn kind_by_name(line: &str) -> Kind {
+    let Some(at) = line.find("__name__=\"h_").filter(|_| line.contains("} {count:")) else { return Kind::Float };
+    let digits = line[at + "__name__=\"h_".len()..].split('"').next().expect("a number");
+    if digits.parse::<usize>().expect("a number") % 2 == 1 { Kind::FloatHistogram } else { Kind::Histogram }
+}
+
 /// Copies a directory with everything in it.
 pub fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
