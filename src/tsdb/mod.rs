@@ -19,7 +19,6 @@
 mod admin;
 mod append;
 pub mod block;
-mod block_upkeep;
 pub mod blocks;
 pub mod compact;
 #[allow(dead_code, reason = "appenders take exemplars next")]
@@ -40,7 +39,7 @@ mod readers;
 mod replay;
 pub mod retention;
 mod settings;
-mod snapshot;
+pub mod ship;
 mod upkeep;
 mod wal;
 
@@ -53,7 +52,6 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-pub use block_upkeep::BlocksMaintained;
 pub use replay::OpenReport;
 pub use settings::{Retention, Settings};
 pub use upkeep::{MaintainReport, UpkeepError};
@@ -67,7 +65,6 @@ use crate::storage::{AppendError, Encoding, Scope};
 use crate::telemetry::Registry;
 use append::Scratch;
 use blocks::{BlockList, Blocks};
-use compact::{Compactor, block_ranges};
 use head::{FoundChunks, Head};
 use head_chunks::{HEAD_CHUNKS_DIR, HeadChunks};
 use log::Log;
@@ -178,9 +175,6 @@ pub struct Tsdb {
     metrics: Metrics,
     scratches: Mutex<Vec<Scratch>>,
     upkeep: Mutex<Upkeep>,
-    compactor: Compactor,
-    /// Held by whoever compacts, copies or deletes blocks.
-    block_upkeep: Mutex<()>,
     _lock: Box<dyn DirLock>,
 }
 
@@ -217,15 +211,13 @@ impl Tsdb {
         head.optimize();
         let next = replayed.next_segment;
         let writer = Writer::create(disk.clone(), &wal_dir, next, options.segment_size, options.compression);
-        let log = Log::new(writer, replayed.times, metrics.clone());
+        let log = Log::new(writer, replayed.times, options.low_write, metrics.clone());
 
         replayed.report.seconds = began.elapsed().as_secs_f64();
         metrics.replay_seconds.set(replayed.report.seconds);
         metrics.wal_corruptions.add(replayed.report.damage.len() as u64);
         metrics.series_created.add(replayed.report.series);
         let upkeep = Upkeep::new(replayed.expired, head.index().live().len());
-        let longest = options.max_block.unwrap_or(DurationMs(i64::MAX));
-        let compactor = Compactor::new(block_ranges(options.chunk_range, longest), &registry);
         let tsdb = Tsdb {
             settings: ArcSwap::from_pointee(options.settings.clone()),
             options,
@@ -241,8 +233,6 @@ impl Tsdb {
             metrics,
             scratches: Mutex::default(),
             upkeep: Mutex::new(upkeep),
-            compactor,
-            block_upkeep: Mutex::default(),
             _lock: lock,
         };
         tsdb.publish_gauges();

@@ -32,13 +32,14 @@ use std::path::{Path, PathBuf};
 pub use chunks::{CHUNKS_DIR, ChunkMeta, ChunkReader, ChunkRef, SEGMENT_SIZE};
 pub use index::{INDEX_FILE, IndexReader, SeriesEntry};
 pub use meta::{BlockDesc, BlockMeta, BlockStats, Compaction, META_FILE};
+pub(in crate::tsdb) use meta::{replace_file, tabbed_json};
 pub use query::BlockStream;
 pub use tombstones::{TOMBSTONES_FILE, Tombstones};
 pub use ulid::{Ulid, UlidError};
 pub use write::{BlockWriter, TEMPORARY_SUFFIX};
 
 use crate::disk::Disk;
-use crate::storage::{Chunk, Columns, Encoding, QueryError, SeriesChunks, TimeRange, decode_into};
+use crate::storage::{Chunk, Columns, Encoding, QueryError, SeriesChunks, decode_into};
 
 /// Why a block could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -149,11 +150,6 @@ impl Block {
     /// What `meta.json` says.
     pub fn meta(&self) -> &BlockMeta {
         &self.meta
-    }
-
-    /// Whether the block's times and the range share an instant.
-    pub fn overlaps(&self, range: TimeRange) -> bool {
-        self.meta.min_time <= range.max.0 && range.min.0 < self.meta.max_time
     }
 
     /// Its series.

@@ -128,7 +128,9 @@ impl Head {
         self.min_valid.load(Ordering::Acquire)
     }
 
+    /// From now on takes no older samples. Commits that are being applied have ended when this returns.
     pub(super) fn raise_min_valid(&self, t: i64) {
+        let _applying = self.applying.lock();
         self.min_valid.fetch_max(t, Ordering::AcqRel);
     }
 
@@ -323,3 +325,6 @@ impl Head {
         pages.iter().filter_map(|page| page.lock().iter().filter_map(Series::first_t).min()).min()
     }
 }
+
+#[cfg(test)]
+mod tests;
