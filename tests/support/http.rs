@@ -81,7 +81,7 @@ pub fn post_bytes(url: &str, extra: &str, body: &[u8]) -> io::Result<Response> {
 
 /// `POST url` with a plain text.
 pub fn post_text(url: &str, text: &str) -> io::Result<Response> {
-    send("POST", url, &format!("Content-Type: text/plain\r\nContent-Length: {}\r\n", text.len()), text)
+    send("POST", url, &format!("Content-Type: text/plain\r\nContent-Length: {}\r\n", text.len()), text.as_bytes())
 }
 
 /// One request with extra header lines, each ended by CRLF.
