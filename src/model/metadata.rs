@@ -47,7 +47,7 @@ impl fmt::Display for MetricType {
 }
 
 /// Type, unit and help text of one metric family.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Metadata {
     /// What kind of metric it is.
     pub metric_type: MetricType,

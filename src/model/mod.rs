@@ -6,6 +6,7 @@
 mod annotations;
 mod buckets;
 mod histogram;
+mod histogram_validate;
 pub mod labels;
 mod matcher;
 mod metadata;
@@ -19,6 +20,7 @@ mod time;
 pub use annotations::{Annotation, AnnotationKind, Annotations};
 pub use buckets::Bucket;
 pub use histogram::{BucketLayout, CounterResetHint, FloatHistogram, Histogram, Span};
+pub use histogram_validate::MalformedHistogram;
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use metadata::{Metadata, MetricType};

@@ -5,10 +5,14 @@
 //! what other appenders have brought in between.
 
 use super::Tsdb;
-use super::head::{Pass, Verdict, locate, split_ref};
-use super::wal::record::{SamplesEncoder, WalSample, push_series};
-use crate::model::{Labels, is_stale};
-use crate::storage::{AppendError, AppendReport, Appendable, Appender, FloatSample, SeriesRef, UnknownSeries};
+use super::head::{Head, PageCursor, Pass, Verdict};
+use super::log::Records;
+use super::wal::record::{WalSample, push_series, push_tombstone};
+use crate::model::{FloatHistogram, Histogram, Labels, TimestampMs, is_stale};
+use crate::storage::{
+    AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Selector, SeriesRef,
+    TimeRange, UnknownSeries,
+};
 
 /// Bytes of memory that a finished appender may leave for the next one.
 const KEPT_BYTES: usize = 1 << 20;
@@ -18,16 +22,69 @@ const KEPT_SCRATCHES: usize = 8;
 /// The memory of an appender.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    pending: Vec<Pending>,
-    record: SamplesEncoder,
+    floats: Vec<PendingFloat>,
+    histograms: Vec<PendingHistogram>,
+    records: Records,
     pair_ids: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Pending {
+struct PendingFloat {
     slot: u32,
     t: i64,
     v: f64,
+}
+
+#[derive(Debug)]
+struct PendingHistogram {
+    /// How many floats were there before it, which are taken before it.
+    floats_before: usize,
+    slot: u32,
+    t: i64,
+    value: Pending,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Integer(Box<Histogram>),
+    Float(Box<FloatHistogram>),
+}
+
+impl Pending {
+    fn copy_of(value: HistogramRef<'_>) -> Pending {
+        match value {
+            HistogramRef::Integer(h) => Pending::Integer(Box::new(h.clone())),
+            HistogramRef::Float(h) => Pending::Float(Box::new(h.clone())),
+        }
+    }
+
+    fn as_ref(&self) -> HistogramRef<'_> {
+        match self {
+            Pending::Integer(h) => HistogramRef::Integer(h),
+            Pending::Float(h) => HistogramRef::Float(h),
+        }
+    }
+}
+
+impl Tsdb {
+    /// Deletes from the head what the series that satisfy a selector have in `range`; returns how many series that
+    /// concerned. Durable when it returns.
+    pub(super) fn delete_in_head(&self, selectors: &[Selector], range: TimeRange) -> Result<u64, AppendError> {
+        self.log.check()?;
+        // References stay what they are until the deletion is logged.
+        let _pass = self.head.gate.pass();
+        let deletions = self.head.deletions(selectors, range);
+        let Some(max) = deletions.iter().map(|(_, range)| range.max.0).max() else { return Ok(0) };
+        let mut record = Vec::new();
+        deletions.iter().for_each(|(wal_ref, range)| push_tombstone(&mut record, *wal_ref, range.min.0, range.max.0));
+        let mut records = Records::default();
+        records.push_record(record);
+        let applying = self.log.commit(&records, max.min(self.clock.now().0), &self.head.applying)?;
+        self.head.hide(deletions.iter().copied());
+        drop(applying);
+        self.log.sync()?;
+        Ok(deletions.len() as u64)
+    }
 }
 
 struct HeadAppender<'a> {
@@ -69,30 +126,56 @@ impl Appender for HeadAppender<'_> {
         self.refused.clear();
         let mut unknown = UnknownSeries::default();
         let pages = self.tsdb.head.pages();
-        let Scratch { pending, record, .. } = &mut self.scratch;
-        pending.reserve(samples.len());
-        let mut locked = None;
+        let mut locked = PageCursor::new(&pages);
+        let Scratch { floats, records, .. } = &mut self.scratch;
+        floats.reserve(samples.len());
         for (i, &FloatSample { series, t, v }) in (0..).zip(samples) {
-            let (slot, low_ref) = split_ref(series);
-            let (number, at) = locate(slot);
-            if locked.as_ref().is_none_or(|(n, _)| *n != number) {
-                // One page at a time: the old one must be free before the next is locked.
-                drop(locked.take());
-                locked = pages.get(number).map(|page| (number, page.lock()));
-            }
-            let known = locked.as_ref().map(|(_, page)| &page[at]);
-            let Some(known) = known.filter(|s| s.wal_ref as u32 == low_ref && low_ref != 0) else {
+            let Some((slot, known)) = locked.known(series) else {
                 unknown.0.push(i);
                 continue;
             };
             match known.judge(t.0, v, self.min_valid) {
                 Verdict::Keep => {
-                    record.push(WalSample { series: known.wal_ref, t: t.0, v });
-                    pending.push(Pending { slot, t: t.0, v });
+                    records.push_sample(WalSample { series: known.wal_ref, t: t.0, v });
+                    floats.push(PendingFloat { slot, t: t.0, v });
                 }
-                Verdict::Same => count(&mut self.report, Verdict::Same, v),
+                Verdict::Same => count(&mut self.report, Verdict::Same, is_stale(v)),
                 verdict => {
-                    count(&mut self.report, verdict, v);
+                    count(&mut self.report, verdict, is_stale(v));
+                    self.refused.push(i);
+                }
+            }
+        }
+        Ok(unknown)
+    }
+
+    fn append_histograms(&mut self, samples: &[HistogramSample<'_>]) -> Result<UnknownSeries, AppendError> {
+        self.tsdb.log.check()?;
+        self.refused.clear();
+        let mut unknown = UnknownSeries::default();
+        let pages = self.tsdb.head.pages();
+        let mut locked = PageCursor::new(&pages);
+        let Scratch { floats, histograms, records, .. } = &mut self.scratch;
+        for (i, sample) in (0..).zip(samples) {
+            if !is_sound(sample.value) {
+                self.report.refused.malformed += 1;
+                self.refused.push(i);
+                continue;
+            }
+            let Some((slot, known)) = locked.known(sample.series) else {
+                unknown.0.push(i);
+                continue;
+            };
+            let TimestampMs(t) = sample.t;
+            match known.judge_histogram(t, sample.value, self.min_valid) {
+                Verdict::Keep => {
+                    records.push_histogram(known.wal_ref, t, sample.value);
+                    let value = Pending::copy_of(sample.value);
+                    histograms.push(PendingHistogram { floats_before: floats.len(), slot, t, value });
+                }
+                Verdict::Same => count(&mut self.report, Verdict::Same, false),
+                verdict => {
+                    count(&mut self.report, verdict, is_stale_histogram(sample.value));
                     self.refused.push(i);
                 }
             }
@@ -105,16 +188,19 @@ impl Appender for HeadAppender<'_> {
     }
 
     fn commit(mut self: Box<Self>) -> Result<AppendReport, AppendError> {
-        self.tsdb.log.check()?;
-        let max_t = self.scratch.pending.iter().map(|p| p.t).max().unwrap_or(i64::MIN);
-        let now = self.tsdb.clock.now().0;
-        self.tsdb.log.commit(self.scratch.record.record(), max_t.min(now))?;
+        let tsdb = self.tsdb;
+        tsdb.log.check()?;
+        let times = self.scratch.floats.iter().map(|p| p.t).chain(self.scratch.histograms.iter().map(|p| p.t));
+        let max_t = times.max().unwrap_or(i64::MIN);
+        let now = tsdb.clock.now().0;
+        let applying = tsdb.log.commit(&self.scratch.records, max_t.min(now), &tsdb.head.applying)?;
         self.take();
-        if self.tsdb.options.sync == super::SyncPolicy::EveryCommit {
-            self.tsdb.log.sync()?;
+        drop(applying);
+        if tsdb.options.sync == super::SyncPolicy::EveryCommit {
+            tsdb.log.sync()?;
         }
-        self.tsdb.metrics.appended.add(self.report.appended);
-        self.tsdb.metrics.count_refused(&self.report.refused);
+        tsdb.metrics.appended.add(self.report.appended);
+        tsdb.metrics.count_refused(&self.report.refused);
         Ok(self.report)
     }
 }
@@ -123,40 +209,85 @@ impl HeadAppender<'_> {
     /// Puts the logged samples into their series.
     fn take(&mut self) {
         let head = &self.tsdb.head;
-        let pages = head.pages();
-        let chunk_range = head.chunk_range();
         // A block may have been begun since the appender was opened.
         let min_valid = self.min_valid.max(head.min_valid());
-        let (mut max_t, mut opened) = (i64::MIN, 0);
-        let mut locked = None;
-        for &Pending { slot, t, v } in &self.scratch.pending {
-            let (number, at) = locate(slot);
-            let page = match locked.take() {
-                Some((n, page)) if n == number => page,
-                other => {
-                    drop(other);
-                    pages[number].lock()
-                }
-            };
-            let (_, page) = locked.insert((number, page));
-            let series = &mut page[at];
-            let verdict = series.judge(t, v, min_valid);
-            if verdict == Verdict::Keep {
-                opened += i64::from(series.push(t, v, chunk_range));
-                max_t = max_t.max(t);
-            }
-            count(&mut self.report, verdict, v);
+        let mut taking = Taking::new(head, &mut self.report, min_valid);
+        let pages = head.pages();
+        let mut locked = PageCursor::new(&pages);
+        let mut from = 0;
+        for pending in &self.scratch.histograms {
+            taking.floats(&mut locked, &self.scratch.floats[from..pending.floats_before]);
+            taking.histogram(&mut locked, pending);
+            from = pending.floats_before;
         }
-        drop(locked);
-        head.chunks.fetch_add(opened, std::sync::atomic::Ordering::Relaxed);
-        head.note_max_t(max_t);
+        taking.floats(&mut locked, &self.scratch.floats[from..]);
+        head.chunks.fetch_add(taking.opened, std::sync::atomic::Ordering::Relaxed);
+        head.note_max_t(taking.max_t);
     }
 }
 
-fn count(report: &mut AppendReport, verdict: Verdict, v: f64) {
+/// Samples on their way into their series.
+struct Taking<'a> {
+    report: &'a mut AppendReport,
+    min_valid: i64,
+    chunk_range: i64,
+    max_t: i64,
+    /// Chunks opened.
+    opened: i64,
+}
+
+impl<'a> Taking<'a> {
+    fn new(head: &Head, report: &'a mut AppendReport, min_valid: i64) -> Taking<'a> {
+        Taking { report, min_valid, chunk_range: head.chunk_range(), max_t: i64::MIN, opened: 0 }
+    }
+
+    fn floats(&mut self, locked: &mut PageCursor<'_>, pending: &[PendingFloat]) {
+        for &PendingFloat { slot, t, v } in pending {
+            let Some(series) = locked.series(slot) else { continue };
+            let verdict = series.judge(t, v, self.min_valid);
+            if verdict == Verdict::Keep {
+                self.opened += i64::from(series.push(t, v, self.chunk_range));
+                self.max_t = self.max_t.max(t);
+            }
+            count(self.report, verdict, is_stale(v));
+        }
+    }
+
+    fn histogram(
+        &mut self,
+        locked: &mut PageCursor<'_>,
+        &PendingHistogram { slot, t, ref value, .. }: &PendingHistogram,
+    ) {
+        let Some(series) = locked.series(slot) else { return };
+        let value = value.as_ref();
+        let verdict = series.judge_histogram(t, value, self.min_valid);
+        if verdict == Verdict::Keep {
+            self.opened += i64::from(series.push_histogram(t, value, self.chunk_range));
+            self.max_t = self.max_t.max(t);
+        }
+        count(self.report, verdict, is_stale_histogram(value));
+    }
+}
+
+fn is_sound(value: HistogramRef<'_>) -> bool {
+    match value {
+        HistogramRef::Integer(h) => h.validate().is_ok(),
+        HistogramRef::Float(h) => h.validate().is_ok(),
+    }
+}
+
+fn is_stale_histogram(value: HistogramRef<'_>) -> bool {
+    match value {
+        HistogramRef::Integer(h) => is_stale(h.sum),
+        HistogramRef::Float(h) => is_stale(h.sum),
+    }
+}
+
+/// A marker that comes too late is nobody's mistake.
+fn count(report: &mut AppendReport, verdict: Verdict, is_stale: bool) {
     match verdict {
         Verdict::Keep | Verdict::Same => report.appended += 1,
-        _ if is_stale(v) => {}
+        _ if is_stale => {}
         Verdict::OutOfOrder => report.refused.out_of_order += 1,
         Verdict::Duplicate => report.refused.duplicate_timestamp += 1,
         Verdict::TooOld => report.refused.too_old += 1,
@@ -166,9 +297,12 @@ fn count(report: &mut AppendReport, verdict: Verdict, v: f64) {
 impl Drop for HeadAppender<'_> {
     fn drop(&mut self) {
         let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.pending.clear();
-        scratch.record.clear();
-        let bytes = scratch.pending.capacity() * size_of::<Pending>() + scratch.record.capacity();
+        scratch.floats.clear();
+        scratch.histograms.clear();
+        scratch.records.clear();
+        let bytes = scratch.floats.capacity() * size_of::<PendingFloat>()
+            + scratch.histograms.capacity() * size_of::<PendingHistogram>()
+            + scratch.records.capacity();
         let mut kept = self.tsdb.scratches.lock();
         if bytes <= KEPT_BYTES && kept.len() < KEPT_SCRATCHES {
             kept.push(scratch);

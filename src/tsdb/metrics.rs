@@ -81,3 +81,35 @@ impl Metrics {
         }
     }
 }
+
+/// Metrics of the store of exemplars.
+#[derive(Clone, Debug)]
+pub(super) struct ExemplarMetrics {
+    pub(super) appended: Counter,
+    pub(super) out_of_order: Counter,
+    pub(super) too_long: Counter,
+    pub(super) stored: Gauge,
+    pub(super) series: Gauge,
+    pub(super) max: Gauge,
+}
+
+impl ExemplarMetrics {
+    pub(super) fn new(r: &Registry) -> ExemplarMetrics {
+        let counter = |name, help| r.counter(name, help, &[]);
+        let gauge = |name, help| r.gauge(name, help, &[]);
+        ExemplarMetrics {
+            appended: counter("watershed_tsdb_exemplars_appended_total", "Exemplars kept."),
+            out_of_order: counter(
+                "watershed_tsdb_exemplars_out_of_order_total",
+                "Exemplars not kept because their series had a newer one.",
+            ),
+            too_long: counter(
+                "watershed_tsdb_exemplars_too_long_total",
+                "Exemplars not kept because their labels were too long.",
+            ),
+            stored: gauge("watershed_tsdb_exemplars", "Exemplars in memory."),
+            series: gauge("watershed_tsdb_exemplar_series", "Series with exemplars in memory."),
+            max: gauge("watershed_tsdb_exemplars_max", "Exemplars that there is room for."),
+        }
+    }
+}

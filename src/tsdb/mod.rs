@@ -21,13 +21,16 @@ mod append;
 pub mod block;
 pub mod blocks;
 pub mod compact;
+#[allow(dead_code, reason = "appenders take exemplars next")]
+mod exemplars;
 #[cfg(test)]
 mod fixtures;
 mod head;
-#[allow(dead_code, reason = "the head moves its full chunks there next")]
 mod head_chunks;
 mod log;
 mod matching;
+#[allow(dead_code, reason = "appenders take metadata next")]
+mod metadata;
 mod metrics;
 mod quarantine;
 mod query;
@@ -36,6 +39,7 @@ mod readers;
 mod replay;
 pub mod retention;
 mod settings;
+pub mod ship;
 mod upkeep;
 mod wal;
 
@@ -61,7 +65,8 @@ use crate::storage::{AppendError, Encoding, Scope};
 use crate::telemetry::Registry;
 use append::Scratch;
 use blocks::{BlockList, Blocks};
-use head::Head;
+use head::{FoundChunks, Head};
+use head_chunks::{HEAD_CHUNKS_DIR, HeadChunks};
 use log::Log;
 use metrics::Metrics;
 use readers::Readers;
@@ -187,11 +192,18 @@ impl Tsdb {
         let lock = lock(&*disk, &dir.join("lock"))?;
 
         let metrics = Metrics::new(&registry);
-        let head = Head::new(options.chunk_range.0);
+        let chunks_dir = dir.join(HEAD_CHUNKS_DIR);
+        let opened = HeadChunks::open(disk.clone(), &chunks_dir, head_chunks::Options::default());
+        let (chunks, found_chunks, chunk_damage) = opened.map_err(at(&chunks_dir))?;
+        let head = Head::new(options.chunk_range.0, Arc::new(chunks));
+        // A chunk can have outlived its series' record in the log.
+        found_chunks.iter().for_each(|chunk| head.reserve_wal_ref(chunk.series));
+        let found_chunks = FoundChunks::in_order(&found_chunks);
         let (blocks, found) = Blocks::open(disk.clone(), dir, &registry).map_err(at(dir))?;
         // What is in blocks need not come back from the log.
         head.raise_min_valid(blocks.in_order_max_time().unwrap_or(i64::MIN));
-        let mut replayed = replay::replay(&disk, &wal_dir, &head, clock.now().0).map_err(at(&wal_dir))?;
+        let mut replayed = replay::replay(&disk, &wal_dir, &head, found_chunks, clock.now().0).map_err(at(&wal_dir))?;
+        replayed.report.damage.extend(chunk_damage);
         replayed.report.blocks = found.opened;
         replayed.report.broken_blocks = found.quarantined.into_iter().map(|broken| broken.path).collect();
         // Sort once now instead of during the first scrape.
@@ -199,7 +211,7 @@ impl Tsdb {
         head.optimize();
         let next = replayed.next_segment;
         let writer = Writer::create(disk.clone(), &wal_dir, next, options.segment_size, options.compression);
-        let log = Log::new(writer, replayed.times, metrics.clone());
+        let log = Log::new(writer, replayed.times, options.low_write, metrics.clone());
 
         replayed.report.seconds = began.elapsed().as_secs_f64();
         metrics.replay_seconds.set(replayed.report.seconds);

@@ -1,55 +1,30 @@
-//! Reading.
+//! Reading: head and blocks as one. How each is read stands in `head/read.rs` and `block/query.rs`.
 //!
-//! A stream decides at its opening which series it will visit and holds no lock between batches. A slot may have got
-//! another owner by then, so each is visited with the reference that it had; a series that is gone meanwhile had only
-//! samples older than the retained window.
+//! A block takes part if its time overlaps the range that is asked for. The head always does: it may still hold what a
+//! block has taken over, and then both answer and are merged, the head winning where they differ. If no block overlaps,
+//! the head answers alone; that is the way of nearly every query for the present.
+//!
+//! A reader enters [`Readers`](super::readers::Readers) before it looks at the list of blocks and stays until its stream
+//! is dropped, so that a sample which changes from the head to a block meanwhile is found in one of them at least.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
 use super::Tsdb;
-use super::head::{Head, Index};
-use crate::model::{Annotations, Labels, Sample, is_stale};
+use super::block::{Block, BlockError};
+use super::head::Index;
+use super::readers::Reading;
+use crate::model::{Annotations, Labels, Sample, TimestampMs, is_stale};
+use crate::storage::merge::MergedStream;
 use crate::storage::{
-    Chunk, Columns, LatestBatch, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector,
-    SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
+    Chunk, Columns, Encoding, LatestBatch, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector,
+    SeriesBatch, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange, decode_into,
 };
 
-/// Series in a batch of chunks.
-const BATCH_SERIES: usize = 256;
 /// Rows in a batch of newest samples.
 const BATCH_ROWS: usize = 1000;
-
-impl Tsdb {
-    /// Opens a stream over what the head holds.
-    pub(super) fn select_head<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
-        scope.check()?;
-        let index = if request.sorted { self.head.ordered_index() } else { self.head.index() };
-        let found = index.matching(request.selectors);
-        let mut series: Vec<(u32, u32)> = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
-        if request.sorted {
-            series.extend(found.iter().map(|slot| (index.rank(slot), slot)));
-            series.sort_unstable();
-            series.iter_mut().for_each(|(rank, slot)| (*rank, *slot) = (*slot, index.low_ref(*slot)));
-        } else {
-            series.extend(found.iter().map(|slot| (slot, index.low_ref(slot))));
-        }
-        drop(index);
-        let left = request.limit.unwrap_or(usize::MAX);
-        Ok(Box::new(ChunkStream {
-            head: &self.head,
-            scope: scope.clone(),
-            range: request.range,
-            series: series.into_iter(),
-            left,
-            encoded: Vec::new(),
-            stats: StreamStats::default(),
-        }))
-    }
-}
 
 impl Queryable for Tsdb {
     fn select<'a>(
@@ -57,7 +32,13 @@ impl Queryable for Tsdb {
         scope: &Scope,
         request: &SelectRequest<'_>,
     ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
-        self.select_head(scope, request)
+        let reading = self.readers.enter(request.range.min.0);
+        let blocks = self.blocks_in(request.range);
+        let stream = match blocks.is_empty() {
+            true => self.select_head(scope, request)?,
+            false => Box::new(self.select_merged(scope, request, &blocks)?),
+        };
+        Ok(Box::new(Held { stream, _reading: reading }))
     }
 
     fn select_latest<'a>(
@@ -66,17 +47,18 @@ impl Queryable for Tsdb {
         request: &SelectRequest<'_>,
     ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
         scope.check()?;
-        let index = self.head.ordered_index();
-        let found = index.matching(request.selectors);
-        let mut rows = latest_rows(&self.head, &index, &found, request.range);
-        drop(index);
+        let reading = self.readers.enter(request.range.min.0);
+        let blocks = self.blocks_in(request.range);
+        if blocks.is_empty() {
+            let stream: Box<dyn LatestStream + 'a> = Box::new(self.head.select_latest(scope, request)?);
+            return Ok(Box::new(Held { stream, _reading: reading }));
+        }
+        // The limit is one on rows, and not every series has one.
+        let unlimited = SelectRequest { limit: None, ..request.clone() };
+        let mut rows = newest_samples(&mut self.select_merged(scope, &unlimited, &blocks)?, scope, request.range)?;
+        rows.sort_by(|(a, _), (b, _)| (a.metric_name(), a).cmp(&(b.metric_name(), b)));
         rows.truncate(request.limit.unwrap_or(usize::MAX));
-        Ok(Box::new(RowStream {
-            head: &self.head,
-            scope: scope.clone(),
-            rows: rows.into_iter(),
-            stats: StreamStats::default(),
-        }))
+        Ok(Box::new(Rows { scope: scope.clone(), rows: rows.into_iter(), stats: StreamStats::default() }))
     }
 
     fn label_names(
@@ -87,9 +69,9 @@ impl Queryable for Tsdb {
         limit: Limit,
     ) -> Result<(Vec<String>, Annotations), QueryError> {
         scope.check()?;
-        let index = self.head.index();
-        let series = self.head.with_samples(&matching_or_all(&index, selectors), range);
-        Ok((index.names_of(&series, limit.unwrap_or(usize::MAX)), Annotations::none()))
+        let names = |index: &Index, series: &RoaringBitmap, limit| index.names_of(series, limit);
+        let names = self.texts(selectors, range, limit, names, |block| block.label_names(selectors))?;
+        Ok((names, Annotations::none()))
     }
 
     fn label_values(
@@ -101,9 +83,69 @@ impl Queryable for Tsdb {
         limit: Limit,
     ) -> Result<(Vec<String>, Annotations), QueryError> {
         scope.check()?;
-        let index = self.head.index();
-        let series = self.head.with_samples(&matching_or_all(&index, selectors), range);
-        Ok((index.values_of(name, &series, limit.unwrap_or(usize::MAX)), Annotations::none()))
+        let values = |index: &Index, series: &RoaringBitmap, limit| index.values_of(name, series, limit);
+        let values = self.texts(selectors, range, limit, values, |block| block.label_values(name, selectors))?;
+        Ok((values, Annotations::none()))
+    }
+}
+
+impl Tsdb {
+    /// Opens a stream over what the head holds.
+    pub(super) fn select_head<'a>(
+        &'a self,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+        scope.check()?;
+        Ok(Box::new(self.head.select(scope, request)))
+    }
+
+    /// Opens a stream over head and blocks, sorted whatever is asked for.
+    fn select_merged<'a>(
+        &'a self,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+        blocks: &[Arc<Block>],
+    ) -> Result<MergedStream<'a>, QueryError> {
+        let mut sources = vec![self.select_head(scope, &SelectRequest { sorted: true, ..request.clone() })?];
+        for block in blocks {
+            sources.push(Box::new(block.select(scope, request.selectors, request.range, request.limit)?));
+        }
+        Ok(MergedStream::new(sources, scope, request.limit))
+    }
+
+    /// The blocks that may have samples in a range. To be called by someone who has entered.
+    fn blocks_in(&self, range: TimeRange) -> Vec<Arc<Block>> {
+        // The last instant of a block does not belong to it.
+        let overlaps = |b: &&Arc<Block>| b.meta().min_time <= range.max.0 && range.min.0 < b.meta().max_time;
+        self.blocks.snapshot().iter().filter(overlaps).cloned().collect()
+    }
+
+    /// Label names or values of the selected series of head and blocks, ascending.
+    fn texts(
+        &self,
+        selectors: &[Selector],
+        range: TimeRange,
+        limit: Limit,
+        of_head: impl FnOnce(&Index, &RoaringBitmap, usize) -> Vec<String>,
+        of_block: impl Fn(&Block) -> Result<Vec<String>, BlockError>,
+    ) -> Result<Vec<String>, QueryError> {
+        let limit = limit.unwrap_or(usize::MAX);
+        let _reading = self.readers.enter(range.min.0);
+        let blocks = self.blocks_in(range);
+        let texts = {
+            let index = self.head.index();
+            let series = self.head.with_samples(&matching_or_all(&index, selectors), range);
+            of_head(&index, &series, limit)
+        };
+        if blocks.is_empty() {
+            return Ok(texts);
+        }
+        let mut union = BTreeSet::from_iter(texts);
+        for block in &blocks {
+            union.extend(of_block(block)?);
+        }
+        Ok(union.into_iter().take(limit).collect())
     }
 }
 
@@ -111,121 +153,120 @@ fn matching_or_all(index: &Index, selectors: &[Selector]) -> RoaringBitmap {
     if selectors.is_empty() { index.live().clone() } else { index.matching(selectors) }
 }
 
-struct ChunkStream<'a> {
-    head: &'a Head,
-    scope: Scope,
-    range: TimeRange,
-    /// Slots with the low halves of the references of the series meant.
-    series: std::vec::IntoIter<(u32, u32)>,
-    left: usize,
-    encoded: Vec<u8>,
-    stats: StreamStats,
+/// A stream of someone who has entered.
+struct Held<'a, S: ?Sized> {
+    stream: Box<S>,
+    _reading: Reading<'a>,
 }
 
-impl ChunkStream<'_> {
-    fn fill(&mut self, batch: &mut SeriesBatch) {
-        let index = self.head.index();
-        let pages = self.head.pages();
-        let wanted = BATCH_SERIES.min(self.left);
-        while batch.series.len() < wanted
-            && let Some((slot, low_ref)) = self.series.next()
-        {
-            let (number, at) = super::head::locate(slot);
-            if index.low_ref(slot) != low_ref {
-                continue;
-            }
-            let mut chunks = Vec::new();
-            pages[number].lock()[at].chunks(self.range, &mut chunks);
-            if chunks.is_empty() {
-                continue;
-            }
-            self.encoded.clear();
-            index.write_labels(slot, &mut self.encoded);
-            batch.series.push(SeriesChunks { labels: Labels::from_encoded(&self.encoded), chunks });
-        }
-        self.left -= batch.series.len();
-    }
-}
-
-impl SeriesStream for ChunkStream<'_> {
+impl SeriesStream for Held<'_, dyn SeriesStream + '_> {
     fn next(&mut self, batch: &mut SeriesBatch) -> Result<StreamStep, QueryError> {
-        self.scope.check()?;
-        batch.series.clear();
-        self.fill(batch);
-        if batch.series.is_empty() {
-            return Ok(StreamStep::End(StreamEnd { annotations: Annotations::none(), stats: self.stats }));
-        }
-        let (mut samples, mut bytes, mut chunks) = (0, 0, 0);
-        for chunk in batch.series.iter().flat_map(|s| &s.chunks) {
-            samples += sample_count(chunk);
-            bytes += chunk.data.len() as u64;
-            chunks += 1;
-        }
-        self.stats.series += batch.series.len() as u64;
-        self.stats.chunks += chunks;
-        self.stats.bytes += bytes;
-        self.scope.charge(samples, bytes)?;
-        Ok(StreamStep::Batch)
+        self.stream.next(batch)
     }
 }
 
-/// The first two bytes of every chunk.
-fn sample_count(chunk: &Chunk) -> u64 {
-    chunk.data.first_chunk::<2>().map_or(0, |count| u64::from(u16::from_be_bytes(*count)))
+impl LatestStream for Held<'_, dyn LatestStream + '_> {
+    fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError> {
+        self.stream.next(batch)
+    }
 }
 
-/// A series' newest sample, and where the series stands in the order asked for.
-struct Row {
-    key: u64,
-    slot: u32,
-    low_ref: u32,
-    sample: Sample,
+/// Reads a stream of series to its end and keeps the newest sample of each that has one to tell.
+fn newest_samples(
+    stream: &mut MergedStream<'_>,
+    scope: &Scope,
+    range: TimeRange,
+) -> Result<Vec<(Labels, Sample)>, QueryError> {
+    let (mut batch, mut rows, mut columns) = (SeriesBatch::default(), Vec::new(), Columns::default());
+    while let StreamStep::Batch = stream.next(&mut batch)? {
+        // The chunks are not held any longer than until the next batch.
+        scope.release_bytes(batch.size().bytes);
+        for series in batch.series.drain(..) {
+            if let Some(sample) = newest(&series.chunks, range, &mut columns)? {
+                rows.push((series.labels, sample));
+            }
+        }
+    }
+    Ok(rows)
 }
 
-/// Reads all newest samples at once, page by page, so that the answer is of one moment; their labels follow batch by
-/// batch. Ordered by metric name, then by labels.
-fn latest_rows(head: &Head, index: &Index, found: &RoaringBitmap, range: TimeRange) -> Vec<Row> {
-    let mut rows = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
-    let mut columns = Columns::default();
-    let name_first = index.name_sorts_first();
-    head.each(found, |slot, series| {
-        let Some(sample) = series.latest(range, &mut columns).filter(|s| !is_stale(s.v)) else { return };
-        let name = if name_first { 0 } else { u64::from(index.name_rank(slot)) };
-        let key = name << 32 | u64::from(index.rank(slot));
-        rows.push(Row { key, slot, low_ref: index.low_ref(slot), sample });
-    });
-    rows.sort_unstable_by_key(|row| row.key);
-    rows
+/// The newest sample of a series in a range, unless it is a histogram or says that the series has ended.
+fn newest(chunks: &[Chunk], range: TimeRange, columns: &mut Columns) -> Result<Option<Sample>, QueryError> {
+    let Some(chunk) = chunks.iter().rfind(|c| c.min <= range.max) else { return Ok(None) };
+    if !matches!(chunk.encoding, Encoding::Xor | Encoding::Xor2) {
+        return Ok(None);
+    }
+    columns.clear();
+    decode_into(chunk, columns).map_err(|error| QueryError::Corrupt {
+        path: "a chunk of a block".to_owned(),
+        offset: 0,
+        reason: error.to_string(),
+    })?;
+    let at = columns.times.partition_point(|t| *t <= range.max.0).checked_sub(1);
+    let sample = at.map(|at| Sample { t: TimestampMs(columns.times[at]), v: columns.values[at] });
+    Ok(sample.filter(|s| range.contains(s.t) && !is_stale(s.v)))
 }
 
-struct RowStream<'a> {
-    head: &'a Head,
+/// Newest samples that have all been read, in the order that is asked for.
+struct Rows {
     scope: Scope,
-    rows: std::vec::IntoIter<Row>,
+    rows: std::vec::IntoIter<(Labels, Sample)>,
     stats: StreamStats,
 }
 
-impl LatestStream for RowStream<'_> {
+impl LatestStream for Rows {
     fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError> {
         self.scope.check()?;
         batch.clear();
-        {
-            let index = self.head.index();
-            let alive = self.rows.by_ref().filter(|row| index.low_ref(row.slot) == row.low_ref);
-            for row in alive.take(BATCH_ROWS) {
-                let start = batch.arena.len();
-                index.write_labels(row.slot, &mut batch.arena);
-                batch.push_row(start, row.sample.t, row.sample.v);
-            }
+        for (labels, sample) in self.rows.by_ref().take(BATCH_ROWS) {
+            let start = batch.arena.len();
+            batch.arena.extend_from_slice(labels.as_bytes());
+            batch.push_row(start, sample.t, sample.v);
         }
         if batch.rows.is_empty() {
             return Ok(StreamStep::End(StreamEnd { annotations: Annotations::none(), stats: self.stats }));
         }
         self.stats.series += batch.rows.len() as u64;
         self.stats.bytes += batch.arena.len() as u64;
-        self.scope.charge(batch.rows.len() as u64, batch.arena.len() as u64)?;
-        // The caller reuses the arena for the next batch, so these bytes are held only until then.
-        self.scope.release_bytes(batch.arena.len() as u64);
         Ok(StreamStep::Batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CounterResetHint, Histogram, STALE_NAN, Value};
+    use crate::storage::ChunkBuilder;
+
+    fn chunks(samples: &[(i64, Value)]) -> Vec<Chunk> {
+        let mut builder = ChunkBuilder::new();
+        samples.iter().for_each(|(t, v)| builder.push(TimestampMs(*t), TimestampMs(0), v).unwrap());
+        builder.finish()
+    }
+
+    fn histogram() -> Value {
+        let counter_reset_hint = CounterResetHint::Gauge;
+        Value::Histogram(Box::new(Histogram { counter_reset_hint, ..Histogram::default() }))
+    }
+
+    #[test]
+    fn the_newest_sample_is_that_at_the_range_s_end_if_it_is_a_float_that_lives() {
+        let floats: Vec<_> = (0..300).map(|i| (i * 10, Value::Float(i as f64))).collect();
+        let mut mixed = floats.clone();
+        mixed.extend([(3000, histogram()), (3010, Value::Float(1.0)), (3020, Value::Float(STALE_NAN))]);
+        let mixed = chunks(&mixed);
+        let find = |min, max| {
+            let range = TimeRange { min: TimestampMs(min), max: TimestampMs(max) };
+            newest(&mixed, range, &mut Columns::default()).unwrap().map(|s| (s.t.0, s.v))
+        };
+        for i in 0..300 {
+            assert_eq!(find(0, i * 10 + 9), Some((i * 10, i as f64)));
+            assert_eq!(find(i * 10 + 1, i * 10 + 9), None);
+        }
+        assert_eq!(find(0, -1), None);
+        assert_eq!(find(0, 3009), None, "a histogram");
+        assert_eq!(find(0, 3019), Some((3010, 1.0)));
+        assert_eq!(find(0, 5000), None, "an ended series");
+        assert_eq!(newest(&[], TimeRange::ALL, &mut Columns::default()).unwrap(), None);
     }
 }

@@ -5,12 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::head::{Head, Verdict, locate};
+use super::head::{FoundChunks, Head, Page, PageCursor, Verdict};
 use super::log::Times;
 use super::wal::record::{self, Kind, RecordError};
 use super::wal::repair::{Repair, finish_interrupted, repair_segment};
 use super::wal::{Damage, checkpoint, checkpoints, read_segment, segment_path, segments};
 use crate::disk::Disk;
+use crate::model::TimestampMs;
+use crate::storage::TimeRange;
 
 /// What opening has found.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,8 @@ pub struct OpenReport {
     pub series: u64,
     /// Samples taken.
     pub samples: u64,
+    /// Chunks found in files and given to their series.
+    pub chunks: u64,
     /// Samples not taken because the series had a newer one already.
     pub out_of_order: u64,
     /// Samples whose series the log does not name.
@@ -54,12 +58,23 @@ pub(super) struct Replayed {
 }
 
 /// Reads the whole log in `dir` into an empty head. Fails only if the directory itself cannot be worked with.
-pub(super) fn replay(disk: &Arc<dyn Disk>, dir: &Path, head: &Head, now: i64) -> io::Result<Replayed> {
+///
+/// `found` are the chunks found in files: a series takes its own when the log names it, and needs no samples from the log
+/// that they hold.
+pub(super) fn replay(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    head: &Head,
+    found: FoundChunks,
+    now: i64,
+) -> io::Result<Replayed> {
     finish_interrupted(&**disk, dir)?;
     let mut replay = Replay {
         head,
         now,
         refs: RefMap::default(),
+        found,
+        deleted: Vec::new(),
         scratch: Vec::new(),
         times: None,
         segment: 0,
@@ -76,6 +91,13 @@ pub(super) fn replay(disk: &Arc<dyn Disk>, dir: &Path, head: &Head, now: i64) ->
         replay.out.next_segment = index + 1;
     }
     replay.directory(disk, dir, true)?;
+    head.hide_in_slots(&replay.deleted);
+    if replay.found.series_left() > 0 {
+        tracing::debug!(
+            series = replay.found.series_left(),
+            "dropped head chunks of series that the log does not name"
+        );
+    }
     head.chunks.fetch_add(replay.opened_chunks, std::sync::atomic::Ordering::Relaxed);
     Ok(replay.out)
 }
@@ -84,6 +106,9 @@ struct Replay<'a> {
     head: &'a Head,
     now: i64,
     refs: RefMap,
+    found: FoundChunks,
+    /// Deleted intervals, hidden at the end, when series have their last references.
+    deleted: Vec<(u32, TimeRange)>,
     scratch: Vec<u32>,
     times: Option<Times>,
     segment: u32,
@@ -139,25 +164,41 @@ impl Replay<'_> {
     }
 
     fn record(&mut self, bytes: &[u8]) -> Result<(), RecordError> {
-        match Kind::of(bytes) {
-            Kind::Series => record::each_series(bytes, &mut |wal_ref, labels| self.series(wal_ref, labels)),
-            Kind::Samples | Kind::SamplesV2 => self.samples(bytes),
-            kind => {
-                // Checked so that damage is found where it is, and dated so that the segment is kept long enough.
-                record::check(bytes)?;
-                if let Some(t) = record::first_time(bytes)? {
-                    self.note_time(t);
-                }
-                *self.out.report.skipped_records.entry(kind.name()).or_default() += 1;
-                Ok(())
-            }
+        let kind = Kind::of(bytes);
+        if kind == Kind::Series {
+            return record::each_series(bytes, &mut |wal_ref, labels| self.series(wal_ref, labels));
         }
+        // Half a record of series does no harm; others are taken whole or not at all.
+        record::check(bytes)?;
+        match kind {
+            Kind::Samples | Kind::SamplesV2 => self.samples(bytes),
+            kind if kind.is_histograms() => self.histograms(bytes),
+            Kind::Tombstones => {
+                record::each_tombstone(bytes, &mut |wal_ref, min, max| self.tombstone(wal_ref, min, max))
+            }
+            Kind::Exemplars => self.skip(bytes),
+            Kind::Metadata => self.skip(bytes),
+            // Markers stand in the log of out-of-order samples; here they are as foreign as unknown kinds.
+            _ => self.skip(bytes),
+        }
+    }
+
+    /// Dates a record that is not held, so that its segment is kept long enough.
+    fn skip(&mut self, bytes: &[u8]) -> Result<(), RecordError> {
+        if let Some(t) = record::first_time(bytes)? {
+            self.note_time(t);
+        }
+        *self.out.report.skipped_records.entry(Kind::of(bytes).name()).or_default() += 1;
+        Ok(())
     }
 
     fn series(&mut self, wal_ref: u64, labels: &[u8]) {
         match self.head.restore(labels, wal_ref, &mut self.scratch) {
             Ok((slot, before)) => {
                 self.refs.insert(wal_ref, slot);
+                let attached = self.head.attach(slot, &self.found.take(wal_ref));
+                self.opened_chunks += attached as i64;
+                self.out.report.chunks += attached as u64;
                 match before {
                     Some(old) => {
                         self.out.expired.insert(old, self.last_segment);
@@ -173,49 +214,73 @@ impl Replay<'_> {
     }
 
     fn samples(&mut self, bytes: &[u8]) -> Result<(), RecordError> {
-        // A record is taken whole or not at all.
-        record::check(bytes)?;
         let pages = self.head.pages();
-        let chunk_range = self.head.chunk_range();
-        let min_valid = self.head.min_valid();
-        let mut locked = None;
-        let (mut min, mut max) = (i64::MAX, i64::MIN);
-        let report = &mut self.out.report;
+        let mut taking = Taking::new(self.head, &pages);
+        let (refs, report) = (&self.refs, &mut self.out.report);
         record::each_sample(bytes, &mut |sample| {
-            let Some(slot) = self.refs.get(sample.series) else {
-                report.unknown_series += 1;
-                self.head.reserve_wal_ref(sample.series);
-                return;
+            let Some(slot) = refs.get(sample.series) else { return taking.unknown(sample.series, report) };
+            let (chunk_range, min_valid) = (taking.chunk_range, taking.min_valid);
+            let Some(series) = taking.cursor.series(slot) else { return };
+            let taken = match series.judge(sample.t, sample.v, min_valid) {
+                Verdict::Keep => Ok(series.push(sample.t, sample.v, chunk_range)),
+                verdict => Err((verdict, series.is_in_file(sample.t))),
             };
-            let (number, at) = locate(slot);
-            let page = match locked.take() {
-                Some((n, page)) if n == number => page,
-                other => {
-                    drop(other);
-                    pages[number].lock()
-                }
-            };
-            let (_, page) = locked.insert((number, page));
-            let series = &mut page[at];
-            match series.judge(sample.t, sample.v, min_valid) {
-                Verdict::Keep => {
-                    self.opened_chunks += i64::from(series.push(sample.t, sample.v, chunk_range));
-                    report.samples += 1;
-                    (min, max) = (min.min(sample.t), max.max(sample.t));
-                }
-                // What is too old is in a block.
-                Verdict::Same | Verdict::TooOld => {}
-                _ => report.out_of_order += 1,
-            }
+            taking.count(sample.t, taken, report);
         })?;
-        drop(locked);
+        let taken = taking.done();
         drop(pages);
+        self.took(taken);
+        Ok(())
+    }
+
+    fn histograms(&mut self, bytes: &[u8]) -> Result<(), RecordError> {
+        let pages = self.head.pages();
+        let mut taking = Taking::new(self.head, &pages);
+        let (refs, report) = (&self.refs, &mut self.out.report);
+        record::each_histogram(bytes, &mut |sample| {
+            let Some(slot) = refs.get(sample.series) else { return taking.unknown(sample.series, report) };
+            let (chunk_range, min_valid) = (taking.chunk_range, taking.min_valid);
+            let Some(series) = taking.cursor.series(slot) else { return };
+            let taken = match series.judge_histogram(sample.t, sample.value, min_valid) {
+                Verdict::Keep => Ok(series.push_histogram(sample.t, sample.value, chunk_range)),
+                verdict => Err((verdict, series.is_in_file(sample.t))),
+            };
+            taking.count(sample.t, taken, report);
+        })?;
+        let taken = taking.done();
+        drop(pages);
+        self.took(taken);
+        Ok(())
+    }
+
+    /// Notes what a record has brought.
+    fn took(&mut self, (opened, min, max): (i64, i64, i64)) {
+        self.opened_chunks += opened;
         if min <= max {
             self.head.note_max_t(max);
             self.note_time(min);
             self.note_time(max);
         }
-        Ok(())
+    }
+
+    fn tombstone(&mut self, wal_ref: u64, min: i64, max: i64) {
+        let Some(slot) = self.refs.get(wal_ref) else {
+            self.out.report.unknown_series += 1;
+            return self.head.reserve_wal_ref(wal_ref);
+        };
+        if (min, max) == (i64::MIN, i64::MAX) {
+            // The reference says so that a series was dropped with all that it had; what follows is a new one.
+            let pages = self.head.pages();
+            let mut cursor = PageCursor::new(&pages);
+            let cleared = cursor.series(slot).map_or(0, |series| series.clear());
+            self.opened_chunks -= cleared as i64;
+            self.deleted.retain(|(deleted, _)| *deleted != slot);
+            return;
+        }
+        if max >= self.head.min_valid() {
+            self.deleted.push((slot, TimeRange { min: TimestampMs(min), max: TimestampMs(max) }));
+        }
+        self.note_time(max);
     }
 
     /// A sample from the future must not keep its segment for ever.
@@ -223,6 +288,51 @@ impl Replay<'_> {
         let t = t.min(self.now);
         let times = self.times.get_or_insert(Times { first: t, max: t });
         times.max = times.max.max(t);
+    }
+}
+
+/// The samples of one record on their way into their series.
+struct Taking<'a> {
+    head: &'a Head,
+    cursor: PageCursor<'a>,
+    chunk_range: i64,
+    min_valid: i64,
+    opened: i64,
+    /// Times of what was kept.
+    min: i64,
+    max: i64,
+}
+
+impl<'a> Taking<'a> {
+    fn new(head: &'a Head, pages: &'a [Arc<Page>]) -> Taking<'a> {
+        let (chunk_range, min_valid) = (head.chunk_range(), head.min_valid());
+        Taking { head, cursor: PageCursor::new(pages), chunk_range, min_valid, opened: 0, min: i64::MAX, max: i64::MIN }
+    }
+
+    /// Chunks opened, and the first and the last time of what was kept.
+    fn done(self) -> (i64, i64, i64) {
+        (self.opened, self.min, self.max)
+    }
+
+    #[cold]
+    fn unknown(&self, wal_ref: u64, report: &mut OpenReport) {
+        report.unknown_series += 1;
+        self.head.reserve_wal_ref(wal_ref);
+    }
+
+    /// `taken`: whether a chunk was opened, or why the sample was not kept and whether a file has it.
+    #[inline]
+    fn count(&mut self, t: i64, taken: Result<bool, (Verdict, bool)>, report: &mut OpenReport) {
+        match taken {
+            Ok(opened) => {
+                self.opened += i64::from(opened);
+                report.samples += 1;
+                (self.min, self.max) = (self.min.min(t), self.max.max(t));
+            }
+            // What is too old is in a block.
+            Err((Verdict::Same | Verdict::TooOld, _) | (_, true)) => {}
+            Err(_) => report.out_of_order += 1,
+        }
     }
 }
 

@@ -156,6 +156,15 @@ impl BitEnd {
         self.push_varbit(bytes, value as u64, |width| fits_skewed(value, width));
     }
 
+    /// Appends what [`Bits::varint`] reads, wherever the stream ends within its last byte.
+    pub(super) fn push_varint(&mut self, bytes: &mut Vec<u8>, value: i64) {
+        let mut whole = Vec::with_capacity(10);
+        push_varint(&mut whole, value);
+        for byte in whole {
+            self.push(bytes, u64::from(byte), 8);
+        }
+    }
+
     fn push_varbit(&mut self, bytes: &mut Vec<u8>, value: u64, fits: impl Fn(u32) -> bool) {
         for (ones, width) in (1..8u32).zip(VARBIT_WIDTHS) {
             if fits(width) {
@@ -188,21 +197,37 @@ impl Default for WrittenWindow {
 }
 
 impl WrittenWindow {
-    /// Appends the xor of a value's bits with those of the value before it.
+    /// Appends the xor of a value's bits with those of the value before it: 0 | 10 + bits in the window before | 11 + a new
+    /// window and its bits.
+    #[inline]
     pub(super) fn push(&mut self, end: &mut BitEnd, bytes: &mut Vec<u8>, xor: u64) {
-        if xor == 0 {
-            return end.push(bytes, 0, 1);
+        match xor {
+            0 => end.push(bytes, 0, 1),
+            _ => self.push_changed(end, bytes, xor, (0b10, 0b11), (2, 2)),
         }
+    }
+
+    /// Appends an xor that is not 0, behind one prefix for the window before and another for a new one, each with its
+    /// width.
+    #[inline]
+    pub(super) fn push_changed(
+        &mut self,
+        end: &mut BitEnd,
+        bytes: &mut Vec<u8>,
+        xor: u64,
+        (same, new): (u64, u64),
+        (same_width, new_width): (u32, u32),
+    ) {
         let leading = xor.leading_zeros().min(MAX_LEADING);
         let trailing = xor.trailing_zeros();
         let (old_leading, old_trailing) = (u32::from(self.leading), u32::from(self.trailing));
         if self.leading != NO_WINDOW && leading >= old_leading && trailing >= old_trailing {
-            end.push(bytes, 0b10, 2);
+            end.push(bytes, same, same_width);
             return end.push(bytes, xor >> old_trailing, 64 - old_leading - old_trailing);
         }
         let significant = 64 - leading - trailing;
         (self.leading, self.trailing) = (leading as u8, trailing as u8);
-        end.push(bytes, 0b11 << 11 | u64::from(leading) << 6 | u64::from(significant & 63), 13);
+        end.push(bytes, new << 11 | u64::from(leading) << 6 | u64::from(significant & 63), new_width + 11);
         end.push(bytes, xor >> trailing, significant);
     }
 }

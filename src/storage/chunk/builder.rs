@@ -9,7 +9,9 @@ use bytes::Bytes;
 use super::float_histogram::FloatHistogramState;
 use super::histogram::HistogramState;
 use super::histogram_append::{self, Growing, Sample as _};
+use super::histogram_layout::Form;
 use super::xor::XorState;
+use super::xor2::Xor2State;
 use super::{Appended, Chunk, EncodeError, Encoding};
 use crate::model::{CounterResetHint, FloatHistogram, Histogram, TimestampMs, Value};
 
@@ -47,7 +49,8 @@ impl ChunkBuilder {
 
     /// Takes the next sample. On an error it was not taken, and the builder is as before.
     ///
-    /// None of the encodings written here has room for start timestamps: `start` is dropped.
+    /// `start` is since when the sample has been counted, 0 if that is not known. The first sample with one opens a chunk of
+    /// an encoding that has room for starts; samples without one may follow in it.
     pub fn push(&mut self, t: TimestampMs, start: TimestampMs, value: &Value) -> Result<(), EncodeError> {
         match value {
             Value::Float(v) => {
@@ -60,27 +63,25 @@ impl ChunkBuilder {
     }
 
     /// [`push`](ChunkBuilder::push) of a float, which always fits.
-    pub fn push_float(&mut self, t: TimestampMs, _start: TimestampMs, v: f64) {
-        let limit = self.limit;
-        match &mut self.open {
-            Some(Open { state: State::Float(state), max, bytes, .. }) if state.count() < limit => {
-                state.append(bytes, t.0, v);
-                *max = t;
-            }
+    pub fn push_float(&mut self, t: TimestampMs, start: TimestampMs, v: f64) {
+        match self.open_for(start) {
+            Some((State::Float(state), bytes)) => state.append(bytes, t.0, v),
+            Some((State::FloatWithStarts(state), bytes)) => state.append(bytes, t.0, start.0, v),
             _ => {
-                let (mut state, mut bytes) = (XorState::new(), Vec::new());
-                state.append(&mut bytes, t.0, v);
-                self.replace(Open { min: t, max: t, bytes, state: State::Float(state) });
+                let mut bytes = Vec::new();
+                let state = open_floats(&mut bytes, t, start, v);
+                return self.replace(Open { min: t, max: t, bytes, state });
             }
         }
+        self.took(t, None);
     }
 
-    fn push_histogram(&mut self, t: TimestampMs, _start: TimestampMs, h: &Histogram) -> Result<(), EncodeError> {
-        let state = self.open_state().and_then(|(state, bytes)| match state {
+    fn push_histogram(&mut self, t: TimestampMs, start: TimestampMs, h: &Histogram) -> Result<(), EncodeError> {
+        let state = self.open_for(start).and_then(|(state, bytes)| match state {
             State::Histogram(state) => Some((state, bytes)),
             _ => None,
         });
-        let opened = grow(state, t, h)?;
+        let opened = grow(state, t, start, h)?;
         self.took(t, opened.map(|(state, bytes)| (State::Histogram(state), bytes)));
         Ok(())
     }
@@ -88,22 +89,23 @@ impl ChunkBuilder {
     fn push_float_histogram(
         &mut self,
         t: TimestampMs,
-        _start: TimestampMs,
+        start: TimestampMs,
         h: &FloatHistogram,
     ) -> Result<(), EncodeError> {
-        let state = self.open_state().and_then(|(state, bytes)| match state {
+        let state = self.open_for(start).and_then(|(state, bytes)| match state {
             State::FloatHistogram(state) => Some((state, bytes)),
             _ => None,
         });
-        let opened = grow(state, t, h)?;
+        let opened = grow(state, t, start, h)?;
         self.took(t, opened.map(|(state, bytes)| (State::FloatHistogram(state), bytes)));
         Ok(())
     }
 
-    /// What may still grow.
-    fn open_state(&mut self) -> Option<(&mut State, &mut Vec<u8>)> {
+    /// What may still grow and has room for the start.
+    fn open_for(&mut self, start: TimestampMs) -> Option<(&mut State, &mut Vec<u8>)> {
         let limit = self.limit;
-        self.open.as_mut().filter(|open| open.state.count() < limit).map(|open| (&mut open.state, &mut open.bytes))
+        let fits = |open: &&mut Open| open.state.count() < limit && (start.0 == 0 || open.state.has_starts());
+        self.open.as_mut().filter(fits).map(|open| (&mut open.state, &mut open.bytes))
     }
 
     /// Notes that a sample was written: to the open chunk or to one that it opened.
@@ -139,6 +141,7 @@ struct Open {
 #[derive(Debug)]
 enum State {
     Float(XorState),
+    FloatWithStarts(Xor2State),
     Histogram(HistogramState),
     FloatHistogram(FloatHistogramState),
 }
@@ -147,16 +150,42 @@ impl State {
     fn count(&self) -> u16 {
         match self {
             State::Float(state) => state.count(),
+            State::FloatWithStarts(state) => state.count(),
             State::Histogram(state) => state.count(),
             State::FloatHistogram(state) => state.count(),
         }
     }
+
+    fn encoding(&self) -> Encoding {
+        match self {
+            State::Float(_) => Encoding::Xor,
+            State::FloatWithStarts(_) => Encoding::Xor2,
+            State::Histogram(state) => state.encoding(),
+            State::FloatHistogram(state) => state.encoding(),
+        }
+    }
+
+    fn has_starts(&self) -> bool {
+        self.encoding().has_starts()
+    }
+}
+
+fn open_floats(bytes: &mut Vec<u8>, t: TimestampMs, start: TimestampMs, v: f64) -> State {
+    if start.0 == 0 {
+        let mut state = XorState::new();
+        state.append(bytes, t.0, v);
+        return State::Float(state);
+    }
+    let mut state = Xor2State::new();
+    state.append(bytes, t.0, start.0, v);
+    State::FloatWithStarts(state)
 }
 
 /// Writes a histogram to the open chunk, if there is one and it fits; else to a chunk of its own, which is answered.
 fn grow<G: Growing>(
     open: Option<(&mut G, &mut Vec<u8>)>,
     t: TimestampMs,
+    start: TimestampMs,
     sample: &G::Sample,
 ) -> Result<Option<(G, Vec<u8>)>, EncodeError> {
     let mut header = match sample.hint() {
@@ -164,24 +193,19 @@ fn grow<G: Growing>(
         hint => hint,
     };
     if let Some((state, bytes)) = open {
-        match histogram_append::append(state, bytes, t.0, sample)? {
+        match histogram_append::append(state, bytes, t.0, start.0, sample)? {
             Appended::InPlace | Appended::Recoded => return Ok(None),
             Appended::MustCut(told) => header = told,
         }
     }
-    let (mut state, mut bytes) = (G::start(header), Vec::new());
-    histogram_append::append(&mut state, &mut bytes, t.0, sample)?;
+    let (mut state, mut bytes) = (G::new(header, Form::for_start(start.0)), Vec::new());
+    histogram_append::append(&mut state, &mut bytes, t.0, start.0, sample)?;
     Ok(Some((state, bytes)))
 }
 
 impl Open {
     fn close(self) -> Chunk {
-        let encoding = match self.state {
-            State::Float(_) => Encoding::Xor,
-            State::Histogram(_) => Encoding::Histogram,
-            State::FloatHistogram(_) => Encoding::FloatHistogram,
-        };
-        Chunk { min: self.min, max: self.max, encoding, data: Bytes::from(self.bytes) }
+        Chunk { min: self.min, max: self.max, encoding: self.state.encoding(), data: Bytes::from(self.bytes) }
     }
 }
 
@@ -236,6 +260,34 @@ mod tests {
             (c.encoding, u16::from_be_bytes([c.data[0], c.data[1]]), reset, c.min.0 / 1000, c.max.0 / 1000)
         };
         chunks.iter().map(shape).collect()
+    }
+
+    #[test]
+    fn the_first_sample_with_a_start_opens_a_chunk_that_has_room_for_it() {
+        let mut builder = ChunkBuilder::new();
+        let values = [Value::Float(1.0), boxed(counter(1, 1)), Value::FloatHistogram(Box::new(float(&counter(1, 1))))];
+        let mut pushed = Vec::new();
+        for (i, t) in (0..15).enumerate() {
+            let start = if matches!(i % 5, 2 | 3) { t + 7 } else { 0 };
+            let sample = TimedValue { t: TimestampMs(t), start: TimestampMs(start), value: values[i / 5].clone() };
+            builder.push(sample.t, sample.start, &sample.value).unwrap();
+            pushed.push(sample);
+        }
+        let chunks = builder.finish();
+        use Encoding::*;
+        let encodings: Vec<_> = chunks.iter().map(|c| (c.encoding, c.min.0, c.max.0)).collect();
+        let expected = [
+            (Xor, 0, 1),
+            (Xor2, 2, 4),
+            (Histogram, 5, 6),
+            (HistogramStarts, 7, 9),
+            (FloatHistogram, 10, 11),
+            (FloatHistogramStarts, 12, 14),
+        ];
+        assert_eq!(encodings, expected);
+        let mut decoded = Vec::new();
+        chunks.iter().for_each(|c| decode_values(c, &mut decoded).unwrap());
+        assert!(decoded.len() == 15 && decoded.iter().zip(&pushed).all(|(a, b)| a.is_same(b)));
     }
 
     #[test]

@@ -4,8 +4,9 @@
 
 use super::bits::{BitEnd, Bits, ReadWindow, WrittenWindow};
 use super::histogram_append::{self as append, Appended, EncodeError, Growing};
-use super::histogram_layout::{Form, HEADER, Header, buckets_within, push_layout, read_layout, reset_bits};
-use super::{Columns, DecodeError};
+use super::histogram_layout::{Form, HEADER, Header, buckets_within, push_layout, read_layout};
+use super::starts::WrittenStarts;
+use super::{Columns, DecodeError, Encoding};
 use crate::model::is_stale;
 use crate::model::{BucketLayout, CounterResetHint, FloatHistogram};
 
@@ -13,8 +14,10 @@ use crate::model::{BucketLayout, CounterResetHint, FloatHistogram};
 /// live outside so that their owner decides how they grow.
 #[derive(Clone, Debug)]
 pub struct FloatHistogramState {
+    form: Form,
     header: CounterResetHint,
     samples: u16,
+    starts: WrittenStarts,
     end: BitEnd,
     t: i64,
     t_delta: i64,
@@ -29,16 +32,12 @@ pub struct FloatHistogramState {
 impl FloatHistogramState {
     /// The state before the first sample of a chunk with this header; its bytes are empty.
     pub fn new(header: CounterResetHint) -> FloatHistogramState {
-        FloatHistogramState {
-            header,
-            samples: 0,
-            end: BitEnd::default(),
-            t: 0,
-            t_delta: 0,
-            windows: [WrittenWindow::default(); 3],
-            newest: FloatHistogram::default(),
-            bucket_windows: [Vec::new(), Vec::new()],
-        }
+        <FloatHistogramState as Growing>::new(header, Form::Plain)
+    }
+
+    /// As [`new`](Self::new), for a chunk with start timestamps.
+    pub fn with_starts(header: CounterResetHint) -> FloatHistogramState {
+        <FloatHistogramState as Growing>::new(header, Form::WithStarts)
     }
 
     /// The header of a chunk that `first` opens, when the chunk before it (if it held float histograms too) was closed
@@ -55,6 +54,14 @@ impl FloatHistogramState {
         }
     }
 
+    /// How its bytes are to be read.
+    pub fn encoding(&self) -> Encoding {
+        match self.form {
+            Form::Plain => Encoding::FloatHistogram,
+            Form::WithStarts => Encoding::FloatHistogramStarts,
+        }
+    }
+
     /// Samples encoded so far.
     pub fn count(&self) -> u16 {
         self.samples
@@ -67,12 +74,24 @@ impl FloatHistogramState {
 
     /// Appends one sample to `bytes`, which hold this chunk and nothing else, if it fits. Times must ascend.
     pub fn append(&mut self, bytes: &mut Vec<u8>, t: i64, sample: &FloatHistogram) -> Result<Appended, EncodeError> {
-        append::append(self, bytes, t, sample)
+        append::append(self, bytes, t, 0, sample)
+    }
+
+    /// As [`append`](Self::append), of a sample counted since `start`, 0 if that is not known. A chunk without start
+    /// timestamps drops it.
+    pub fn append_with_start(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        t: i64,
+        start: i64,
+        sample: &FloatHistogram,
+    ) -> Result<Appended, EncodeError> {
+        append::append(self, bytes, t, start, sample)
     }
 
     fn push_first(&mut self, bytes: &mut Vec<u8>, t: i64, sample: &FloatHistogram) {
         let end = &mut self.end;
-        bytes.extend_from_slice(&[0, 0, reset_bits(self.header)]);
+        bytes.extend_from_slice(&[0; HEADER]);
         push_layout(end, bytes, &sample.layout);
         end.push_varbit_int(bytes, t);
         let buckets = sample.positive_buckets.iter().chain(&sample.negative_buckets);
@@ -112,8 +131,23 @@ impl FloatHistogramState {
 impl Growing for FloatHistogramState {
     type Sample = FloatHistogram;
 
-    fn start(header: CounterResetHint) -> FloatHistogramState {
-        FloatHistogramState::new(header)
+    fn new(header: CounterResetHint, form: Form) -> FloatHistogramState {
+        FloatHistogramState {
+            form,
+            header,
+            samples: 0,
+            starts: WrittenStarts::default(),
+            end: BitEnd::default(),
+            t: 0,
+            t_delta: 0,
+            windows: [WrittenWindow::default(); 3],
+            newest: FloatHistogram::default(),
+            bucket_windows: [Vec::new(), Vec::new()],
+        }
+    }
+
+    fn form(&self) -> Form {
+        self.form
     }
 
     fn header(&self) -> CounterResetHint {
@@ -128,20 +162,23 @@ impl Growing for FloatHistogramState {
         &self.newest
     }
 
-    fn push(&mut self, bytes: &mut Vec<u8>, t: i64, sample: &FloatHistogram) {
+    fn push(&mut self, bytes: &mut Vec<u8>, t: i64, start: i64, sample: &FloatHistogram) {
         let stale = FloatHistogram { sum: sample.sum, ..FloatHistogram::default() };
         let sample = if is_stale(sample.sum) { &stale } else { sample };
         match self.samples {
             0 => self.push_first(bytes, t, sample),
             _ => self.push_next(bytes, t, sample),
         }
+        if self.form == Form::WithStarts {
+            self.starts.push(&mut self.end, bytes, self.samples, (self.t, t), start);
+        }
         self.t = t;
         self.samples += 1;
-        bytes[..2].copy_from_slice(&self.samples.to_be_bytes());
+        self.form.write(bytes, self.samples, self.header);
     }
 
-    fn decode(bytes: &[u8], columns: &mut Columns<FloatHistogram>) -> Result<(), DecodeError> {
-        decode_into(bytes, columns)
+    fn decode(&self, bytes: &[u8], columns: &mut Columns<FloatHistogram>) -> Result<(), DecodeError> {
+        decode_form(bytes, self.form, columns)
     }
 
     fn cut_header(verdict: CounterResetHint) -> CounterResetHint {

@@ -4,8 +4,9 @@
 
 use super::bits::{BitEnd, Bits, ReadWindow, WrittenWindow};
 use super::histogram_append::{self as append, Appended, EncodeError, Growing};
-use super::histogram_layout::{Form, HEADER, Header, buckets_within, push_layout, read_layout, reset_bits};
-use super::{Columns, DecodeError};
+use super::histogram_layout::{Form, HEADER, Header, buckets_within, push_layout, read_layout};
+use super::starts::WrittenStarts;
+use super::{Columns, DecodeError, Encoding};
 use crate::model::is_stale;
 use crate::model::{BucketLayout, CounterResetHint, Histogram};
 
@@ -13,8 +14,10 @@ use crate::model::{BucketLayout, CounterResetHint, Histogram};
 /// bytes live outside so that their owner decides how they grow.
 #[derive(Clone, Debug)]
 pub struct HistogramState {
+    form: Form,
     header: CounterResetHint,
     samples: u16,
+    starts: WrittenStarts,
     end: BitEnd,
     t: i64,
     t_delta: i64,
@@ -30,18 +33,12 @@ pub struct HistogramState {
 impl HistogramState {
     /// The state before the first sample of a chunk with this header; its bytes are empty.
     pub fn new(header: CounterResetHint) -> HistogramState {
-        HistogramState {
-            header,
-            samples: 0,
-            end: BitEnd::default(),
-            t: 0,
-            t_delta: 0,
-            count_delta: 0,
-            zero_delta: 0,
-            sum_window: WrittenWindow::default(),
-            newest: Histogram::default(),
-            bucket_deltas: [Vec::new(), Vec::new()],
-        }
+        <HistogramState as Growing>::new(header, Form::Plain)
+    }
+
+    /// As [`new`](Self::new), for a chunk with start timestamps.
+    pub fn with_starts(header: CounterResetHint) -> HistogramState {
+        <HistogramState as Growing>::new(header, Form::WithStarts)
     }
 
     /// The header of a chunk that `first` opens, when the chunk before it (if it held integer histograms too) was closed
@@ -51,6 +48,14 @@ impl HistogramState {
             (hint @ (CounterResetHint::Gauge | CounterResetHint::Reset), _) => hint,
             (_, Some(previous)) => append::verdict(previous, first),
             _ => CounterResetHint::Unknown,
+        }
+    }
+
+    /// How its bytes are to be read.
+    pub fn encoding(&self) -> Encoding {
+        match self.form {
+            Form::Plain => Encoding::Histogram,
+            Form::WithStarts => Encoding::HistogramStarts,
         }
     }
 
@@ -66,12 +71,24 @@ impl HistogramState {
 
     /// Appends one sample to `bytes`, which hold this chunk and nothing else, if it fits. Times must ascend.
     pub fn append(&mut self, bytes: &mut Vec<u8>, t: i64, sample: &Histogram) -> Result<Appended, EncodeError> {
-        append::append(self, bytes, t, sample)
+        append::append(self, bytes, t, 0, sample)
+    }
+
+    /// As [`append`](Self::append), of a sample counted since `start`, 0 if that is not known. A chunk without start
+    /// timestamps drops it.
+    pub fn append_with_start(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        t: i64,
+        start: i64,
+        sample: &Histogram,
+    ) -> Result<Appended, EncodeError> {
+        append::append(self, bytes, t, start, sample)
     }
 
     fn push_first(&mut self, bytes: &mut Vec<u8>, t: i64, sample: &Histogram) {
         let end = &mut self.end;
-        bytes.extend_from_slice(&[0, 0, reset_bits(self.header)]);
+        bytes.extend_from_slice(&[0; HEADER]);
         push_layout(end, bytes, &sample.layout);
         end.push_varbit_int(bytes, t);
         end.push_varbit_uint(bytes, sample.count);
@@ -126,8 +143,25 @@ fn step(delta: &mut i64, new: i64) -> i64 {
 impl Growing for HistogramState {
     type Sample = Histogram;
 
-    fn start(header: CounterResetHint) -> HistogramState {
-        HistogramState::new(header)
+    fn new(header: CounterResetHint, form: Form) -> HistogramState {
+        HistogramState {
+            form,
+            header,
+            samples: 0,
+            starts: WrittenStarts::default(),
+            end: BitEnd::default(),
+            t: 0,
+            t_delta: 0,
+            count_delta: 0,
+            zero_delta: 0,
+            sum_window: WrittenWindow::default(),
+            newest: Histogram::default(),
+            bucket_deltas: [Vec::new(), Vec::new()],
+        }
+    }
+
+    fn form(&self) -> Form {
+        self.form
     }
 
     fn header(&self) -> CounterResetHint {
@@ -142,20 +176,23 @@ impl Growing for HistogramState {
         &self.newest
     }
 
-    fn push(&mut self, bytes: &mut Vec<u8>, t: i64, sample: &Histogram) {
+    fn push(&mut self, bytes: &mut Vec<u8>, t: i64, start: i64, sample: &Histogram) {
         match (self.samples, is_stale(sample.sum)) {
             (0, false) => self.push_first(bytes, t, sample),
             (0, true) => self.push_first(bytes, t, &Histogram { sum: sample.sum, ..Histogram::default() }),
             (_, false) => self.push_next(bytes, t, sample),
             (_, true) => self.push_stale(bytes, t, sample.sum),
         }
+        if self.form == Form::WithStarts {
+            self.starts.push(&mut self.end, bytes, self.samples, (self.t, t), start);
+        }
         self.t = t;
         self.samples += 1;
-        bytes[..2].copy_from_slice(&self.samples.to_be_bytes());
+        self.form.write(bytes, self.samples, self.header);
     }
 
-    fn decode(bytes: &[u8], columns: &mut Columns<Histogram>) -> Result<(), DecodeError> {
-        decode_into(bytes, columns)
+    fn decode(&self, bytes: &[u8], columns: &mut Columns<Histogram>) -> Result<(), DecodeError> {
+        decode_form(bytes, self.form, columns)
     }
 
     fn cut_header(verdict: CounterResetHint) -> CounterResetHint {

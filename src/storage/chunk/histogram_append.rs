@@ -5,7 +5,7 @@
 //! are zero too; a sample with more buckets makes the chunk be written anew. Within a chunk a counter does not go back in
 //! any bucket: a reset cuts. Gauges may move freely and share the union of all buckets.
 
-use super::histogram_layout::{CUSTOM_BUCKETS, bucket_count};
+use super::histogram_layout::{CUSTOM_BUCKETS, Form, bucket_count};
 use super::{Columns, DecodeError};
 use crate::model::is_stale;
 use crate::model::{BucketLayout, CounterResetHint, Span};
@@ -68,13 +68,15 @@ pub(super) trait Bucket: Copy + Default {
 pub(super) trait Growing: Sized {
     type Sample: Sample;
 
-    fn start(header: CounterResetHint) -> Self;
+    /// Before the first sample.
+    fn new(header: CounterResetHint, form: Form) -> Self;
+    fn form(&self) -> Form;
     fn header(&self) -> CounterResetHint;
     fn samples(&self) -> u16;
     fn newest(&self) -> &Self::Sample;
     /// Writes a sample that fits.
-    fn push(&mut self, bytes: &mut Vec<u8>, t: i64, sample: &Self::Sample);
-    fn decode(bytes: &[u8], columns: &mut Columns<Self::Sample>) -> Result<(), DecodeError>;
+    fn push(&mut self, bytes: &mut Vec<u8>, t: i64, start: i64, sample: &Self::Sample);
+    fn decode(&self, bytes: &[u8], columns: &mut Columns<Self::Sample>) -> Result<(), DecodeError>;
     /// The header of a chunk that is cut because a counter sample does not fit.
     fn cut_header(verdict: CounterResetHint) -> CounterResetHint;
 }
@@ -83,16 +85,17 @@ pub(super) fn append<G: Growing>(
     state: &mut G,
     bytes: &mut Vec<u8>,
     t: i64,
+    start: i64,
     sample: &G::Sample,
 ) -> Result<Appended, EncodeError> {
     check_buckets(sample)?;
     if state.samples() == 0 {
-        state.push(bytes, t, sample);
+        state.push(bytes, t, start, sample);
         return Ok(Appended::InPlace);
     }
     let fit = match judge(state.header(), state.newest(), sample) {
         // The count has no more room; no reset is known to lie between.
-        Ok(_) if state.samples() == u16::MAX => Err(CounterResetHint::NotReset),
+        Ok(_) if state.samples() == state.form().samples_max() => Err(CounterResetHint::NotReset),
         other => other,
     };
     let is_gauge = sample.hint() == CounterResetHint::Gauge;
@@ -100,7 +103,7 @@ pub(super) fn append<G: Growing>(
         Err(_) if is_gauge => Ok(Appended::MustCut(CounterResetHint::Gauge)),
         Err(verdict) => Ok(Appended::MustCut(G::cut_header(verdict))),
         Ok(Fit::Same) => {
-            state.push(bytes, t, sample);
+            state.push(bytes, t, start, sample);
             Ok(Appended::InPlace)
         }
         Ok(Fit::Merge(sides)) => {
@@ -109,7 +112,7 @@ pub(super) fn append<G: Growing>(
             if recode {
                 *state = recoded(state, bytes, &sides, sample.layout())?;
             }
-            state.push(bytes, t, &sample);
+            state.push(bytes, t, start, &sample);
             Ok(if recode { Appended::Recoded } else { Appended::InPlace })
         }
     }
@@ -238,16 +241,18 @@ fn recoded<G: Growing>(
     layout: &BucketLayout,
 ) -> Result<G, DecodeError> {
     let mut old = Columns::default();
-    G::decode(bytes, &mut old)?;
-    let (mut wider, mut fresh) = (G::start(state.header()), Vec::with_capacity(bytes.len() * 2));
-    for (t, mut sample) in old.times.into_iter().zip(old.values) {
+    state.decode(bytes, &mut old)?;
+    let (mut wider, mut fresh) = (G::new(state.header(), state.form()), Vec::with_capacity(bytes.len() * 2));
+    // The column of starts is empty or complete.
+    let starts = old.starts.into_iter().chain(std::iter::repeat(0));
+    for ((t, mut sample), start) in old.times.into_iter().zip(old.values).zip(starts) {
         sample.layout_mut().clone_from(layout);
         for (side, buckets) in sides.iter().zip(sample.buckets_mut()) {
             if side.chunk_lacks() {
                 *buckets = side.widened(buckets, In::Chunk);
             }
         }
-        wider.push(&mut fresh, t, &sample);
+        wider.push(&mut fresh, t, start, &sample);
     }
     *bytes = fresh;
     Ok(wider)

@@ -32,8 +32,32 @@ pub(super) enum Form {
     WithStarts,
 }
 
+impl Form {
+    /// That of a chunk that begins with a sample of this start timestamp, 0 for none.
+    pub(super) fn for_start(start: i64) -> Form {
+        if start == 0 { Form::Plain } else { Form::WithStarts }
+    }
+
+    /// The most samples that the header can count.
+    pub(super) fn samples_max(self) -> u16 {
+        match self {
+            Form::Plain => u16::MAX,
+            Form::WithStarts => COUNT_WITH_STARTS,
+        }
+    }
+
+    /// Writes the number of samples and the hint into a chunk's header, which holds the starts already, if it has any.
+    pub(super) fn write(self, bytes: &mut [u8], samples: u16, hint: CounterResetHint) {
+        bytes[..2].copy_from_slice(&samples.to_be_bytes());
+        match self {
+            Form::Plain => bytes[2] = reset_bits(hint),
+            Form::WithStarts => bytes[0] |= reset_bits(hint),
+        }
+    }
+}
+
 /// The two bits that stand for a hint.
-pub(super) fn reset_bits(hint: CounterResetHint) -> u8 {
+fn reset_bits(hint: CounterResetHint) -> u8 {
     match hint {
         CounterResetHint::Unknown => 0b00 << 6,
         CounterResetHint::NotReset => 0b01 << 6,

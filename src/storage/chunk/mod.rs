@@ -2,8 +2,8 @@
 //!
 //! The encodings stand here and not beside the store, because remote sources, the query engine and the wire hand on
 //! and decode the same bytes without knowing any store. The bytes are Prometheus's to the bit, and FORMATS.md beside
-//! this file draws them field by field. XOR floats and plain histograms are written; the newer encodings, with start
-//! timestamps, are read only. When a chunk is full is not decided here, except where a sample cannot follow another.
+//! this file draws them field by field. The newer encodings have start timestamps; they are written where a sample has one.
+//! When a chunk is full is not decided here, except where a sample cannot follow another.
 
 mod bits;
 mod builder;
@@ -59,6 +59,11 @@ impl Encoding {
             6 => Encoding::FloatHistogramStarts,
             _ => return None,
         })
+    }
+
+    /// Whether it has room for start timestamps.
+    pub fn has_starts(self) -> bool {
+        matches!(self, Encoding::Xor2 | Encoding::HistogramStarts | Encoding::FloatHistogramStarts)
     }
 }
 

@@ -4,10 +4,54 @@
 //! low seven bits, 0 for none). A start is written as its distance before the time of the sample **before** it, so that
 //! a start that follows each sample costs next to nothing.
 
-use super::bits::Bits;
+use super::bits::{BitEnd, Bits};
 
 /// The header bit that says that the first sample has a start.
 const FIRST_KNOWN: u8 = 0x80;
+
+/// The header byte's place in a chunk of any encoding that has one.
+const HEADER_AT: usize = 2;
+/// The last sample whose number the header can hold. Starts are written from there on even if none has changed, because a
+/// later change could not be told any more.
+const LAST_FIRST_CHANGE: u16 = 0x7f;
+
+/// Writes the starts of one chunk.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct WrittenStarts {
+    header: u8,
+    start: i64,
+    distance: i64,
+}
+
+impl WrittenStarts {
+    /// Appends the start of the sample `index`, whose time `t` and values have just been written; the sample before it was
+    /// at `before`.
+    pub(super) fn push(
+        &mut self,
+        end: &mut BitEnd,
+        bytes: &mut Vec<u8>,
+        index: u16,
+        (before, t): (i64, i64),
+        start: i64,
+    ) {
+        let changes = self.header & !FIRST_KNOWN != 0;
+        let distance = before.wrapping_sub(start);
+        if index == 0 {
+            if start != 0 {
+                self.header = FIRST_KNOWN;
+                end.push_varint(bytes, t.wrapping_sub(start));
+            }
+        } else if changes {
+            end.push_varbit_int(bytes, distance.wrapping_sub(std::mem::replace(&mut self.distance, distance)));
+        } else if start != self.start || index == LAST_FIRST_CHANGE {
+            self.header |= index as u8;
+            self.distance = distance;
+            end.push_varbit_int(bytes, distance);
+        }
+        self.start = start;
+        bytes[HEADER_AT] = self.header;
+    }
+}
 
 /// Reads the starts of one chunk.
 #[derive(Clone, Copy, Debug, Default)]

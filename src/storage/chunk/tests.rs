@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::float_histogram::FloatHistogramState;
 use super::histogram::HistogramState;
+use super::xor2::Xor2State;
 use super::*;
 use crate::model::{BucketLayout, CounterResetHint, STALE_NAN, Span, is_stale};
 
@@ -263,6 +264,17 @@ fn grow(random: &mut Random, mode: u64, counts: &mut [i64; 24]) -> (Vec<Span>, V
     (spans, deltas)
 }
 
+/// Start timestamps of every sort: none, one for long, and two that follow the samples.
+fn start_of(t: i64) -> i64 {
+    let near = ((t as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as i64;
+    match (t >> 18) & 3 {
+        0 => 0,
+        1 => t & !0xfffff,
+        2 => t - 15_000 - near * 100,
+        _ => t - near,
+    }
+}
+
 /// One of the two states with its chunk.
 trait Encoder: Sized {
     fn next_chunk(&self, sample: &Histogram) -> Self;
@@ -272,21 +284,31 @@ trait Encoder: Sized {
 
 struct Integer(HistogramState, Vec<u8>);
 
+impl Integer {
+    fn fresh(&self, header: CounterResetHint) -> HistogramState {
+        match self.0.encoding().has_starts() {
+            true => HistogramState::with_starts(header),
+            false => HistogramState::new(header),
+        }
+    }
+}
+
 impl Encoder for Integer {
     fn next_chunk(&self, sample: &Histogram) -> Integer {
         let previous = (self.0.count() > 0).then_some(&self.0);
-        Integer(HistogramState::new(HistogramState::header_after(previous, sample)), Vec::new())
+        Integer(self.fresh(HistogramState::header_after(previous, sample)), Vec::new())
     }
 
     fn append(&mut self, _: &mut Random, t: i64, sample: &Histogram, digest: &mut Digest) {
-        match self.0.append(&mut self.1, t, sample).unwrap() {
+        let start = start_of(t);
+        match self.0.append_with_start(&mut self.1, t, start, sample).unwrap() {
             Appended::InPlace => digest.feed(&[0]),
             Appended::Recoded => digest.feed(&[1]),
             Appended::MustCut(header) => {
                 digest.feed(&[2]);
                 digest.feed(&self.1);
-                *self = Integer(HistogramState::new(header), Vec::new());
-                assert_eq!(self.0.append(&mut self.1, t, sample), Ok(Appended::InPlace));
+                *self = Integer(self.fresh(header), Vec::new());
+                assert_eq!(self.0.append_with_start(&mut self.1, t, start, sample), Ok(Appended::InPlace));
             }
         }
         assert!(self.0.last().0 == t);
@@ -300,26 +322,36 @@ impl Encoder for Integer {
 /// The third is the chunk before, until the first sample is there to be compared with it.
 struct Float(FloatHistogramState, Vec<u8>, Option<FloatHistogramState>);
 
+impl Float {
+    fn fresh(&self, header: CounterResetHint) -> FloatHistogramState {
+        match self.0.encoding().has_starts() {
+            true => FloatHistogramState::with_starts(header),
+            false => FloatHistogramState::new(header),
+        }
+    }
+}
+
 impl Encoder for Float {
     fn next_chunk(&self, _: &Histogram) -> Float {
         let previous = (self.0.count() > 0).then(|| self.0.clone());
-        Float(FloatHistogramState::new(CounterResetHint::Unknown), Vec::new(), previous)
+        Float(self.fresh(CounterResetHint::Unknown), Vec::new(), previous)
     }
 
     fn append(&mut self, random: &mut Random, t: i64, sample: &Histogram, digest: &mut Digest) {
         let mut sample = to_float(sample);
         sample.count += 0.5 * random.below(2) as f64;
         if self.0.count() == 0 {
-            self.0 = FloatHistogramState::new(FloatHistogramState::header_after(self.2.as_ref(), &sample));
+            self.0 = self.fresh(FloatHistogramState::header_after(self.2.as_ref(), &sample));
         }
-        match self.0.append(&mut self.1, t, &sample).unwrap() {
+        let start = start_of(t);
+        match self.0.append_with_start(&mut self.1, t, start, &sample).unwrap() {
             Appended::InPlace => digest.feed(&[0]),
             Appended::Recoded => digest.feed(&[1]),
             Appended::MustCut(header) => {
                 digest.feed(&[2]);
                 digest.feed(&self.1);
-                *self = Float(FloatHistogramState::new(header), Vec::new(), None);
-                assert_eq!(self.0.append(&mut self.1, t, &sample), Ok(Appended::InPlace));
+                *self = Float(self.fresh(header), Vec::new(), None);
+                assert_eq!(self.0.append_with_start(&mut self.1, t, start, &sample), Ok(Appended::InPlace));
             }
         }
         assert!(self.0.last().0 == t);
@@ -424,6 +456,60 @@ fn integer_histograms_are_appended_recoded_and_cut_as_by_the_reference() {
 fn float_histograms_are_appended_recoded_and_cut_as_by_the_reference() {
     let empty = Float(FloatHistogramState::new(CounterResetHint::Unknown), Vec::new(), None);
     assert_eq!(digests(&empty), [(0xde8e_4ea8_4c6b_2b29, 1612), (0xc1c3_031d_82b2_e819, 4_513_180)]);
+}
+
+#[test]
+fn histograms_with_starts_are_appended_recoded_and_cut_as_by_the_reference() {
+    let empty = Integer(HistogramState::with_starts(CounterResetHint::Unknown), Vec::new());
+    assert_eq!(digests(&empty), [(0x904e_a9af_34a8_54c2, 996), (0xc218_56e9_5a05_8826, 2_044_364)]);
+    let empty = Float(FloatHistogramState::with_starts(CounterResetHint::Unknown), Vec::new(), None);
+    assert_eq!(digests(&empty), [(0xe784_b5de_0b1a_ae8b, 1629), (0xa661_14a2_65b1_c191, 4_647_584)]);
+}
+
+/// 200 samples, so that starts begin after the last sample that the header can name, too.
+fn xor2_sequence(seed: u64, digest: &mut Digest) {
+    let mut random = Random(seed);
+    let (mut state, mut bytes) = (Xor2State::new(), Vec::new());
+    let (mut t, mut v, mut expected) = (seed as i64 * 1000, 0.0, Columns::default());
+    for _ in 0..200 {
+        t += match random.below(8) {
+            0 => 15_000 + random.below(50) as i64,
+            1 => 1 + random.below(1 << 21) as i64,
+            2 => 1 + random.below(1 << 31) as i64,
+            _ => 15_000,
+        };
+        let value = match random.below(6) {
+            0 => {
+                v += 1.0;
+                v
+            }
+            1 => {
+                v = f64::from_bits(random.below(1 << 31) << 33 | random.below(1 << 31));
+                v
+            }
+            2 => STALE_NAN,
+            _ => v,
+        };
+        let start = if seed.is_multiple_of(4) { 0 } else { start_of(t) };
+        state.append(&mut bytes, t, start, value);
+        assert_eq!((state.last().0, state.last().1.to_bits()), (t, value.to_bits()));
+        expected.push(t, value, Some(start));
+    }
+    digest.feed(&bytes);
+    let mut read = Columns::default();
+    decode_into(&chunk(Encoding::Xor2, bytes), &mut read).unwrap();
+    let bits = |columns: &Columns| columns.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert_eq!((&read.times, bits(&read)), (&expected.times, bits(&expected)));
+    assert_eq!(read.starts, expected.starts);
+}
+
+#[test]
+fn xor2_chunks_are_written_as_by_the_reference_and_read_back() {
+    let mut digest = Digest { hash: 14_695_981_039_346_656_037, bytes: 0 };
+    xor2_sequence(1, &mut digest);
+    assert_eq!(digest, Digest { hash: 0x4793_c83c_e1c9_b36e, bytes: 2183 });
+    (2..=2000).for_each(|seed| xor2_sequence(seed, &mut digest));
+    assert_eq!(digest, Digest { hash: 0xb1a7_cd86_a3c3_e447, bytes: 3_873_295 });
 }
 
 prop_compose! {

@@ -1,4 +1,4 @@
-//! Floats in Prometheus's second XOR encoding: read only.
+//! Floats in Prometheus's second XOR encoding, with start timestamps.
 //!
 //! ```text
 //! count    u16 big endian
@@ -20,13 +20,108 @@
 //! Deltas of deltas are two's complement here. A staleness marker does not become the value that the next xor is
 //! taken with; the last other value stays it.
 
-use super::bits::{Bits, ReadWindow};
-use super::starts::Starts;
+use super::bits::{BitEnd, Bits, ReadWindow, WrittenWindow, push_uvarint, push_varint};
+use super::starts::{Starts, WrittenStarts};
 use super::{Columns, DecodeError};
-use crate::model::STALE_NAN;
+use crate::model::{STALE_NAN, is_stale};
 
 /// Width of the number of samples and the starts in front of the bits.
 const HEADER: usize = 3;
+
+/// Where a growing chunk stands: what the next sample is encoded against. The bytes live outside so that their owner
+/// decides how they grow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Xor2State {
+    t: i64,
+    /// The newest value that is not the staleness marker.
+    v: f64,
+    is_stale: bool,
+    delta: i64,
+    count: u16,
+    window: WrittenWindow,
+    starts: WrittenStarts,
+    end: BitEnd,
+}
+
+impl Xor2State {
+    /// The state before the first sample; its bytes are empty.
+    pub fn new() -> Xor2State {
+        Xor2State::default()
+    }
+
+    /// Samples encoded so far.
+    pub fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// Time in milliseconds and value of the newest sample; zeros before the first.
+    pub fn last(&self) -> (i64, f64) {
+        (self.t, if self.is_stale { STALE_NAN } else { self.v })
+    }
+
+    /// Appends one sample, which has been counted since `start` (0 if that is not known), to `bytes`, which hold this chunk
+    /// and nothing else. Times must ascend and a chunk holds at most 65,535 samples; callers cut far earlier.
+    pub fn append(&mut self, bytes: &mut Vec<u8>, t: i64, start: i64, v: f64) {
+        let delta = t.wrapping_sub(self.t);
+        match self.count {
+            0 => {
+                bytes.extend_from_slice(&[0; HEADER]);
+                push_varint(bytes, t);
+                bytes.extend_from_slice(&v.to_bits().to_be_bytes());
+            }
+            1 => {
+                push_uvarint(bytes, delta as u64);
+                self.push_value(bytes, v);
+            }
+            _ => match delta.wrapping_sub(self.delta) {
+                0 => self.push_at_same_pace(bytes, v),
+                dod => {
+                    self.push_dod(bytes, dod);
+                    self.push_value(bytes, v);
+                }
+            },
+        }
+        self.delta = if self.count == 0 { 0 } else { delta };
+        self.starts.push(&mut self.end, bytes, self.count, (self.t, t), start);
+        self.t = t;
+        self.is_stale = is_stale(v);
+        if !self.is_stale {
+            self.v = v;
+        }
+        self.count += 1;
+        bytes[..2].copy_from_slice(&self.count.to_be_bytes());
+    }
+
+    /// The prefix that says whether and how the value changes where the delta does not.
+    fn push_at_same_pace(&mut self, bytes: &mut Vec<u8>, v: f64) {
+        match v.to_bits() ^ self.v.to_bits() {
+            _ if is_stale(v) => self.end.push(bytes, 0b11111, 5),
+            0 => self.end.push(bytes, 0, 1),
+            xor => self.window.push_changed(&mut self.end, bytes, xor, (0b100, 0b101), (3, 3)),
+        }
+    }
+
+    fn push_dod(&mut self, bytes: &mut Vec<u8>, dod: i64) {
+        for (prefix, prefix_width, width) in [(0b110, 3, 13), (0b1110, 4, 20)] {
+            let half = 1i64 << (width - 1);
+            if (-half..half).contains(&dod) {
+                let low = dod as u64 & ((1 << width) - 1);
+                return self.end.push(bytes, prefix << width | low, prefix_width + width);
+            }
+        }
+        self.end.push(bytes, 0b11110, 5);
+        self.end.push(bytes, dod as u64, 64);
+    }
+
+    /// A value with its own prefix.
+    fn push_value(&mut self, bytes: &mut Vec<u8>, v: f64) {
+        match v.to_bits() ^ self.v.to_bits() {
+            _ if is_stale(v) => self.end.push(bytes, 0b111, 3),
+            0 => self.end.push(bytes, 0, 1),
+            xor => self.window.push_changed(&mut self.end, bytes, xor, (0b10, 0b110), (2, 3)),
+        }
+    }
+}
 
 /// Appends the samples of an encoded chunk to `columns`.
 pub fn decode_into(data: &[u8], columns: &mut Columns) -> Result<(), DecodeError> {

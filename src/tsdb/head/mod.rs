@@ -5,17 +5,25 @@
 //! into the log. Series lie in pages of 256 with one lock each, so neighbours, which are created and appended to
 //! together, cost one lock for a run of them.
 //!
-//! Lock order: gate, then `index`, then `pages`, then one page at a time. A commit holds `pages` and a page and nothing
-//! else, so readers of the index never wait for it.
+//! Lock order: gate, then `index`, then `applying`, then `pages`, then one page at a time. A commit holds `applying` and
+//! `pages` and a page and nothing else, so those who only look up series never wait for it.
+//!
+//! Nobody sees half of a commit: a commit is applied under `applying`, and a reader takes it for the moment in which it
+//! notes how far each of its series has come ([`Seen`]); what is appended later is hidden from it.
 //!
 //! The head writes no files: whoever creates a series must log it (see `tsdb::append`).
 
+mod chunks;
+mod closed;
+mod delete;
 mod gate;
+mod histogram_chunk;
 mod index;
 mod matching;
 mod order;
 mod pairs;
 mod postings;
+mod read;
 mod series;
 mod sets;
 
@@ -23,13 +31,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use roaring::RoaringBitmap;
 
+pub(super) use chunks::FoundChunks;
 pub(super) use gate::{Gate, Pass};
 pub(super) use index::Index;
-pub(super) use series::{PAGE_SERIES, Page, Series, Verdict, locate};
+pub(super) use series::{PAGE_SERIES, Page, PageCursor, Series, Verdict, locate};
 
+use super::block::Tombstones;
+use super::head_chunks::HeadChunks;
 use crate::storage::{SeriesRef, TimeRange};
 
 /// References above this do not fit where Prometheus packs them together with a chunk's number.
@@ -47,7 +58,13 @@ pub(super) struct Head {
     /// Older samples are not taken, because they may be in a block.
     min_valid: AtomicI64,
     chunk_range: i64,
+    /// Held while the samples of a commit are put into their series.
+    pub(super) applying: Mutex<()>,
     pub(super) chunks: AtomicI64,
+    /// Where closed chunks go.
+    files: Arc<HeadChunks>,
+    /// Deleted intervals by log reference. Replaced as a whole, so that a reader keeps those of its beginning.
+    tombstones: RwLock<Arc<Tombstones>>,
 }
 
 /// Why a series cannot be created.
@@ -65,6 +82,8 @@ pub(super) struct Collected {
     pub(super) chunks: usize,
     /// The log references of the series removed.
     pub(super) series: Vec<u64>,
+    /// The first file of head chunks with a chunk that is still needed.
+    pub(super) first_file: Option<u32>,
     /// Appenders were busy for too long; series without samples are left for the next time.
     pub(super) postponed: bool,
 }
@@ -81,7 +100,7 @@ pub(super) fn split_ref(series: SeriesRef) -> (u32, u32) {
 }
 
 impl Head {
-    pub(super) fn new(chunk_range: i64) -> Head {
+    pub(super) fn new(chunk_range: i64, files: Arc<HeadChunks>) -> Head {
         Head {
             gate: Gate::default(),
             index: RwLock::new(Index::new()),
@@ -90,7 +109,10 @@ impl Head {
             max_t: AtomicI64::new(i64::MIN),
             min_valid: AtomicI64::new(i64::MIN),
             chunk_range: chunk_range.max(1),
+            applying: Mutex::default(),
             chunks: AtomicI64::new(0),
+            files,
+            tombstones: RwLock::default(),
         }
     }
 
@@ -106,7 +128,9 @@ impl Head {
         self.min_valid.load(Ordering::Acquire)
     }
 
+    /// From now on takes no older samples. Commits that are being applied have ended when this returns.
     pub(super) fn raise_min_valid(&self, t: i64) {
+        let _applying = self.applying.lock();
         self.min_valid.fetch_max(t, Ordering::AcqRel);
     }
 
@@ -207,12 +231,14 @@ impl Head {
     /// those series any more; `gate` is closed for the removal, and if that fails series stay for the next time.
     pub(super) fn collect(&self, min_t: i64, patience: std::time::Duration) -> Collected {
         let mut collected = Collected::default();
-        let dead = |series: &Series| series.wal_ref != 0 && series.last().is_none_or(|(t, _)| t < min_t);
+        let dead = |series: &Series| series.wal_ref != 0 && series.last_t().is_none_or(|t| t < min_t);
         let mut candidates = Vec::new();
         let pages = self.pages.read().clone();
         for (number, page) in pages.iter().enumerate() {
             for (at, series) in page.lock().iter_mut().enumerate() {
                 collected.chunks += series.drop_before(min_t);
+                let first_file = series.first_file();
+                collected.first_file = collected.first_file.into_iter().chain(first_file).min();
                 if dead(series) {
                     // Slots are 32 bits wide by construction.
                     candidates.push((number * PAGE_SERIES + at) as u32);
@@ -225,6 +251,7 @@ impl Head {
                 None => collected.postponed = true,
             }
         }
+        self.forget_hidden(min_t, &collected.series);
         self.chunks.fetch_sub(i64::try_from(collected.chunks).unwrap_or(i64::MAX), Ordering::Relaxed);
         collected
     }
@@ -280,11 +307,11 @@ impl Head {
         }
     }
 
-    /// The slots of a set whose series have a chunk in the range.
+    /// The slots of a set whose series have a chunk in the range that is not deleted as a whole.
     pub(super) fn with_samples(&self, slots: &RoaringBitmap, range: TimeRange) -> RoaringBitmap {
-        let mut found = Vec::new();
+        let (mut found, hidden) = (Vec::new(), self.tombstones.read().clone());
         self.each(slots, |slot, series| {
-            if series.overlaps(range) {
+            if series.shows_in(range, hidden.get(series.wal_ref)) {
                 found.push(slot);
             }
         });
@@ -298,3 +325,6 @@ impl Head {
         pages.iter().filter_map(|page| page.lock().iter().filter_map(Series::first_t).min()).min()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::record::{self, Kind, RecordError, SamplesEncoder};
+use super::record::{self, HistogramsEncoder, Kind, RecordError, SamplesEncoder};
 use super::{
     Compression, Damage, WriteError, Writer, checkpoint_path, checkpoints, read_segment, segment_path, segments,
 };
@@ -128,15 +128,16 @@ impl Copy<'_> {
                 }
             })?,
             Kind::Tombstones => {
-                let mut kept = vec![Kind::Tombstones as u8];
-                record::each_tombstone(bytes, &mut |series, max, entry| {
+                let mut kept = Vec::new();
+                record::each_tombstone(bytes, &mut |series, min, max| {
                     if (keep.series)(series) && max >= keep.min_t {
-                        kept.extend_from_slice(entry);
+                        record::push_tombstone(&mut kept, series, min, max);
                     }
                 })?;
-                self.push(if kept.len() > 1 { &kept } else { &[] });
+                self.push(&kept);
             }
-            // The rows of other kinds are not taken apart: one commit's rows are of about one time.
+            kind if kind.is_histograms() => self.histograms(bytes)?,
+            // Exemplars are not taken apart: one commit's rows are of about one time.
             Kind::Unknown | Kind::MmapMarkers => {}
             _ => {
                 if record::first_time(bytes)?.is_some_and(|t| t >= keep.min_t) {
@@ -144,6 +145,25 @@ impl Copy<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A record of one kind can become several of the first version's, which tells integer, float and custom bounds apart.
+    fn histograms(&mut self, bytes: &[u8]) -> Result<(), RecordError> {
+        let (min_t, mut kept) = (self.keep.min_t, vec![HistogramsEncoder::default()]);
+        record::each_histogram(bytes, &mut |h| {
+            if h.t < min_t {
+                return;
+            }
+            if kept.last().is_none_or(|open| !open.takes(h.value)) {
+                kept.push(HistogramsEncoder::default());
+            }
+            if let Some(open) = kept.last_mut() {
+                open.push(h.series, h.t, h.value);
+                self.done.samples += 1;
+            }
+        })?;
+        kept.iter().for_each(|record| self.push(record.record()));
         Ok(())
     }
 

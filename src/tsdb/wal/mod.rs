@@ -49,6 +49,8 @@ pub enum Compression {
     /// Snappy's block format, where it makes the record smaller.
     #[default]
     Snappy,
+    /// Zstandard frames, where they make the record smaller: fewer bytes written for more work.
+    Zstd,
 }
 
 pub(super) fn segment_path(dir: &Path, index: u32) -> PathBuf {

@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_segment_cut_anywhere_in_its_last_two_pages_keeps_every_whole_record() {
-        for compression in [Compression::None, Compression::Snappy] {
+        for compression in [Compression::None, Compression::Snappy, Compression::Zstd] {
             let all = records(26);
             let bytes = segment(&all, compression);
             assert!(bytes.len() > 3 * PAGE);

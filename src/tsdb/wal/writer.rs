@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Compression, FIRST, FULL, HEADER, LAST, MIDDLE, PAGE, SNAPPY, segment_path};
+use super::{Compression, FIRST, FULL, HEADER, LAST, MIDDLE, PAGE, SNAPPY, ZSTD, segment_path};
 use crate::disk::{Disk, DiskFile};
 
 /// Why records could not be written; the log's end is in an unknown state then.
@@ -15,7 +15,7 @@ pub(crate) struct WriteError {
     pub(crate) source: io::Error,
 }
 
-/// The open end of a log. Keeps no bytes back: what `flush` has returned for has been handed to the system.
+/// The open end of a log. What `flush` has returned for has been handed to the system.
 pub(crate) struct Writer {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -25,12 +25,20 @@ pub(crate) struct Writer {
     written: u64,
     out: Vec<u8>,
     segment_size: u64,
-    compression: Compression,
-    encoder: snap::raw::Encoder,
+    compressor: Compressor,
     compressed: Vec<u8>,
     /// Closed segments that have not been synced yet.
     unsynced: Vec<Arc<dyn DiskFile>>,
 }
+
+enum Compressor {
+    None,
+    Snappy(Box<snap::raw::Encoder>),
+    Zstd(zstd::bulk::Compressor<'static>),
+}
+
+/// Records are small and read once at most, so more effort than the least is not paid back.
+const ZSTD_LEVEL: i32 = 1;
 
 /// Memory that the output buffer may keep between commits.
 const KEPT_BUFFER: usize = 1 << 20;
@@ -44,6 +52,8 @@ impl Writer {
         segment_size: u64,
         compression: Compression,
     ) -> Result<Writer, WriteError> {
+        let compressor =
+            Compressor::new(compression).map_err(|source| WriteError { path: segment_path(dir, index), source })?;
         let file = create_segment(&*disk, dir, index)?;
         Ok(Writer {
             disk,
@@ -54,8 +64,7 @@ impl Writer {
             out: Vec::new(),
             // A segment holds whole pages.
             segment_size: segment_size.max(2 * PAGE as u64).next_multiple_of(PAGE as u64),
-            compression,
-            encoder: snap::raw::Encoder::new(),
+            compressor,
             compressed: Vec::new(),
             unsynced: Vec::new(),
         })
@@ -74,7 +83,7 @@ impl Writer {
     /// Adds a record; it reaches the file with the next [`Writer::flush`] (or before).
     pub(crate) fn push(&mut self, record: &[u8]) -> Result<(), WriteError> {
         let mut compressed = std::mem::take(&mut self.compressed);
-        let (data, flag) = self.compress(record, &mut compressed);
+        let (data, flag) = self.compressor.compress(record, &mut compressed);
         if data.len() as u64 > self.room() && !self.is_empty() {
             self.next_segment()?;
         }
@@ -83,6 +92,11 @@ impl Writer {
         compressed.shrink_to(KEPT_BUFFER);
         self.compressed = compressed;
         Ok(())
+    }
+
+    /// Bytes pushed and not written yet.
+    pub(crate) fn pending(&self) -> usize {
+        self.out.len()
     }
 
     /// Writes everything pushed, in one write; returns how many bytes that was.
@@ -141,17 +155,6 @@ impl Writer {
         in_page + pages * (page - header)
     }
 
-    fn compress<'a>(&mut self, record: &'a [u8], compressed: &'a mut Vec<u8>) -> (&'a [u8], u8) {
-        if self.compression == Compression::None {
-            return (record, 0);
-        }
-        compressed.resize(snap::raw::max_compress_len(record.len()), 0);
-        match self.encoder.compress(record, compressed) {
-            Ok(n) if n < record.len() => (&compressed[..n], SNAPPY),
-            _ => (record, 0),
-        }
-    }
-
     fn frame(&mut self, data: &[u8], flag: u8) {
         let (mut rest, mut first) = (data, true);
         loop {
@@ -189,6 +192,35 @@ impl Writer {
 
     fn error(&self, source: io::Error) -> WriteError {
         WriteError { path: segment_path(&self.dir, self.index), source }
+    }
+}
+
+impl Compressor {
+    fn new(compression: Compression) -> io::Result<Compressor> {
+        Ok(match compression {
+            Compression::None => Compressor::None,
+            Compression::Snappy => Compressor::Snappy(Box::new(snap::raw::Encoder::new())),
+            Compression::Zstd => Compressor::Zstd(zstd::bulk::Compressor::new(ZSTD_LEVEL)?),
+        })
+    }
+
+    /// The bytes to write, which are the record's own where packing makes it no smaller, and the flag that tells.
+    fn compress<'a>(&mut self, record: &'a [u8], packed: &'a mut Vec<u8>) -> (&'a [u8], u8) {
+        let (done, flag) = match self {
+            Compressor::None => return (record, 0),
+            Compressor::Snappy(encoder) => {
+                packed.resize(snap::raw::max_compress_len(record.len()), 0);
+                (encoder.compress(record, packed).ok(), SNAPPY)
+            }
+            Compressor::Zstd(encoder) => {
+                packed.resize(zstd::zstd_safe::compress_bound(record.len()), 0);
+                (encoder.compress_to_buffer(record, &mut packed[..]).ok(), ZSTD)
+            }
+        };
+        match done {
+            Some(n) if n < record.len() => (&packed[..n], flag),
+            _ => (record, 0),
+        }
     }
 }
 
@@ -235,7 +267,7 @@ mod tests {
         let filler = |n: usize| (0..n).map(|i| (i * 7 + n) as u8).collect::<Vec<_>>();
         for len in (PAGE - 40..PAGE + 40).chain([0, 1, 3 * PAGE, 5 * PAGE - 3]) {
             let records = [filler(len), filler(5), filler(PAGE - HEADER), filler(1)];
-            for compression in [Compression::None, Compression::Snappy] {
+            for compression in [Compression::None, Compression::Snappy, Compression::Zstd] {
                 assert_eq!(round_trip(&records, 64 * PAGE as u64, compression, 2), records, "{len}");
             }
         }

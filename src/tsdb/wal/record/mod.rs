@@ -1,5 +1,18 @@
 //! What the records say. Layouts are drawn in `WAL.md`.
 
+#[allow(dead_code, reason = "appenders take exemplars next")]
+mod exemplars;
+mod histograms;
+mod metadata;
+
+pub(crate) use exemplars::each_exemplar;
+#[allow(unused_imports, reason = "appenders take exemplars and metadata next")]
+pub(crate) use exemplars::{ExemplarsEncoder, WalExemplar};
+pub(crate) use histograms::{HistogramsEncoder, each_histogram};
+pub(crate) use metadata::each_metadata;
+#[allow(unused_imports, reason = "appenders take exemplars and metadata next")]
+pub(crate) use metadata::{push_metadata, read_metadata};
+
 use crate::model::LabelsBuilder;
 use crate::model::labels::push_pair;
 
@@ -44,6 +57,19 @@ impl Kind {
         }
     }
 
+    /// Whether its entries are native histograms.
+    pub(crate) fn is_histograms(self) -> bool {
+        matches!(
+            self,
+            Kind::Histograms
+                | Kind::FloatHistograms
+                | Kind::CustomBucketHistograms
+                | Kind::CustomBucketFloatHistograms
+                | Kind::HistogramsV2
+                | Kind::FloatHistogramsV2
+        )
+    }
+
     /// The name that metrics and reports use.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -72,6 +98,8 @@ pub(crate) enum RecordError {
     Truncated { kind: &'static str, what: &'static str },
     #[error("a {kind} record holds {what} that is not UTF-8")]
     NotUtf8 { kind: &'static str, what: &'static str },
+    #[error("a {kind} record holds {what}")]
+    Malformed { kind: &'static str, what: &'static str },
     #[error("a series record names a series without labels")]
     NoLabels,
 }
@@ -130,6 +158,10 @@ pub(crate) fn push_series<'a>(
         out.push(Kind::Series as u8);
     }
     out.extend_from_slice(&series.to_be_bytes());
+    push_labels(out, labels);
+}
+
+fn push_labels<'a>(out: &mut Vec<u8>, labels: impl Iterator<Item = (&'a str, &'a str)> + Clone) {
     push_uvarint(out, labels.clone().count() as u64);
     for (name, value) in labels {
         push_str(out, name);
@@ -143,27 +175,7 @@ pub(crate) fn each_series(record: &[u8], visit: &mut dyn FnMut(u64, &[u8])) -> R
     let mut encoded = Vec::new();
     while !cursor.rest.is_empty() {
         let series = cursor.u64("a reference")?;
-        let pairs = cursor.uvarint("the number of labels")?;
-        encoded.clear();
-        let mut plain = true;
-        let start = cursor;
-        let mut previous = "";
-        for _ in 0..pairs {
-            let (name, value) = (cursor.str("a label name")?, cursor.str("a label value")?);
-            plain &= previous < name && !value.is_empty();
-            previous = name;
-            push_pair(&mut encoded, name, value);
-        }
-        if !plain {
-            // Another writer's order or empty values: bring them into ours.
-            let (mut builder, mut again) = (LabelsBuilder::new(), start);
-            for _ in 0..pairs {
-                let (name, value) = (again.str("a label name")?, again.str("a label value")?);
-                builder.set(name, value);
-            }
-            encoded.clear();
-            encoded.extend_from_slice(builder.encode());
-        }
+        cursor.labels(&mut encoded)?;
         if encoded.is_empty() {
             return Err(RecordError::NoLabels);
         }
@@ -220,54 +232,35 @@ fn each_sample_v2(record: &[u8], visit: &mut impl FnMut(WalSample)) -> Result<()
     Ok(())
 }
 
-/// The time of a record's first entry, for the kinds that have one and that the store does not read.
+/// The time of the first entry of an exemplars record.
 pub(crate) fn first_time(record: &[u8]) -> Result<Option<i64>, RecordError> {
     let mut cursor = Cursor::after_kind(record);
-    match Kind::of(record) {
-        _ if cursor.rest.is_empty() => Ok(None),
-        Kind::Exemplars
-        | Kind::Histograms
-        | Kind::FloatHistograms
-        | Kind::CustomBucketHistograms
-        | Kind::CustomBucketFloatHistograms => {
-            cursor.u64("the first reference")?;
-            Ok(Some(cursor.u64("the first time")?.cast_signed()))
-        }
-        Kind::HistogramsV2 | Kind::FloatHistogramsV2 => {
-            cursor.varint("the first reference")?;
-            Ok(Some(cursor.varint("the first time")?))
-        }
-        _ => Ok(None),
+    if Kind::of(record) != Kind::Exemplars || cursor.rest.is_empty() {
+        return Ok(None);
     }
+    cursor.u64("the first reference")?;
+    Ok(Some(cursor.u64("the first time")?.cast_signed()))
 }
 
-/// Calls `visit` with the reference and the bytes of each entry of a metadata record.
-pub(crate) fn each_metadata(record: &[u8], visit: &mut dyn FnMut(u64, &[u8])) -> Result<(), RecordError> {
+/// Calls `visit` with the reference, the first and the last time of each entry of a tombstones record.
+pub(crate) fn each_tombstone(record: &[u8], visit: &mut dyn FnMut(u64, i64, i64)) -> Result<(), RecordError> {
     let mut cursor = Cursor::after_kind(record);
     while !cursor.rest.is_empty() {
-        let entry = cursor.rest;
-        let series = cursor.uvarint("a reference")?;
-        cursor.u8("a metric type")?;
-        for _ in 0..cursor.uvarint("the number of fields")? {
-            cursor.bytes("a field's name")?;
-            cursor.bytes("a field's value")?;
-        }
-        visit(series, &entry[..entry.len() - cursor.rest.len()]);
-    }
-    Ok(())
-}
-
-/// Calls `visit` with the reference, the last time and the bytes of each entry of a tombstones record.
-pub(crate) fn each_tombstone(record: &[u8], visit: &mut dyn FnMut(u64, i64, &[u8])) -> Result<(), RecordError> {
-    let mut cursor = Cursor::after_kind(record);
-    while !cursor.rest.is_empty() {
-        let entry = cursor.rest;
         let series = cursor.u64("a reference")?;
-        cursor.varint("the first time")?;
-        let max = cursor.varint("the last time")?;
-        visit(series, max, &entry[..entry.len() - cursor.rest.len()]);
+        let min = cursor.varint("the first time")?;
+        visit(series, min, cursor.varint("the last time")?);
     }
     Ok(())
+}
+
+/// Appends one deleted interval to a tombstones record, opening the record if `out` is empty.
+pub(crate) fn push_tombstone(out: &mut Vec<u8>, series: u64, min: i64, max: i64) {
+    if out.is_empty() {
+        out.push(Kind::Tombstones as u8);
+    }
+    out.extend_from_slice(&series.to_be_bytes());
+    push_varint(out, min);
+    push_varint(out, max);
 }
 
 /// Whether a record of a kind that the store reads can be read to its end.
@@ -275,6 +268,8 @@ pub(crate) fn check(record: &[u8]) -> Result<(), RecordError> {
     match Kind::of(record) {
         Kind::Series => each_series(record, &mut |_, _| {}),
         Kind::Samples | Kind::SamplesV2 => each_sample(record, &mut |_| {}),
+        Kind::Exemplars => each_exemplar(record, &mut |_| {}),
+        kind if kind.is_histograms() => each_histogram(record, &mut |_| {}),
         Kind::Metadata => each_metadata(record, &mut |_, _| {}),
         Kind::Tombstones => each_tombstone(record, &mut |_, _, _| {}),
         _ => first_time(record).map(|_| ()),
@@ -297,6 +292,17 @@ impl<'a> Cursor<'a> {
         RecordError::Truncated { kind: self.kind, what }
     }
 
+    fn malformed(&self, what: &'static str) -> RecordError {
+        RecordError::Malformed { kind: self.kind, what }
+    }
+
+    /// A number of things that take at least so many bytes each; more than can follow are not believed.
+    fn count(&mut self, bytes_each: usize, what: &'static str) -> Result<usize, RecordError> {
+        let count = self.uvarint(what)?;
+        let most = self.rest.len() / bytes_each;
+        usize::try_from(count).ok().filter(|n| *n <= most).ok_or(self.cut(what))
+    }
+
     fn u8(&mut self, what: &'static str) -> Result<u8, RecordError> {
         let (first, rest) = self.rest.split_first().ok_or(self.cut(what))?;
         self.rest = rest;
@@ -308,6 +314,10 @@ impl<'a> Cursor<'a> {
         let (first, rest) = self.rest.split_first_chunk::<8>().ok_or(self.cut(what))?;
         self.rest = rest;
         Ok(u64::from_be_bytes(*first))
+    }
+
+    fn float(&mut self, what: &'static str) -> Result<f64, RecordError> {
+        self.u64(what).map(f64::from_bits)
     }
 
     #[inline]
@@ -343,6 +353,33 @@ impl<'a> Cursor<'a> {
     }
 }
 
+impl Cursor<'_> {
+    /// Reads labels into `encoded` (see [`crate::model::labels`]), brought into order if another writer's are in none.
+    fn labels(&mut self, encoded: &mut Vec<u8>) -> Result<(), RecordError> {
+        let pairs = self.uvarint("the number of labels")?;
+        encoded.clear();
+        let mut plain = true;
+        let start = *self;
+        let mut previous = "";
+        for _ in 0..pairs {
+            let (name, value) = (self.str("a label name")?, self.str("a label value")?);
+            plain &= previous < name && !value.is_empty();
+            previous = name;
+            push_pair(encoded, name, value);
+        }
+        if !plain {
+            let (mut builder, mut again) = (LabelsBuilder::new(), start);
+            for _ in 0..pairs {
+                let (name, value) = (again.str("a label name")?, again.str("a label value")?);
+                builder.set(name, value);
+            }
+            encoded.clear();
+            encoded.extend_from_slice(builder.encode());
+        }
+        Ok(())
+    }
+}
+
 fn put_varint(out: &mut [u8; 28], mut at: usize, value: i64) -> usize {
     let mut zigzag = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while zigzag >= 0x80 {
@@ -360,6 +397,10 @@ fn push_uvarint(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+fn push_varint(out: &mut Vec<u8>, value: i64) {
+    push_uvarint(out, ((value << 1) ^ (value >> 63)).cast_unsigned());
 }
 
 fn push_str(out: &mut Vec<u8>, text: &str) {
@@ -404,17 +445,16 @@ mod tests {
     fn samples_of_version_two_are_read_with_every_start_time_marker() {
         // ref 5, t 1000, st 900, 1.0; then no start, same start, explicit start.
         let mut record = vec![Kind::SamplesV2 as u8];
-        let varint = |record: &mut Vec<u8>, v: i64| push_uvarint(record, ((v << 1) ^ (v >> 63)).cast_unsigned());
         for v in [5, 1000, 900] {
-            varint(&mut record, v);
+            push_varint(&mut record, v);
         }
         record.extend_from_slice(&1f64.to_bits().to_be_bytes());
         for (delta_ref, delta_t, marker) in [(1, 0, 0u8), (-3, 15, 1), (10, -5, 2)] {
-            varint(&mut record, delta_ref);
-            varint(&mut record, delta_t);
+            push_varint(&mut record, delta_ref);
+            push_varint(&mut record, delta_t);
             record.push(marker);
             if marker == 2 {
-                varint(&mut record, 77);
+                push_varint(&mut record, 77);
             }
             record.extend_from_slice(&2f64.to_bits().to_be_bytes());
         }
