@@ -60,7 +60,9 @@ pub struct Member {
     pub name: &'static str,
     /// Its process.
     pub server: Server,
-    _home: Home,
+    home: Home,
+    load: Load,
+    exporter: String,
 }
 
 /// The running servers and their exporter.
@@ -86,7 +88,7 @@ impl Fleet {
     pub fn start(load: Load, names: &[&'static str]) -> Fleet {
         let exporter = Exporter::start(load.series.max(1), load.targets.max(1));
         let members = SERVERS.iter().filter(|n| names.contains(n));
-        let members = members.filter_map(|name| Member::start(name, load, &exporter)).collect();
+        let members = members.filter_map(|name| Member::start(name, load, &exporter.address)).collect();
         Fleet { members, exporter, load }
     }
 
@@ -125,35 +127,59 @@ impl Fleet {
 }
 
 impl Member {
-    fn start(name: &'static str, load: Load, exporter: &Exporter) -> Option<Member> {
+    fn start(name: &'static str, load: Load, exporter: &str) -> Option<Member> {
         let home = Home::new();
-        home.write_config(&load.config(name, &exporter.address));
-        let (command, ready) = match name {
-            "watershed" => {
-                let exe = Path::new(env!("CARGO_BIN_EXE_watershed"));
-                (home.command(exe, &["--log.level=warn"]), "/-/ready")
-            }
-            "prometheus" => {
-                let exe = Peers::find(&["prometheus"])?.path("prometheus");
-                (home.command(&exe, &["--log.level=warn"]), "/-/ready")
-            }
-            "victoriametrics" => {
-                let exe = Peers::find(&["victoria-metrics"])?.path("victoria-metrics");
-                let mut command = victoria(&exe, &home);
-                command.arg(format!("-storageDataPath={}", home.data_path().display())).arg("-retentionPeriod=1d");
-                (command, "/health")
-            }
-            _ => {
-                let mut command = victoria(&Peers::find(&["vmagent"])?.path("vmagent"), &home);
-                command
-                    .arg(format!("-remoteWrite.url=http://{}/write", exporter.address))
-                    .arg(format!("-remoteWrite.tmpDataPath={}", home.data_path().display()));
-                (command, "/health")
-            }
-        };
+        home.write_config(&load.config(name, exporter));
+        let (command, ready) = command(name, &home, exporter)?;
         let server = Server::spawn(name, command, home.port, &home.path().join("log")).wait_ready(ready);
-        Some(Member { name, server, _home: home })
+        Some(Member { name, server, home, load, exporter: exporter.to_owned() })
     }
+
+    /// Kills the server as a power cut of its process would, and starts it again on what it left. Returns how long it took
+    /// to answer that it is ready, and the processor time until then.
+    pub fn kill_and_restart(self) -> (Duration, Duration) {
+        let Member { name, server, home, load, exporter } = self;
+        drop(server);
+        // Nothing to scrape: only what was on disk is to be worked on.
+        home.write_config(&Load { targets: 0, small: false, ..load }.config(name, &exporter));
+        let (command, ready) = command(name, &home, &exporter).expect("it was found before");
+        let start = Instant::now();
+        let server = Server::spawn(name, command, home.port, &home.path().join("log"));
+        let url = format!("{}{ready}", server.url);
+        while !crate::support::http::get(&url).is_ok_and(|answer| answer.status == 200) {
+            assert!(start.elapsed() < LIMIT, "{name} does not become ready");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let time = start.elapsed();
+        (time, Cpu::of(server.pid()).total())
+    }
+}
+
+/// How a server is started on a folder, and which path says that it is ready; `None` if it is not to be found.
+fn command(name: &str, home: &Home, exporter: &str) -> Option<(Command, &'static str)> {
+    Some(match name {
+        "watershed" => {
+            let exe = Path::new(env!("CARGO_BIN_EXE_watershed"));
+            (home.command(exe, &["--log.level=warn"]), "/-/ready")
+        }
+        "prometheus" => {
+            let exe = Peers::find(&["prometheus"])?.path("prometheus");
+            (home.command(&exe, &["--log.level=warn"]), "/-/ready")
+        }
+        "victoriametrics" => {
+            let exe = Peers::find(&["victoria-metrics"])?.path("victoria-metrics");
+            let mut command = victoria(&exe, home);
+            command.arg(format!("-storageDataPath={}", home.data_path().display())).arg("-retentionPeriod=1d");
+            (command, "/health")
+        }
+        _ => {
+            let mut command = victoria(&Peers::find(&["vmagent"])?.path("vmagent"), home);
+            command
+                .arg(format!("-remoteWrite.url=http://{exporter}/write"))
+                .arg(format!("-remoteWrite.tmpDataPath={}", home.data_path().display()));
+            (command, "/health")
+        }
+    })
 }
 
 fn victoria(exe: &Path, home: &Home) -> Command {

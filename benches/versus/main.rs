@@ -1,6 +1,6 @@
 //! What does the same work cost Watershed and its peers?
 //!
-//! `cargo bench --bench versus -- scrape|federate|idle|memory|all [--quick]` starts Watershed, Prometheus, VictoriaMetrics
+//! `cargo bench --bench versus -- scrape|federate|idle|memory|restart|disk|ingest|all [--quick]` starts Watershed, Prometheus, VictoriaMetrics
 //! and vmagent side by side on the same synthetic exporter and prints one table: what each used, the ratio to Prometheus,
 //! and the budget of the design. Peers come from `tests/peers.sh`; one that is missing leaves its column empty.
 //!
@@ -13,6 +13,7 @@ mod exporter;
 mod fleet;
 mod proc;
 mod report;
+mod storage;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod work;
@@ -32,6 +33,9 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let Some(at) = args.iter().position(|a| a == exporter::ARGUMENT) {
         return exporter::run(&args[at + 1..]);
+    }
+    if let Some(at) = args.iter().position(|a| a == storage::WRITER) {
+        return storage::write(&args[at + 1..]);
     }
     let size = if args.iter().any(|a| a == "--quick") { Size::Quick } else { Size::Full };
     // Cargo adds `--bench`; what is left names the work.

@@ -18,6 +18,19 @@ impl Cpu {
     pub fn of(pid: u32) -> Cpu {
         Cpu { ticks: ticks(pid), living: living(pid) }
     }
+
+    /// All of it.
+    pub fn total(self) -> Duration {
+        self.ticks.max(self.living)
+    }
+
+    /// Of all children of this process that have ended and were waited for.
+    pub fn of_ended_children() -> Duration {
+        let stat = fs::read_to_string("/proc/self/stat").expect("a living process");
+        let fields: Vec<&str> = stat[stat.rfind(')').expect("a name") + 2..].split(' ').collect();
+        let ticks: u64 = [13, 14].iter().map(|i| fields[*i].parse::<u64>().expect("ticks")).sum();
+        Duration::from_millis(ticks * 10)
+    }
 }
 
 impl Sub for Cpu {

@@ -9,13 +9,22 @@ use crate::Size;
 use crate::fleet::{Fleet, Load, Member};
 use crate::proc::Cpu;
 use crate::report::{Budget, SERVERS, Table};
+use crate::storage;
 use crate::support::http;
 
 /// One comparison.
 type Work = fn(Size, &mut Table);
 
 /// By name.
-pub const ALL: &[(&str, Work)] = &[("scrape", scrape), ("federate", federate), ("idle", idle), ("memory", memory)];
+pub const ALL: &[(&str, Work)] = &[
+    ("scrape", scrape),
+    ("federate", federate),
+    ("idle", idle),
+    ("memory", memory),
+    ("restart", storage::restart),
+    ("disk", storage::disk),
+    ("ingest", storage::ingest),
+];
 
 const MIB: f64 = (1 << 20) as f64;
 

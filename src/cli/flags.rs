@@ -38,6 +38,7 @@ impl From<WalCompression> for tsdb::Compression {
         match compression {
             WalCompression::None => tsdb::Compression::None,
             WalCompression::Snappy => tsdb::Compression::Snappy,
+            WalCompression::Zstd => tsdb::Compression::Zstd,
         }
     }
 }
@@ -69,6 +70,8 @@ pub enum WalCompression {
     None,
     /// Fast.
     Snappy,
+    /// Smaller.
+    Zstd,
 }
 
 /// Everything that can be set for a server on the command line; names as in Prometheus.

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::LowWrite;
 use super::metrics::Metrics;
 use super::wal::record::{ExemplarsEncoder, HistogramsEncoder, SamplesEncoder, WalExemplar, WalSample, push_metadata};
 use super::wal::{WriteError, Writer};
@@ -26,10 +27,13 @@ pub(super) struct Log {
     /// that no sample in the log comes before its series.
     unlogged: Mutex<Vec<Vec<u8>>>,
     latched: OnceLock<String>,
+    low_write: Option<LowWrite>,
     metrics: Metrics,
 }
 
 struct State {
+    /// When records were last handed to the system; the store's clock, in milliseconds.
+    flushed_at: i64,
     /// `None` if the log could not be opened; the store is latched then.
     writer: Option<Writer>,
     /// Per segment, the current one included, the times of its samples (never later than the clock then).
@@ -44,12 +48,18 @@ pub(super) struct Times {
 }
 
 impl Log {
-    pub(super) fn new(writer: Result<Writer, WriteError>, times: BTreeMap<u32, Times>, metrics: Metrics) -> Log {
+    pub(super) fn new(
+        writer: Result<Writer, WriteError>,
+        times: BTreeMap<u32, Times>,
+        low_write: Option<LowWrite>,
+        metrics: Metrics,
+    ) -> Log {
         let log = Log {
             syncing: Mutex::default(),
-            state: Mutex::new(State { writer: None, times }),
+            state: Mutex::new(State { flushed_at: i64::MIN, writer: None, times }),
             unlogged: Mutex::default(),
             latched: OnceLock::new(),
+            low_write,
             metrics,
         };
         match writer {
@@ -107,7 +117,8 @@ impl Log {
         }
         let Some(writer) = &mut state.writer else { return Err(AppendError::Closed) };
         let before = writer.index();
-        match write(writer, &series, records) {
+        let keep = self.low_write.map_or(0, |low_write| low_write.buffer_bytes);
+        match write(writer, &series, records, keep) {
             Ok(bytes) => self.metrics.wal_bytes.add(bytes),
             Err(error) => return Err(self.fail(error)),
         }
@@ -121,6 +132,21 @@ impl Log {
         Ok(())
     }
 
+    /// [`Log::sync`], unless records may wait in memory for longer.
+    pub(super) fn sync_if_due(&self, now: i64) -> Result<(), AppendError> {
+        if let Some(low_write) = self.low_write {
+            let mut state = self.state.lock();
+            if state.flushed_at == i64::MIN {
+                state.flushed_at = now;
+            }
+            if now.saturating_sub(state.flushed_at) < low_write.flush_interval.0 {
+                return self.check();
+            }
+            state.flushed_at = now;
+        }
+        self.sync()
+    }
+
     /// Makes everything committed so far durable. Commits go on meanwhile.
     pub(super) fn sync(&self) -> Result<(), AppendError> {
         let _syncing = self.syncing.lock();
@@ -128,6 +154,8 @@ impl Log {
         let (files, index) = {
             let mut state = self.state.lock();
             let Some(writer) = &mut state.writer else { return Err(AppendError::Closed) };
+            let bytes = writer.flush().map_err(|error| self.fail(error))?;
+            self.metrics.wal_bytes.add(bytes);
             (writer.files_to_sync(), writer.index())
         };
         for file in files {
@@ -185,11 +213,12 @@ impl Log {
     }
 }
 
-fn write(writer: &mut Writer, series: &[Vec<u8>], records: &Records) -> Result<u64, WriteError> {
+/// Writes records, unless there are no more than `keep` bytes of them and of earlier ones.
+fn write(writer: &mut Writer, series: &[Vec<u8>], records: &Records, keep: usize) -> Result<u64, WriteError> {
     for record in series.iter().map(Vec::as_slice).chain(records.iter()) {
         writer.push(record)?;
     }
-    writer.flush()
+    if writer.pending() > keep { writer.flush() } else { Ok(0) }
 }
 
 /// The records of one commit, in the order in which their contents came. A record holds samples of one kind, so a change
@@ -321,7 +350,7 @@ mod tests {
         let disk = MemDisk::new();
         disk.create_dir_all(Path::new("/wal")).unwrap();
         let writer = Writer::create(Arc::new(disk), Path::new("/wal"), 0, 1 << 20, Compression::None);
-        let log = Log::new(writer, BTreeMap::new(), Metrics::new(&Registry::new()));
+        let log = Log::new(writer, BTreeMap::new(), None, Metrics::new(&Registry::new()));
         let ((entered, has_entered), (end, end_told)) = (channel(), channel());
         let is_synced = Arc::new(AtomicBool::new(false));
         let slow = SlowFile { entered, end: Mutex::new(end_told), is_synced: is_synced.clone() };

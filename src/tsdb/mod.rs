@@ -37,6 +37,7 @@ mod readers;
 mod replay;
 pub mod retention;
 mod settings;
+pub mod ship;
 mod upkeep;
 mod wal;
 
@@ -216,7 +217,7 @@ impl Tsdb {
         head.optimize();
         let next = replayed.next_segment;
         let writer = Writer::create(disk.clone(), &wal_dir, next, options.segment_size, options.compression);
-        let log = Log::new(writer, replayed.times, metrics.clone());
+        let log = Log::new(writer, replayed.times, options.low_write, metrics.clone());
 
         replayed.report.seconds = began.elapsed().as_secs_f64();
         metrics.replay_seconds.set(replayed.report.seconds);

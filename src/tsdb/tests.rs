@@ -512,3 +512,39 @@ fn newest_samples_come_by_metric_name_even_where_labels_sort_before_it() {
     let sorted = |s: &dyn Queryable| select(s, &[vec![]], TimeRange::ALL, true);
     assert_eq!(sorted(&store), sorted(&model));
 }
+
+#[test]
+fn in_low_write_mode_the_log_is_written_when_enough_has_come_or_time_is_up() {
+    let disk = MemDisk::new();
+    let clock = Clock::manual(TimestampMs(START));
+    let low_write = LowWrite { flush_interval: DurationMs(5 * 60_000), buffer_bytes: 4000 };
+    let options = Options { low_write: Some(low_write), compression: Compression::None, ..Options::default() };
+    let (store, _) = open_with(&disk, &clock, options);
+    let written = || disk.read(Path::new("/data/wal/00000000")).unwrap().len();
+    let mut minute = 0;
+    let mut append_some = |series: usize| {
+        minute += 1;
+        let now = START + minute * 60_000;
+        clock.set(TimestampMs(now));
+        append(&store, &(0..series).map(|s| (labels(s), now, 1.0)).collect::<Vec<_>>()).unwrap();
+        assert_eq!(select(&store, &[vec![]], range(now, now), false).len(), series, "it can be read at once");
+        store.maintain().unwrap();
+    };
+    (0..5).for_each(|_| append_some(1));
+    assert_eq!(written(), 0);
+    append_some(1);
+    let after_interval = written();
+    assert!(after_interval > 0);
+    append_some(1);
+    assert_eq!(written(), after_interval);
+    append_some(200);
+    let after_many = written();
+    assert!(after_many > after_interval + 4000);
+    append_some(1);
+    assert_eq!(written(), after_many);
+    store.close().unwrap();
+    assert!(written() > after_many);
+    let (store, report) = open(&disk);
+    assert_eq!((report.samples, report.damage), (208, vec![]));
+    assert_eq!(everything(&store).values().map(Vec::len).sum::<usize>(), 208);
+}

@@ -77,7 +77,10 @@ impl Tsdb {
         let mut upkeep = self.upkeep.lock();
         let mut report = MaintainReport::default();
         // Each step is tried even if the one before has failed: a full disk must not keep old blocks from going.
-        let synced = self.log.sync().and_then(|()| self.log.rotate(self.newest(), self.options.chunk_range.0 / 4));
+        let synced = self
+            .log
+            .sync_if_due(self.clock.now().0)
+            .and_then(|()| self.log.rotate(self.newest(), self.options.chunk_range.0 / 4));
         if let Err(error) = self.head.write_closed_chunks() {
             // They stay in memory, and the log has them as well.
             tracing::warn!(%error, "full chunks of the head could not be written to files");

@@ -74,6 +74,11 @@ pub fn post_form(url: &str, form: &str) -> io::Result<Response> {
     send("POST", url, &extra, form)
 }
 
+/// `POST url` with a plain text.
+pub fn post_text(url: &str, text: &str) -> io::Result<Response> {
+    send("POST", url, &format!("Content-Type: text/plain\r\nContent-Length: {}\r\n", text.len()), text)
+}
+
 /// One request with extra header lines, each ended by CRLF.
 pub fn request(method: &str, url: &str, extra: &str) -> io::Result<Response> {
     send(method, url, extra, "")

@@ -11,6 +11,8 @@ use crate::storage::{
 
 /// Series in a batch.
 const BATCH_SERIES: usize = 256;
+/// No series is added to a batch that has so many bytes of chunks.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// Several streams, each ascending by labels, as one. A series that several have comes once, with its chunks merged; the
 /// earlier stream wins. Warnings are those of all streams that were read to their end: a stream that stops at its limit
@@ -90,10 +92,12 @@ impl SeriesStream for MergedStream<'_> {
         self.scope.check()?;
         batch.series.clear();
         self.start()?;
-        let wanted = BATCH_SERIES.min(self.left);
+        let (wanted, mut bytes) = (BATCH_SERIES.min(self.left), 0);
         while batch.series.len() < wanted
+            && bytes < BATCH_BYTES
             && let Some(series) = self.pop()?
         {
+            bytes += series.chunks.iter().map(|c| c.data.len()).sum::<usize>();
             batch.series.push(series);
         }
         self.left -= batch.series.len();

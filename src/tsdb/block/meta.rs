@@ -132,16 +132,26 @@ impl BlockMeta {
 
     /// Writes `meta.json` into a directory: whole or not at all.
     pub fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), BlockError> {
-        let mut json = Vec::new();
-        let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
-        self.serialize(&mut serde_json::Serializer::with_formatter(&mut json, tabs))
-            .map_err(|error| BlockError::Refused(format!("a block's description cannot be written: {error}")))?;
-        replace_file(disk, dir, META_FILE, &json)
+        replace_file(disk, dir, META_FILE, &self.to_json()?)
+    }
+
+    /// The content of `meta.json`.
+    pub fn to_json(&self) -> Result<Vec<u8>, BlockError> {
+        tabbed_json(self)
+            .map_err(|error| BlockError::Refused(format!("a block's description cannot be written: {error}")))
     }
 }
 
+/// JSON as the reference indents it.
+pub(in crate::tsdb) fn tabbed_json(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut json = Vec::new();
+    let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, tabs))?;
+    Ok(json)
+}
+
 /// Writes a file beside its place, syncs it and puts it there.
-pub(super) fn replace_file(disk: &dyn Disk, dir: &Path, name: &str, content: &[u8]) -> Result<(), BlockError> {
+pub(in crate::tsdb) fn replace_file(disk: &dyn Disk, dir: &Path, name: &str, content: &[u8]) -> Result<(), BlockError> {
     let (path, temporary) = (dir.join(name), dir.join(format!("{name}.tmp")));
     if disk.exists(&temporary).map_err(|e| BlockError::disk(&temporary, e))? {
         disk.remove_file(&temporary).map_err(|e| BlockError::disk(&temporary, e))?;

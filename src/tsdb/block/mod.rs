@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 pub use chunks::{CHUNKS_DIR, ChunkMeta, ChunkReader, ChunkRef, SEGMENT_SIZE};
 pub use index::{INDEX_FILE, IndexReader, SeriesEntry};
 pub use meta::{BlockDesc, BlockMeta, BlockStats, Compaction, META_FILE};
+pub(in crate::tsdb) use meta::{replace_file, tabbed_json};
 pub use query::BlockStream;
 pub use tombstones::{TOMBSTONES_FILE, Tombstones};
 pub use ulid::{Ulid, UlidError};

@@ -129,7 +129,9 @@ impl Head {
         self.min_valid.load(Ordering::Acquire)
     }
 
+    /// From now on takes no older samples. Commits that are being applied have ended when this returns.
     pub(super) fn raise_min_valid(&self, t: i64) {
+        let _applying = self.applying.lock();
         self.min_valid.fetch_max(t, Ordering::AcqRel);
     }
 

@@ -15,7 +15,7 @@ pub(crate) struct WriteError {
     pub(crate) source: io::Error,
 }
 
-/// The open end of a log. Keeps no bytes back: what `flush` has returned for has been handed to the system.
+/// The open end of a log. What `flush` has returned for has been handed to the system.
 pub(crate) struct Writer {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -92,6 +92,11 @@ impl Writer {
         compressed.shrink_to(KEPT_BUFFER);
         self.compressed = compressed;
         Ok(())
+    }
+
+    /// Bytes pushed and not written yet.
+    pub(crate) fn pending(&self) -> usize {
+        self.out.len()
     }
 
     /// Writes everything pushed, in one write; returns how many bytes that was.
