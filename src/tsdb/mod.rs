@@ -332,4 +332,6 @@ fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DirLock>, OpenError> {
 }
 
 #[cfg(test)]
+mod extras_tests;
+#[cfg(test)]
 mod tests;
