@@ -18,6 +18,7 @@ use support::process::{Home, Server};
 use support::remote_write::{self, Histogram, histograms};
 use support::{http, now_ms, wait_for};
 use watershed::disk::RealDisk;
+use watershed::model;
 use watershed::model::number::General;
 use watershed::model::{Labels, Matcher, STALE_NAN, TimestampMs, Value};
 use watershed::runtime::Clock;
@@ -313,8 +314,8 @@ fn round_of(round: i64, t: i64, kinds: &[Vec<Histogram>]) -> Vec<(Labels, i64, V
         let mut value = value(&values[round as usize]);
         if kind == 2 && round % 100 == 60 {
             match &mut value {
-                Value::Histogram(h) => h.sum = STALE_NAN,
-                Value::FloatHistogram(h) => h.sum = STALE_NAN,
+                Value::Histogram(h) => **h = model::Histogram { sum: STALE_NAN, ..Default::default() },
+                Value::FloatHistogram(h) => **h = model::FloatHistogram { sum: STALE_NAN, ..Default::default() },
                 Value::Float(_) => {}
             }
         }
