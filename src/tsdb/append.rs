@@ -69,7 +69,6 @@ impl Pending {
 impl Tsdb {
     /// Deletes from the head what the series that satisfy a selector have in `range`; returns how many series that
     /// concerned. Durable when it returns.
-    #[allow(dead_code, reason = "the admin side calls it next")]
     pub(super) fn delete_in_head(&self, selectors: &[Selector], range: TimeRange) -> Result<u64, AppendError> {
         self.log.check()?;
         // References stay what they are until the deletion is logged.

@@ -354,4 +354,34 @@ mod tests {
             assert!(second.join().unwrap());
         });
     }
+
+    /// Two commits could be logged in one order and applied in the other, so that a restart found another winner.
+    #[test]
+    fn nothing_is_logged_between_a_commit_and_its_turn_to_be_applied() {
+        let disk = MemDisk::new();
+        disk.create_dir_all(Path::new("/wal")).unwrap();
+        let writer = Writer::create(Arc::new(disk.clone()), Path::new("/wal"), 0, 1 << 20, Compression::None);
+        let log = Log::new(writer, BTreeMap::new(), None, Metrics::new(&Registry::new()));
+        let len = || disk.read(Path::new("/wal/00000000")).map_or(0, |bytes| bytes.len());
+        let applying = Mutex::default();
+        let commit = |series| {
+            let mut records = Records::default();
+            records.push_sample(WalSample { series, t: 5, v: 1.0 });
+            drop(log.commit(&records, 5, &applying).unwrap());
+        };
+        let held = applying.lock();
+        std::thread::scope(|scope| {
+            scope.spawn(|| commit(1));
+            while len() == 0 {
+                std::thread::yield_now();
+            }
+            let first = len();
+            scope.spawn(|| commit(2));
+            // Time for the second to be logged too early; without the fault it makes no difference.
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(len(), first);
+            drop(held);
+        });
+        assert!(len() > 0);
+    }
 }

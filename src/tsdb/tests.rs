@@ -8,7 +8,7 @@ use crate::model::{Labels, MatchOp, Matcher, STALE_NAN, Sample};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
     AppendReport, Appendable, Columns, FloatSample, LatestBatch, Queryable, Scope, SelectRequest, Selector,
-    SeriesBatch, SeriesRef, StreamStep, TimeRange, UnknownSeries, decode_into,
+    SeriesBatch, SeriesRef, SeriesStream, StreamStep, TimeRange, UnknownSeries, decode_into,
 };
 
 const DIR: &str = "/data";
@@ -247,11 +247,11 @@ fn churn_leaves_no_pairs_behind() {
         append(&store, &batch).unwrap();
         store.maintain().unwrap();
         assert_eq!(store.series_count(), 200, "round {round}");
-        assert_eq!(select(&store, &[vec![]], TimeRange::ALL, true).len(), 200);
+        assert_eq!(select(&store, &[vec![]], range(START + round * 4 * HOUR, i64::MAX), true).len(), 200);
     }
-    let scope = Scope::unbounded();
-    let paths = store.label_values(&scope, "path", &[], TimeRange::ALL, None).unwrap().0;
-    assert_eq!(paths.len(), 200);
+    let (scope, newest) = (Scope::unbounded(), range(START + 39 * 4 * HOUR, i64::MAX));
+    assert_eq!(store.label_values(&scope, "path", &[], newest, None).unwrap().0.len(), 200);
+    assert_eq!(store.label_values(&scope, "path", &[], TimeRange::ALL, None).unwrap().0.len(), 40 * 200);
     assert!(store.head.index().pair_slots() < 700, "{} pair slots for 200 series", store.head.index().pair_slots());
 }
 
@@ -511,6 +511,77 @@ fn newest_samples_come_by_metric_name_even_where_labels_sort_before_it() {
     assert_eq!(latest(&store, &[vec![]], TimeRange::ALL), latest(&model, &[vec![]], TimeRange::ALL));
     let sorted = |s: &dyn Queryable| select(s, &[vec![]], TimeRange::ALL, true);
     assert_eq!(sorted(&store), sorted(&model));
+}
+
+/// Samples of four hours in blocks and of the present in the head.
+fn with_blocks(disk: &MemDisk) -> Tsdb {
+    let clock = Clock::manual(TimestampMs(START + 5 * HOUR));
+    let (store, _) = open_with(disk, &clock, Options::default());
+    for minute in 0..300 {
+        let t = START + minute * 60_000;
+        append(&store, &[(labels(1), t, minute as f64), (labels(2 + minute as usize / 100), t, 1.0)]).unwrap();
+    }
+    assert!(!store.maintain().unwrap().blocks_created.is_empty());
+    store
+}
+
+#[test]
+fn head_and_blocks_answer_together_sorted_and_within_the_limit() {
+    let disk = MemDisk::new();
+    let store = with_blocks(&disk);
+    assert!(store.time_range().unwrap().0.0 > START, "the head still has everything");
+    let all = select(&store, &[vec![]], TimeRange::ALL, false);
+    let expected: Vec<Labels> = std::collections::BTreeSet::from_iter((1..5).map(labels)).into_iter().collect();
+    assert_eq!(all.iter().map(|(l, _)| l.clone()).collect::<Vec<_>>(), expected);
+    let of_first = &all.iter().find(|(l, _)| *l == labels(1)).unwrap().1;
+    assert_eq!(of_first.iter().map(|s| s.v).collect::<Vec<_>>(), (0..300).map(f64::from).collect::<Vec<_>>());
+    let request = |selectors, limit| SelectRequest { selectors, range: TimeRange::ALL, sorted: true, limit };
+    let (everyone, scope) = ([vec![]], Scope::unbounded());
+    for limit in 0..6 {
+        let mut stream = store.select(&scope, &request(&everyone, Some(limit))).unwrap();
+        let (mut batch, mut found) = (SeriesBatch::default(), 0);
+        while let StreamStep::Batch = stream.next(&mut batch).unwrap() {
+            found += batch.series.len();
+        }
+        assert_eq!(found, limit.min(4));
+        let mut rows = store.select_latest(&scope, &request(&everyone, Some(limit))).unwrap();
+        let mut batch = LatestBatch::default();
+        let _ = rows.next(&mut batch).unwrap();
+        assert_eq!(batch.rows.len(), limit.min(4));
+    }
+    let latest = latest(&store, &everyone, range(START, START + HOUR + 1));
+    assert_eq!(
+        latest.iter().map(|(_, t, v)| (*t, f64::from_bits(*v))).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap(),
+        (START + HOUR, 60.0)
+    );
+}
+
+#[test]
+fn upkeep_does_not_take_from_under_a_reader_what_he_began_to_read() {
+    let disk = MemDisk::new();
+    let clock = Clock::manual(TimestampMs(START + 5 * HOUR));
+    let (store, _) = open_with(&disk, &clock, Options::default());
+    // More series than a batch holds, so that the stream has to come back to the head.
+    for t in [START, START + HOUR, START + 5 * HOUR] {
+        let batch: Vec<_> = (0..600).map(|i| (labels(i), t, i as f64)).collect();
+        append(&store, &batch).unwrap();
+    }
+    let (everyone, scope) = ([vec![]], Scope::unbounded());
+    let request = SelectRequest { selectors: &everyone, range: TimeRange::ALL, sorted: true, limit: None };
+    let mut stream = store.select(&scope, &request).unwrap();
+    let (mut batch, mut columns) = (SeriesBatch::default(), Columns::default());
+    let mut read = |stream: &mut dyn SeriesStream| {
+        let step = stream.next(&mut batch).unwrap();
+        batch.series.iter().flat_map(|s| &s.chunks).for_each(|c| decode_into(c, &mut columns).unwrap());
+        matches!(step, StreamStep::Batch)
+    };
+    assert!(read(&mut *stream));
+    assert_eq!(store.maintain().unwrap().blocks_created.len(), 1);
+    while read(&mut *stream) {}
+    assert_eq!(columns.times.len(), 3 * 600);
+    drop(stream);
+    store.maintain().unwrap();
+    assert_eq!(everything(&store).values().map(Vec::len).sum::<usize>(), 3 * 600);
 }
 
 #[test]

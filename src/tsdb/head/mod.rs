@@ -325,3 +325,6 @@ impl Head {
         pages.iter().filter_map(|page| page.lock().iter().filter_map(Series::first_t).min()).min()
     }
 }
+
+#[cfg(test)]
+mod tests;
