@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use watershed::disk::MemDisk;
-use watershed::model::{DurationMs, Matcher, TimestampMs};
+use watershed::model::{DurationMs, MatchOp, Matcher, TimestampMs};
 use watershed::runtime::Clock;
 use watershed::storage::memory::MemoryStore;
 use watershed::storage::{Administrable as _, Appendable as _, FloatSample, Selector, TimeRange, UnknownSeries};
@@ -114,8 +114,8 @@ impl Run {
             0 => vec![],
             1 => vec![Matcher::equal("job", "job1")],
             2 => vec![Matcher::equal("__name__", "latency"), Matcher::equal("job", "job0")],
-            3 => vec![Matcher::regex("path", "/p/(1|2|3).*").expect("a regex")],
-            _ => vec![Matcher::equal("path", format!("/p/{}", self.random.below(40)))],
+            3 => vec![Matcher::new(MatchOp::Regex, "path", "/p/(1|2|3).*").expect("a regex")],
+            _ => vec![Matcher::equal("path", &format!("/p/{}", self.random.below(40)))],
         }
     }
 
@@ -134,7 +134,7 @@ impl Run {
     fn maintain(&mut self) {
         let report = self.store().maintain().expect("upkeep");
         self.blocks += report.blocks_created.len();
-        self.compactions += report.compactions;
+        self.compactions += report.blocks.compactions;
     }
 
     fn compare(&mut self, everything: bool) {

@@ -234,4 +234,3 @@ pub fn append(store: &dyn Appendable, batch: &[(u64, i64)]) -> Result<AppendRepo
     }
     appender.commit()
 }
-
