@@ -4,8 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use crate::model::{Annotations, Labels};
 use crate::storage::{
-    AdminError, Administrable, AppendError, AppendReport, Appendable, Appender, FloatSample, LatestStream, Limit,
-    QueryError, Queryable, Scope, SelectRequest, Selector, SeriesRef, SeriesStream, TimeRange, UnknownSeries,
+    AdminError, Administrable, AppendError, AppendReport, Appendable, Appender, ExemplarQueryable, FloatSample,
+    LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesExemplars, SeriesRef,
+    SeriesStream, TimeRange, UnknownSeries,
 };
 use crate::tsdb::Tsdb;
 
@@ -78,6 +79,12 @@ impl Queryable for LateStore {
         limit: Limit,
     ) -> Result<(Vec<String>, Annotations), QueryError> {
         self.ready()?.label_values(scope, name, selectors, range, limit)
+    }
+}
+
+impl ExemplarQueryable for LateStore {
+    fn select_exemplars(&self, selectors: &[Selector], range: TimeRange) -> Result<Vec<SeriesExemplars>, QueryError> {
+        self.ready()?.select_exemplars(selectors, range)
     }
 }
 

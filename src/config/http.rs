@@ -369,7 +369,7 @@ fn tls_version(
 }
 
 /// Takes the proxy's keys from `f`.
-fn read_proxy(f: &mut Fields<'_>) -> ProxyConfig {
+pub(super) fn read_proxy(f: &mut Fields<'_>) -> ProxyConfig {
     let url = read_proxy_url(f);
     let no_proxy: String = f.take("no_proxy", String::new());
     let from_environment = f.take("proxy_from_environment", false);

@@ -31,6 +31,7 @@ mod render;
 mod rules;
 mod scalar;
 mod sd;
+mod ship;
 mod storage;
 mod yaml;
 
@@ -176,7 +177,8 @@ fn read_config(at: &At<'_>, mut sources: Vec<PathBuf>, env: global::Environment<
         }
     }
 
-    let (storage, shown) = storage::read(&f.section("storage").unwrap_or_else(|| nothing.clone()));
+    let storage_at = f.section("storage").unwrap_or_else(|| nothing.clone());
+    let (storage, shown) = storage::read(&storage_at, &global.external_labels);
     f.put("storage", shown.into_out());
 
     let tracing = f.section("tracing").map(|at| extras::read_tracing(&at));

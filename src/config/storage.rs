@@ -2,7 +2,8 @@
 
 use super::fields::{At, Fields, Shown};
 use super::scalar::ByteSize;
-use crate::model::DurationMs;
+use crate::model::{DurationMs, Labels};
+use crate::tsdb::ship;
 
 /// What the section says; zero and `None` mean that it says nothing.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -21,6 +22,8 @@ pub struct StorageConfig {
     pub fsync: Fsync,
     /// Fewer and larger writes, for media that wear out.
     pub low_write: Option<LowWriteConfig>,
+    /// Where finished blocks are copied to.
+    pub ship: Option<ship::Config>,
 }
 
 /// When the write-ahead log is forced to disk.
@@ -62,8 +65,8 @@ pub enum FloatEncoding {
     Xor2,
 }
 
-/// Reads the section; a null says nothing.
-pub(super) fn read(at: &At<'_>) -> (StorageConfig, Shown) {
+/// Reads the section; a null says nothing. What is shipped carries the external `labels`.
+pub(super) fn read(at: &At<'_>, labels: &Labels) -> (StorageConfig, Shown) {
     let mut f = at.fields();
     let mut config = StorageConfig::default();
     // Also without the section the effective config has a retention.
@@ -91,6 +94,11 @@ pub(super) fn read(at: &At<'_>) -> (StorageConfig, Shown) {
         }
         config.low_write = Some(low_write);
         f.put("low_write", shown.into_out());
+    }
+    if let Some(at) = f.section("ship") {
+        let (ship, shown) = super::ship::read(&at, labels);
+        config.ship = ship;
+        f.put("ship", shown.into_out());
     }
     (config, f.finish())
 }

@@ -5,10 +5,11 @@
 //! what other appenders have brought in between.
 
 use super::Tsdb;
+use super::exemplars::Timed;
 use super::head::{Head, PageCursor, Pass, Verdict};
 use super::log::Records;
-use super::wal::record::{WalSample, push_series, push_tombstone};
-use crate::model::{FloatHistogram, Histogram, Labels, TimestampMs, is_stale};
+use super::wal::record::{WalExemplar, WalSample, push_series, push_tombstone};
+use crate::model::{Exemplar, FloatHistogram, Histogram, Labels, Metadata, TimestampMs, is_stale};
 use crate::storage::{
     AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Selector, SeriesRef,
     TimeRange, UnknownSeries,
@@ -24,6 +25,8 @@ const KEPT_SCRATCHES: usize = 8;
 pub(super) struct Scratch {
     floats: Vec<PendingFloat>,
     histograms: Vec<PendingHistogram>,
+    exemplars: Vec<PendingExemplar>,
+    metadata: Vec<(u64, Metadata)>,
     records: Records,
     pair_ids: Vec<u32>,
 }
@@ -42,6 +45,12 @@ struct PendingHistogram {
     slot: u32,
     t: i64,
     value: Pending,
+}
+
+#[derive(Debug)]
+struct PendingExemplar {
+    series: Labels,
+    exemplar: Timed,
 }
 
 #[derive(Debug)]
@@ -183,6 +192,40 @@ impl Appender for HeadAppender<'_> {
         Ok(unknown)
     }
 
+    fn append_exemplars(
+        &mut self,
+        series: SeriesRef,
+        t: TimestampMs,
+        exemplars: &[Exemplar],
+    ) -> Result<bool, AppendError> {
+        self.tsdb.log.check()?;
+        let Some((slot, wal_ref)) = self.known(series) else { return Ok(false) };
+        if !self.tsdb.exemplars.is_on() {
+            return Ok(true);
+        }
+        let labels = self.tsdb.head.labels(slot);
+        for exemplar in exemplars.iter().map(|e| Timed::new(e, t)) {
+            if self.tsdb.exemplars.check(&labels, &exemplar).is_err() {
+                continue;
+            }
+            let Timed { t, value, labels: own, .. } = &exemplar;
+            let logged = WalExemplar { series: wal_ref, t: *t, v: *value, labels: own.as_bytes() };
+            self.scratch.records.push_exemplar(logged);
+            self.scratch.exemplars.push(PendingExemplar { series: labels.clone(), exemplar });
+        }
+        Ok(true)
+    }
+
+    fn set_metadata(&mut self, series: SeriesRef, metadata: &Metadata) -> Result<bool, AppendError> {
+        self.tsdb.log.check()?;
+        let Some((_, wal_ref)) = self.known(series) else { return Ok(false) };
+        if self.tsdb.metadata.is_news(wal_ref, metadata) {
+            self.scratch.records.push_metadata(wal_ref, metadata);
+            self.scratch.metadata.push((wal_ref, metadata.clone()));
+        }
+        Ok(true)
+    }
+
     fn refused(&self) -> &[u32] {
         &self.refused
     }
@@ -190,10 +233,10 @@ impl Appender for HeadAppender<'_> {
     fn commit(mut self: Box<Self>) -> Result<AppendReport, AppendError> {
         let tsdb = self.tsdb;
         tsdb.log.check()?;
-        let times = self.scratch.floats.iter().map(|p| p.t).chain(self.scratch.histograms.iter().map(|p| p.t));
-        let max_t = times.max().unwrap_or(i64::MIN);
         let now = tsdb.clock.now().0;
-        let applying = tsdb.log.commit(&self.scratch.records, max_t.min(now), &tsdb.head.applying)?;
+        // Metadata alone is as old as the commit.
+        let max_t = self.scratch.max_t().map_or(now, |t| t.min(now));
+        let applying = tsdb.log.commit(&self.scratch.records, max_t, &tsdb.head.applying)?;
         self.take();
         drop(applying);
         if tsdb.options.sync == super::SyncPolicy::EveryCommit {
@@ -205,7 +248,22 @@ impl Appender for HeadAppender<'_> {
     }
 }
 
+impl Scratch {
+    /// The newest time of all that is to be logged.
+    fn max_t(&self) -> Option<i64> {
+        let floats = self.floats.iter().map(|p| p.t);
+        let others = self.histograms.iter().map(|p| p.t).chain(self.exemplars.iter().map(|p| p.exemplar.t));
+        floats.max().max(others.max())
+    }
+}
+
 impl HeadAppender<'_> {
+    /// Slot and log reference of a series that has not gone.
+    fn known(&self, series: SeriesRef) -> Option<(u32, u64)> {
+        let pages = self.tsdb.head.pages();
+        PageCursor::new(&pages).known(series).map(|(slot, known)| (slot, known.wal_ref))
+    }
+
     /// Puts the logged samples into their series.
     fn take(&mut self) {
         let head = &self.tsdb.head;
@@ -223,6 +281,13 @@ impl HeadAppender<'_> {
         taking.floats(&mut locked, &self.scratch.floats[from..]);
         head.chunks.fetch_add(taking.opened, std::sync::atomic::Ordering::Relaxed);
         head.note_max_t(taking.max_t);
+        for PendingExemplar { series, exemplar } in self.scratch.exemplars.drain(..) {
+            // What another appender has brought in between may have made it old; the ring counts that.
+            let _ = self.tsdb.exemplars.add(&series, exemplar);
+        }
+        for (wal_ref, metadata) in self.scratch.metadata.drain(..) {
+            self.tsdb.metadata.set(wal_ref, &metadata);
+        }
     }
 }
 
@@ -299,6 +364,8 @@ impl Drop for HeadAppender<'_> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.floats.clear();
         scratch.histograms.clear();
+        scratch.exemplars = Vec::new();
+        scratch.metadata = Vec::new();
         scratch.records.clear();
         let bytes = scratch.floats.capacity() * size_of::<PendingFloat>()
             + scratch.histograms.capacity() * size_of::<PendingHistogram>()

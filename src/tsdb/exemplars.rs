@@ -13,12 +13,19 @@ use std::collections::{HashMap, VecDeque};
 
 use parking_lot::Mutex;
 
+use super::Tsdb;
 use super::metrics::ExemplarMetrics;
 use crate::model::{DurationMs, Exemplar, Labels, Matcher, TimestampMs};
-use crate::storage::{Selector, SeriesExemplars, TimeRange};
+use crate::storage::{ExemplarQueryable, QueryError, Selector, SeriesExemplars, TimeRange};
 
 /// Names and values of an exemplar's labels may have so many characters together; OpenMetrics 1.0.
 const LABELS_CHARS_MAX: usize = 128;
+
+impl ExemplarQueryable for Tsdb {
+    fn select_exemplars(&self, selectors: &[Selector], range: TimeRange) -> Result<Vec<SeriesExemplars>, QueryError> {
+        Ok(self.exemplars.select(selectors, range))
+    }
+}
 
 /// Why an exemplar is not kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

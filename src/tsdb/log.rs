@@ -7,8 +7,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::LowWrite;
 use super::metrics::Metrics;
-use super::wal::record::{HistogramsEncoder, SamplesEncoder, WalSample};
+use super::wal::record::{ExemplarsEncoder, HistogramsEncoder, SamplesEncoder, WalExemplar, WalSample, push_metadata};
 use super::wal::{WriteError, Writer};
+use crate::model::Metadata;
 use crate::storage::{AppendError, HistogramRef};
 
 /// A series record longer than this is followed by another.
@@ -228,6 +229,9 @@ pub(super) struct Records {
     /// At most one of the two is open.
     samples: SamplesEncoder,
     histograms: HistogramsEncoder,
+    /// Come behind the samples, so that no reader of the log meets an exemplar before its sample.
+    exemplars: ExemplarsEncoder,
+    metadata: Vec<u8>,
 }
 
 impl Records {
@@ -244,6 +248,14 @@ impl Records {
             self.end_record();
         }
         self.histograms.push(series, t, value);
+    }
+
+    pub(super) fn push_exemplar(&mut self, exemplar: WalExemplar<'_>) {
+        self.exemplars.push(exemplar);
+    }
+
+    pub(super) fn push_metadata(&mut self, series: u64, metadata: &Metadata) {
+        push_metadata(&mut self.metadata, series, metadata);
     }
 
     /// Adds a whole record of another kind.
@@ -265,7 +277,7 @@ impl Records {
     }
 
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let open = [self.samples.record(), self.histograms.record()];
+        let open = [self.samples.record(), self.histograms.record(), self.exemplars.record(), &self.metadata];
         self.done.iter().map(Vec::as_slice).chain(open).filter(|record| !record.is_empty())
     }
 
@@ -274,11 +286,14 @@ impl Records {
         self.done.clear();
         self.samples.clear();
         self.histograms.clear();
+        self.exemplars.clear();
+        self.metadata.clear();
     }
 
     /// Bytes of memory held.
     pub(super) fn capacity(&self) -> usize {
-        self.samples.capacity() + self.histograms.capacity()
+        let others = self.exemplars.capacity() + self.metadata.capacity();
+        self.samples.capacity() + self.histograms.capacity() + others
     }
 }
 

@@ -8,7 +8,20 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::Tsdb;
+use super::head::PageCursor;
 use crate::model::Metadata;
+use crate::storage::SeriesRef;
+
+impl Tsdb {
+    /// What has been noted of a series; `None` if that is nothing or the series is gone.
+    pub fn metadata_of(&self, series: SeriesRef) -> Option<Arc<Metadata>> {
+        let pages = self.head.pages();
+        let wal_ref = PageCursor::new(&pages).known(series).map(|(_, known)| known.wal_ref)?;
+        drop(pages);
+        self.metadata.get(wal_ref)
+    }
+}
 
 /// The metadata of one store's series, by their references in the log.
 #[derive(Debug, Default)]

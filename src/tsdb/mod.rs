@@ -12,9 +12,10 @@
 //! * What dies with the process: nothing committed. What dies with the machine: what was committed since the last
 //!   [`Tsdb::sync`], or [`Tsdb::maintain`], which syncs too; nothing with [`SyncPolicy::EveryCommit`].
 //!
-//! What it does not do yet: keep anything in blocks (their format is in [`block`]), compaction, histograms, exemplars,
-//! out-of-order samples, hiding half-applied commits from readers. Records of kinds it cannot hold are counted when read
-//! and kept in the log while they are young.
+//! * A commit is seen whole or not at all, and commits are applied in the order in which they are logged.
+//!
+//! What it does not do yet: out-of-order samples. Records of kinds it cannot hold are counted when read and kept in the log
+//! while they are young.
 
 mod admin;
 mod append;
@@ -22,7 +23,6 @@ pub mod block;
 mod block_upkeep;
 pub mod blocks;
 pub mod compact;
-#[allow(dead_code, reason = "appenders take exemplars next")]
 mod exemplars;
 #[cfg(test)]
 mod fixtures;
@@ -30,7 +30,6 @@ mod head;
 mod head_chunks;
 mod log;
 mod matching;
-#[allow(dead_code, reason = "appenders take metadata next")]
 mod metadata;
 mod metrics;
 mod quarantine;
@@ -69,10 +68,12 @@ use crate::telemetry::Registry;
 use append::Scratch;
 use blocks::{BlockList, Blocks};
 use compact::{Compactor, block_ranges};
+use exemplars::Exemplars;
 use head::{FoundChunks, Head};
 use head_chunks::{HEAD_CHUNKS_DIR, HeadChunks};
 use log::Log;
-use metrics::Metrics;
+use metadata::SeriesMetadata;
+use metrics::{ExemplarMetrics, Metrics};
 use readers::Readers;
 use upkeep::Upkeep;
 use wal::Writer;
@@ -173,6 +174,8 @@ pub struct Tsdb {
     head: Head,
     log: Log,
     blocks: Blocks,
+    exemplars: Exemplars,
+    metadata: SeriesMetadata,
     readers: Readers,
     /// Ends compactions under way.
     stop: Scope,
@@ -209,7 +212,11 @@ impl Tsdb {
         let (blocks, found) = Blocks::open(disk.clone(), dir, &registry).map_err(at(dir))?;
         // What is in blocks need not come back from the log.
         head.raise_min_valid(blocks.in_order_max_time().unwrap_or(i64::MIN));
-        let mut replayed = replay::replay(&disk, &wal_dir, &head, found_chunks, clock.now().0).map_err(at(&wal_dir))?;
+        let exemplars = Exemplars::new(ExemplarMetrics::new(&registry));
+        exemplars.configure(options.settings.max_exemplars, options.settings.out_of_order_window);
+        let metadata = SeriesMetadata::default();
+        let into = replay::Into { head: &head, exemplars: &exemplars, metadata: &metadata };
+        let mut replayed = replay::replay(&disk, &wal_dir, into, found_chunks, clock.now().0).map_err(at(&wal_dir))?;
         replayed.report.damage.extend(chunk_damage);
         replayed.report.blocks = found.opened;
         replayed.report.broken_blocks = found.quarantined.into_iter().map(|broken| broken.path).collect();
@@ -237,6 +244,8 @@ impl Tsdb {
             head,
             log,
             blocks,
+            exemplars,
+            metadata,
             readers: Readers::default(),
             stop: Scope::unbounded(),
             metrics,
@@ -288,6 +297,7 @@ impl Tsdb {
 
     /// Puts other settings to work.
     pub fn apply(&self, settings: Settings) {
+        self.exemplars.configure(settings.max_exemplars, settings.out_of_order_window);
         self.settings.store(Arc::new(settings));
     }
 
@@ -333,5 +343,7 @@ fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DirLock>, OpenError> {
     })
 }
 
+#[cfg(test)]
+mod extras_tests;
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::exemplars::{Exemplars, Timed};
 use super::head::{FoundChunks, Head, Page, PageCursor, Verdict};
 use super::log::Times;
+use super::metadata::SeriesMetadata;
 use super::wal::record::{self, Kind, RecordError};
 use super::wal::repair::{Repair, finish_interrupted, repair_segment};
 use super::wal::{Damage, checkpoint, checkpoints, read_segment, segment_path, segments};
 use crate::disk::Disk;
-use crate::model::TimestampMs;
+use crate::model::{Labels, Metadata, TimestampMs};
 use crate::storage::TimeRange;
 
 /// What opening has found.
@@ -25,6 +27,8 @@ pub struct OpenReport {
     pub series: u64,
     /// Samples taken.
     pub samples: u64,
+    /// Exemplars taken.
+    pub exemplars: u64,
     /// Chunks found in files and given to their series.
     pub chunks: u64,
     /// Samples not taken because the series had a newer one already.
@@ -57,24 +61,35 @@ pub(super) struct Replayed {
     pub(super) next_segment: u32,
 }
 
-/// Reads the whole log in `dir` into an empty head. Fails only if the directory itself cannot be worked with.
+/// What a log is read into, all of it empty.
+#[derive(Clone, Copy)]
+pub(super) struct Into<'a> {
+    pub(super) head: &'a Head,
+    pub(super) exemplars: &'a Exemplars,
+    pub(super) metadata: &'a SeriesMetadata,
+}
+
+/// Reads the whole log in `dir`. Fails only if the directory itself cannot be worked with.
 ///
 /// `found` are the chunks found in files: a series takes its own when the log names it, and needs no samples from the log
 /// that they hold.
 pub(super) fn replay(
     disk: &Arc<dyn Disk>,
     dir: &Path,
-    head: &Head,
+    into: Into<'_>,
     found: FoundChunks,
     now: i64,
 ) -> io::Result<Replayed> {
     finish_interrupted(&**disk, dir)?;
+    let Into { head, exemplars, metadata } = into;
     let mut replay = Replay {
         head,
+        exemplars,
         now,
         refs: RefMap::default(),
         found,
         deleted: Vec::new(),
+        metadata: HashMap::new(),
         scratch: Vec::new(),
         times: None,
         segment: 0,
@@ -92,6 +107,7 @@ pub(super) fn replay(
     }
     replay.directory(disk, dir, true)?;
     head.hide_in_slots(&replay.deleted);
+    replay.keep_metadata(metadata);
     if replay.found.series_left() > 0 {
         tracing::debug!(
             series = replay.found.series_left(),
@@ -104,11 +120,14 @@ pub(super) fn replay(
 
 struct Replay<'a> {
     head: &'a Head,
+    exemplars: &'a Exemplars,
     now: i64,
     refs: RefMap,
     found: FoundChunks,
     /// Deleted intervals, hidden at the end, when series have their last references.
     deleted: Vec<(u32, TimeRange)>,
+    /// By slot, for the same reason.
+    metadata: HashMap<u32, Metadata>,
     scratch: Vec<u32>,
     times: Option<Times>,
     segment: u32,
@@ -176,20 +195,14 @@ impl Replay<'_> {
             Kind::Tombstones => {
                 record::each_tombstone(bytes, &mut |wal_ref, min, max| self.tombstone(wal_ref, min, max))
             }
-            Kind::Exemplars => self.skip(bytes),
-            Kind::Metadata => self.skip(bytes),
+            Kind::Exemplars => self.exemplars(bytes),
+            Kind::Metadata => self.metadata(bytes),
             // Markers stand in the log of out-of-order samples; here they are as foreign as unknown kinds.
-            _ => self.skip(bytes),
+            kind => {
+                *self.out.report.skipped_records.entry(kind.name()).or_default() += 1;
+                Ok(())
+            }
         }
-    }
-
-    /// Dates a record that is not held, so that its segment is kept long enough.
-    fn skip(&mut self, bytes: &[u8]) -> Result<(), RecordError> {
-        if let Some(t) = record::first_time(bytes)? {
-            self.note_time(t);
-        }
-        *self.out.report.skipped_records.entry(Kind::of(bytes).name()).or_default() += 1;
-        Ok(())
     }
 
     fn series(&mut self, wal_ref: u64, labels: &[u8]) {
@@ -260,6 +273,51 @@ impl Replay<'_> {
             self.head.note_max_t(max);
             self.note_time(min);
             self.note_time(max);
+        }
+    }
+
+    fn exemplars(&mut self, bytes: &[u8]) -> Result<(), RecordError> {
+        let mut labels = Vec::new();
+        record::each_exemplar(bytes, &mut |found| {
+            self.note_time(found.t);
+            let Some(slot) = self.refs.get(found.series) else {
+                self.out.report.unknown_series += 1;
+                return self.head.reserve_wal_ref(found.series);
+            };
+            if !self.exemplars.is_on() {
+                return;
+            }
+            labels.clear();
+            self.head.index().write_labels(slot, &mut labels);
+            let own = Labels::from_encoded(found.labels);
+            let exemplar = Timed { t: found.t, is_own_time: false, value: found.v, labels: own };
+            // What is not kept was driven out or repeated before, too.
+            let kept = self.exemplars.add(&Labels::from_encoded(&labels), exemplar);
+            self.out.report.exemplars += u64::from(kept.is_ok());
+        })
+    }
+
+    fn metadata(&mut self, bytes: &[u8]) -> Result<(), RecordError> {
+        record::each_metadata(bytes, &mut |wal_ref, entry| {
+            let Some(slot) = self.refs.get(wal_ref) else {
+                self.out.report.unknown_series += 1;
+                return self.head.reserve_wal_ref(wal_ref);
+            };
+            // The record has been checked.
+            if let Ok(metadata) = record::read_metadata(entry) {
+                self.metadata.insert(slot, metadata);
+            }
+        })
+    }
+
+    /// Notes what the log has brought last for each series, by the reference that the series goes on with.
+    fn keep_metadata(&self, metadata: &SeriesMetadata) {
+        let pages = self.head.pages();
+        let mut cursor = PageCursor::new(&pages);
+        for (slot, found) in &self.metadata {
+            if let Some(series) = cursor.series(*slot) {
+                metadata.set(series.wal_ref, found);
+            }
         }
     }
 

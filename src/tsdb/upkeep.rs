@@ -152,6 +152,7 @@ impl Tsdb {
         self.head.drop_files(collected.first_file);
         let segment = self.log.current();
         upkeep.expired.extend(collected.series.iter().map(|wal_ref| (*wal_ref, segment)));
+        self.metadata.forget(collected.series.iter().copied());
         self.metrics.series_removed.add(collected.series.len() as u64);
         self.metrics.chunks_removed.add(collected.chunks as u64);
         report.series_removed += collected.series.len();

@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
-//mod crash;
+mod crash;
 mod kill;
 mod model;
 mod samples;

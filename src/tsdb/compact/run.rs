@@ -14,11 +14,13 @@ use crate::storage::{QueryError, Scope, SeriesStream, TimeRange};
 use crate::telemetry::{Counter, Gauge, Registry};
 use crate::tsdb::block::{Block, BlockDesc, BlockMeta, Ulid};
 use crate::tsdb::blocks::{BlockList, Blocks, FROM_OUT_OF_ORDER, FROM_SELECTED_SERIES, FROM_STALE_SERIES};
+use crate::tsdb::ship::Gate;
 
 /// Compacts the blocks of a data directory by [`plan`].
 #[derive(Clone, Debug)]
 pub struct Compactor {
     ranges: Vec<i64>,
+    gate: Gate,
     metrics: Metrics,
 }
 
@@ -47,14 +49,21 @@ impl Compactor {
                 &[],
             ),
         };
-        Compactor { ranges, metrics }
+        Compactor { ranges, gate: Gate::open(), metrics }
+    }
+
+    /// By which shipping keeps blocks back until they are in the bucket.
+    pub fn gate(&self) -> Gate {
+        self.gate.clone()
     }
 
     /// What is to be compacted next.
     pub fn next(&self, blocks: &Blocks) -> Option<Plan> {
         let list = blocks.snapshot();
-        let metas: Vec<&BlockMeta> = list.iter().map(|b| b.meta()).collect();
-        plan(&metas, &self.ranges)
+        // Blocks are shipped in the same order as they are compacted. What lies behind one that waits is left alone, too:
+        // compacting around it would leave it as a gap.
+        let metas = list.iter().map(|b| b.meta()).take_while(|meta| self.gate.may_compact(meta.ulid));
+        plan(&metas.collect::<Vec<_>>(), &self.ranges)
     }
 
     /// Compacts until nothing is left to do or `go_on` says no between two compactions (the head's own block is more

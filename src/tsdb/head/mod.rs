@@ -41,6 +41,7 @@ pub(super) use series::{PAGE_SERIES, Page, PageCursor, Series, Verdict, locate};
 
 use super::block::Tombstones;
 use super::head_chunks::HeadChunks;
+use crate::model::Labels;
 use crate::storage::{SeriesRef, TimeRange};
 
 /// References above this do not fit where Prometheus packs them together with a chunk's number.
@@ -140,6 +141,13 @@ impl Head {
 
     pub(super) fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read()
+    }
+
+    /// The labels of a series that is there.
+    pub(super) fn labels(&self, slot: u32) -> Labels {
+        let mut encoded = Vec::new();
+        self.index().write_labels(slot, &mut encoded);
+        Labels::from_encoded(&encoded)
     }
 
     /// The index with every series ranked.

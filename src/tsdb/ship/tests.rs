@@ -14,6 +14,7 @@ use crate::runtime::Clock;
 use crate::telemetry::Registry;
 use crate::tsdb::block::{Block, BlockMeta, BlockWriter, Tombstones, Ulid};
 use crate::tsdb::blocks::{BlockList, Blocks};
+use crate::tsdb::compact::Compactor;
 use crate::tsdb::fixtures::{dump, root, series, ulid, write_small};
 
 const BUCKET: &str = "/mnt/bucket";
@@ -88,7 +89,11 @@ impl Site {
     }
 
     fn start(data: &MemDisk, remote: &MemDisk, upload_compacted: bool) -> Site {
-        let (script, gate, registry) = (Arc::default(), Gate::open(), Registry::new());
+        Site::start_gated(data, remote, upload_compacted, Gate::open())
+    }
+
+    fn start_gated(data: &MemDisk, remote: &MemDisk, upload_compacted: bool, gate: Gate) -> Site {
+        let (script, registry) = (Arc::default(), Registry::new());
         let bucket = Scripted { inner: DirBucket::new(shared(remote), Path::new(BUCKET)), script: Arc::clone(&script) };
         let stop = CancellationToken::new();
         let deps = Deps {
@@ -426,4 +431,27 @@ fn tombstones_do_not_go_to_the_bucket() {
     assert_eq!(site.ship().shipped, [ulid(1)]);
     let names: Vec<String> = site.objects().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["chunks/000001", "index", "meta.json"].map(|file| format!("{}/{file}", ulid(1))));
+}
+
+#[test]
+fn the_compaction_takes_no_block_that_waits_nor_one_behind_it() {
+    let data = root();
+    for n in 1..=5 {
+        write_small(&shared(&data), n, (n as i64 - 1) * 100, n as i64 * 100, &[]);
+    }
+    let compactor = Compactor::new(vec![100, 300], &Registry::new());
+    let site = Site::start_gated(&data, &MemDisk::new(), false, compactor.gate());
+    assert_eq!(compactor.next(&site.blocks), None);
+    // Two blocks are sent; the third is not, so three cannot become one.
+    site.script.lock().fail_at = Some(2 + 6 + 6 + 1);
+    assert_eq!(site.ship().shipped, [ulid(1), ulid(2)]);
+    assert_eq!(compactor.next(&site.blocks), None);
+    assert_eq!(site.ship().shipped, [ulid(3), ulid(4), ulid(5)]);
+    let plan = compactor.next(&site.blocks).unwrap();
+    assert_eq!(plan.blocks, [ulid(1), ulid(2), ulid(3)]);
+    let made =
+        compactor.run(&site.blocks, &plan, TimestampMs(5), &crate::storage::Scope::unbounded()).unwrap().unwrap();
+    let report = site.ship();
+    assert!(report.failed.is_none() && report.shipped.is_empty(), "{report:?}");
+    assert!(site.gate.may_compact(made.ulid));
 }

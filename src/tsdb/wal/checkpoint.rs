@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::record::{self, HistogramsEncoder, Kind, RecordError, SamplesEncoder};
+use super::record::{self, ExemplarsEncoder, HistogramsEncoder, Kind, RecordError, SamplesEncoder};
 use super::{
     Compression, Damage, WriteError, Writer, checkpoint_path, checkpoints, read_segment, segment_path, segments,
 };
@@ -137,13 +137,16 @@ impl Copy<'_> {
                 self.push(&kept);
             }
             kind if kind.is_histograms() => self.histograms(bytes)?,
-            // Exemplars are not taken apart: one commit's rows are of about one time.
-            Kind::Unknown | Kind::MmapMarkers => {}
-            _ => {
-                if record::first_time(bytes)?.is_some_and(|t| t >= keep.min_t) {
-                    self.push(bytes);
-                }
+            Kind::Exemplars => {
+                let mut kept = ExemplarsEncoder::default();
+                record::each_exemplar(bytes, &mut |exemplar| {
+                    if (keep.series)(exemplar.series) && exemplar.t >= keep.min_t {
+                        kept.push(exemplar);
+                    }
+                })?;
+                self.push(kept.record());
             }
+            _ => {}
         }
         Ok(())
     }

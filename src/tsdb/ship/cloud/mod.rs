@@ -127,6 +127,7 @@ impl ObjectBucket {
     ) -> Result<T, BucketError> {
         self.runtime.block_on(async {
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => Err(BucketError::Stopped),
                 result = work => result.map_err(|error| BucketError::failed(doing, object, error)),
             }

@@ -65,6 +65,17 @@ pub(crate) fn read_metadata(entry: &[u8]) -> Result<Metadata, RecordError> {
     Ok(metadata)
 }
 
+/// Whether every entry of a record can be read.
+pub(crate) fn check_metadata(record: &[u8]) -> Result<(), RecordError> {
+    let mut checked = Ok(());
+    each_metadata(record, &mut |_, entry| {
+        if checked.is_ok() {
+            checked = read_metadata(entry).map(|_| ());
+        }
+    })?;
+    checked
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,17 +1,12 @@
 //! What the records say. Layouts are drawn in `WAL.md`.
 
-#[allow(dead_code, reason = "appenders take exemplars next")]
 mod exemplars;
 mod histograms;
 mod metadata;
 
-pub(crate) use exemplars::each_exemplar;
-#[allow(unused_imports, reason = "appenders take exemplars and metadata next")]
-pub(crate) use exemplars::{ExemplarsEncoder, WalExemplar};
+pub(crate) use exemplars::{ExemplarsEncoder, WalExemplar, each_exemplar};
 pub(crate) use histograms::{HistogramsEncoder, each_histogram};
-pub(crate) use metadata::each_metadata;
-#[allow(unused_imports, reason = "appenders take exemplars and metadata next")]
-pub(crate) use metadata::{push_metadata, read_metadata};
+pub(crate) use metadata::{check_metadata, each_metadata, push_metadata, read_metadata};
 
 use crate::model::LabelsBuilder;
 use crate::model::labels::push_pair;
@@ -232,16 +227,6 @@ fn each_sample_v2(record: &[u8], visit: &mut impl FnMut(WalSample)) -> Result<()
     Ok(())
 }
 
-/// The time of the first entry of an exemplars record.
-pub(crate) fn first_time(record: &[u8]) -> Result<Option<i64>, RecordError> {
-    let mut cursor = Cursor::after_kind(record);
-    if Kind::of(record) != Kind::Exemplars || cursor.rest.is_empty() {
-        return Ok(None);
-    }
-    cursor.u64("the first reference")?;
-    Ok(Some(cursor.u64("the first time")?.cast_signed()))
-}
-
 /// Calls `visit` with the reference, the first and the last time of each entry of a tombstones record.
 pub(crate) fn each_tombstone(record: &[u8], visit: &mut dyn FnMut(u64, i64, i64)) -> Result<(), RecordError> {
     let mut cursor = Cursor::after_kind(record);
@@ -270,9 +255,9 @@ pub(crate) fn check(record: &[u8]) -> Result<(), RecordError> {
         Kind::Samples | Kind::SamplesV2 => each_sample(record, &mut |_| {}),
         Kind::Exemplars => each_exemplar(record, &mut |_| {}),
         kind if kind.is_histograms() => each_histogram(record, &mut |_| {}),
-        Kind::Metadata => each_metadata(record, &mut |_, _| {}),
+        Kind::Metadata => check_metadata(record),
         Kind::Tombstones => each_tombstone(record, &mut |_, _, _| {}),
-        _ => first_time(record).map(|_| ()),
+        _ => Ok(()),
     }
 }
 
@@ -479,7 +464,7 @@ mod tests {
             let _ = each_sample(&bytes, &mut |_| {});
             let _ = each_metadata(&bytes, &mut |_, _| {});
             let _ = each_tombstone(&bytes, &mut |_, _, _| {});
-            let _ = first_time(&bytes);
+            let _ = check(&bytes);
         }
     }
 }
