@@ -24,4 +24,6 @@ pub use run::{Compactor, compact};
 pub use write::{CompactError, write_block};
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod tests;
