@@ -1,6 +1,6 @@
-//! What do a series, an append, a read of the newest samples and a replay cost?
+//! What do a series, an append, a read of the newest samples or of chunks and a replay cost?
 //!
-//! `cargo bench --bench head` runs everything; `-- memory append latest replay` picks. `-- memory 500000` sets the
+//! `cargo bench --bench head` runs everything; `-- memory append latest select replay` picks. `-- memory 500000` sets the
 //! number of series.
 
 #![allow(
@@ -13,13 +13,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use watershed::disk::RealDisk;
-use watershed::model::{Labels, Matcher, TimestampMs};
+use watershed::disk::{Disk, RealDisk};
+use watershed::model::{Labels, MatchOp, Matcher, TimestampMs};
 use watershed::runtime::Clock;
+use watershed::storage::merge::MergedStream;
 use watershed::storage::{
-    Appendable, FloatSample, LatestBatch, Queryable, Scope, SelectRequest, SeriesRef, StreamStep, TimeRange,
+    Appendable, FloatSample, LatestBatch, Queryable, Scope, SelectRequest, SeriesBatch, SeriesRef, SeriesStream,
+    StreamStep, TimeRange,
 };
 use watershed::telemetry::Registry;
+use watershed::tsdb::block::{Block, BlockMeta, Ulid};
+use watershed::tsdb::compact::write_block;
 use watershed::tsdb::{Deps, OpenReport, Options, Tsdb};
 
 #[cfg(feature = "mimalloc")]
@@ -154,6 +158,61 @@ fn latest(n: usize) {
     );
 }
 
+/// Reads a stream to its end; returns how many series there were.
+fn read_chunks(mut stream: Box<dyn SeriesStream + '_>) -> usize {
+    let (mut batch, mut series) = (SeriesBatch::default(), 0);
+    while let StreamStep::Batch = stream.next(&mut batch).unwrap() {
+        series += batch.series.len();
+    }
+    series
+}
+
+/// The same 4 chunks of each series, read from the head, from a block, and from two blocks merged.
+fn select(n: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let (refs, _) = create(&store, n);
+    for r in 0..480 {
+        round(&store, &refs, r);
+    }
+    let selectors = |name: &str, value: &str| [vec![Matcher::equal(name, value)]];
+    let (all, scope) = (selectors("cluster", "homelab"), Scope::unbounded());
+    let request = SelectRequest { selectors: &all, range: TimeRange::ALL, sorted: true, limit: None };
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let block = || {
+        let ulid = Ulid::generate(Clock::system().now());
+        let meta = BlockMeta::new(ulid, START, START + 10_000_000);
+        let mut stream = store.select(&scope, &request).unwrap();
+        write_block(&disk, dir.path(), &mut *stream, meta, &scope).unwrap();
+        Arc::new(Block::open(&*disk, &dir.path().join(ulid.to_string())).unwrap())
+    };
+    let (first, second) = (block(), block());
+    let of_block = |block: &Arc<Block>, selectors: &[Vec<Matcher>]| -> Box<dyn SeriesStream> {
+        Box::new(block.select(&scope, selectors, TimeRange::ALL, None).unwrap())
+    };
+    let measure = |what: &str, expected: usize, read: &dyn Fn() -> usize| {
+        assert_eq!(read(), expected);
+        let times = (1_000_000 / expected).clamp(5, 2000);
+        let began = Instant::now();
+        (0..times).for_each(|_| assert_eq!(read(), expected));
+        let each = began.elapsed().as_secs_f64() * 1e9 / (expected * times) as f64;
+        println!("select      {each:7.0} ns a series of 4 chunks, {expected} series from {what}");
+    };
+    measure("the head", n, &|| read_chunks(store.select(&scope, &request).unwrap()));
+    measure("a block", n, &|| read_chunks(of_block(&first, &all)));
+    measure("two equal blocks", n, &|| {
+        let sources = vec![of_block(&first, &all), of_block(&second, &all)];
+        read_chunks(Box::new(MergedStream::new(sources, &scope, None)))
+    });
+    let metric = selectors("__name__", "http_request_duration_seconds_3_bucket");
+    let few = SelectRequest { selectors: &metric, ..request.clone() };
+    measure("the head, by name", n / 20, &|| read_chunks(store.select(&scope, &few).unwrap()));
+    measure("a block, by name", n / 20, &|| read_chunks(of_block(&first, &metric)));
+    let pod = [vec![Matcher::new(MatchOp::Regex, "pod", "service-.*-00003").unwrap()]];
+    let found = n.min(1000);
+    measure("a block, by expression", found, &|| read_chunks(of_block(&first, &pod)));
+}
+
 fn replay(n: usize) {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
@@ -184,6 +243,9 @@ fn main() {
     }
     if wanted("latest") {
         latest(n.unwrap_or(100_000));
+    }
+    if wanted("select") {
+        select(n.unwrap_or(10_000));
     }
     if wanted("replay") {
         replay(n.unwrap_or(200_000));

@@ -247,12 +247,12 @@ impl DiskFile for MemFile {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::disk::RealDisk;
 
     /// The same steps on both disks must end in the same listing and content.
-    fn steps(disk: &dyn Disk, root: &Path) -> (Vec<String>, Vec<String>, Vec<u8>) {
+    pub(in crate::disk) fn steps(disk: &dyn Disk, root: &Path) -> (Vec<String>, Vec<String>, Vec<u8>) {
         let (a, b) = (root.join("a"), root.join("b"));
         disk.create_dir_all(&a).unwrap();
         let file = disk.create(&a.join("x")).unwrap();

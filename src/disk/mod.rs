@@ -9,6 +9,8 @@
 //! * a created, renamed or removed name survives that of the machine after [`Disk::sync_dir`] of its directory;
 //! * a rename replaces its target in one step.
 //!
+//! [`CrashDisk`] holds every writer to them: it forgets whatever was not synced.
+//!
 //! It does not buffer, retry or interpret anything, and it is synchronous: callers stand on threads that may wait.
 //!
 //! Files that do not change any more are read through a [`Source`]: mapped into memory on machines of 64 bits, by position
@@ -17,6 +19,7 @@
 //! never shortens is mapped, up to the length that it had when it was opened, and nobody else may write into a data
 //! directory, which the lock file says. [`UnmappedDisk`] is for file systems where that does not hold.
 
+mod crash;
 mod memory;
 mod overlay;
 mod real;
@@ -29,6 +32,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use crash::{CrashDisk, CrashPolicy, Operation};
 pub use memory::MemDisk;
 pub use overlay::OverlayDisk;
 pub use real::{RealDisk, UnmappedDisk};

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use super::{DirLock, Disk, DiskFile};
@@ -176,6 +177,20 @@ impl Disk for OverlayDisk {
         Ok(())
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut layer = self.layer.lock();
+        let file = layer.file(&*self.base, from)?;
+        if layer.exists(&*self.base, to)? {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        layer.entries.insert(to.to_owned(), Entry::File(file));
+        Ok(())
+    }
+
+    fn total_space(&self, dir: &Path) -> io::Result<u64> {
+        self.base.total_space(dir)
+    }
+
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
         Ok(())
     }
@@ -293,6 +308,13 @@ impl DiskFile for OverlayFile {
     fn len(&self) -> io::Result<u64> {
         let content = self.content.read();
         Ok(content.kept + content.tail.len() as u64)
+    }
+
+    fn map(&self, len: u64) -> io::Result<Option<Bytes>> {
+        match &self.base {
+            Some(base) if len <= self.content.read().kept => base.map(len),
+            _ => Ok(None),
+        }
     }
 }
 

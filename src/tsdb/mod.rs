@@ -12,9 +12,10 @@
 //! * What dies with the process: nothing committed. What dies with the machine: what was committed since the last
 //!   [`Tsdb::sync`], or [`Tsdb::maintain`], which syncs too; nothing with [`SyncPolicy::EveryCommit`].
 //!
-//! What it does not do yet: keep anything in blocks (their format is in [`block`]), compaction, histograms, exemplars,
-//! out-of-order samples, hiding half-applied commits from readers. Records of kinds it cannot hold are counted when read
-//! and kept in the log while they are young.
+//! * A commit is seen whole or not at all, and commits are applied in the order in which they are logged.
+//!
+//! What it does not do yet: out-of-order samples. Records of kinds it cannot hold are counted when read and kept in the log
+//! while they are young.
 
 mod admin;
 mod append;

@@ -4,7 +4,6 @@
 //! change (a torn log is repaired, leftovers are removed) changes in memory only, see [`OverlayDisk`]. What a running
 //! server does meanwhile may be seen or not; a block that it deletes in this moment cannot be read, and that is told.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,19 +58,6 @@ impl ReadOnly {
         broken.retain(|b| !whole.iter().any(|w| w.meta().compaction.parents.iter().any(|p| p.ulid == b.ulid)));
         whole.sort_by_key(|b| b.meta().min_time);
         Ok((whole, broken))
-    }
-
-    /// Bytes of all files of a block.
-    pub fn block_size(&self, block: &Block) -> io::Result<u64> {
-        let mut size = block.size();
-        for name in [super::block::META_FILE, super::block::TOMBSTONES_FILE] {
-            match self.disk.open(&block.dir().join(name)) {
-                Ok(file) => size += file.len()?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(size)
     }
 
     /// A store with everything that the directory holds. What is appended to it or changed by its upkeep stays in memory.

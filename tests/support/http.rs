@@ -71,26 +71,32 @@ pub fn url(base: &str, path: &str, query: &[(&str, &str)]) -> String {
 pub fn post_form(url: &str, form: &str) -> io::Result<Response> {
     let length = form.len();
     let extra = format!("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n");
-    send("POST", url, &extra, form)
+    send("POST", url, &extra, form.as_bytes())
+}
+
+/// `POST url` with a body of any kind; `extra` are header lines, each ended by CRLF.
+pub fn post_bytes(url: &str, extra: &str, body: &[u8]) -> io::Result<Response> {
+    send("POST", url, &format!("{extra}Content-Length: {}\r\n", body.len()), body)
 }
 
 /// `POST url` with a plain text.
 pub fn post_text(url: &str, text: &str) -> io::Result<Response> {
-    send("POST", url, &format!("Content-Type: text/plain\r\nContent-Length: {}\r\n", text.len()), text)
+    send("POST", url, &format!("Content-Type: text/plain\r\nContent-Length: {}\r\n", text.len()), text.as_bytes())
 }
 
 /// One request with extra header lines, each ended by CRLF.
 pub fn request(method: &str, url: &str, extra: &str) -> io::Result<Response> {
-    send(method, url, extra, "")
+    send(method, url, extra, b"")
 }
 
-fn send(method: &str, url: &str, extra: &str, body: &str) -> io::Result<Response> {
+fn send(method: &str, url: &str, extra: &str, body: &[u8]) -> io::Result<Response> {
     let rest = url.strip_prefix("http://").ok_or_else(|| io::Error::other("only http:// here"))?;
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let path = if path.is_empty() { "/" } else { path };
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{extra}Connection: close\r\n\r\n{body}")?;
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{extra}Connection: close\r\n\r\n")?;
+    stream.write_all(body)?;
     let mut raw = Vec::new();
     stream.read_to_end(&mut raw)?;
     parse(&raw).ok_or_else(|| io::Error::other(format!("no HTTP answer from {url}: {} bytes", raw.len())))

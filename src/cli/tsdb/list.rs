@@ -13,10 +13,7 @@ const HEADER: [&str; 8] =
 
 pub(super) fn run(out: &mut impl Write, dir: &ReadOnly, human_readable: bool) -> Result<(), Failure> {
     let (blocks, broken) = dir.blocks()?;
-    let mut rows = vec![header()];
-    for block in &blocks {
-        rows.push(row(dir, block, human_readable)?);
-    }
+    let rows: Vec<_> = [header()].into_iter().chain(blocks.iter().map(|b| row(b, human_readable))).collect();
     table::print(out, &rows)?;
     if broken.is_empty() {
         return Ok(());
@@ -37,7 +34,7 @@ impl Printer {
     }
 
     pub(super) fn print(&mut self, out: &mut impl Write, dir: &ReadOnly, meta: &BlockMeta) -> Result<(), Failure> {
-        let row = row(dir, &dir.block(meta.ulid)?, self.human_readable)?;
+        let row = row(&dir.block(meta.ulid)?, self.human_readable);
         let rows = if self.begun { vec![row] } else { vec![header(), row] };
         self.begun = true;
         table::print(out, &rows)?;
@@ -50,10 +47,10 @@ fn header() -> Vec<String> {
     HEADER.iter().map(|&cell| cell.to_owned()).collect()
 }
 
-fn row(dir: &ReadOnly, block: &Block, human_readable: bool) -> Result<Vec<String>, Failure> {
-    let (meta, size) = (block.meta(), dir.block_size(block).map_err(Failure::other)?);
+fn row(block: &Block, human_readable: bool) -> Vec<String> {
+    let (meta, size) = (block.meta(), block.size());
     let time = |ms: i64| if human_readable { utc(ms) } else { ms.to_string() };
-    Ok(vec![
+    vec![
         meta.ulid.to_string(),
         time(meta.min_time),
         time(meta.max_time),
@@ -62,5 +59,5 @@ fn row(dir: &ReadOnly, block: &Block, human_readable: bool) -> Result<Vec<String
         meta.stats.num_chunks.to_string(),
         meta.stats.num_series.to_string(),
         if human_readable { binary_size(size) } else { size.to_string() },
-    ])
+    ]
 }

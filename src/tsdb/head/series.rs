@@ -52,6 +52,9 @@ pub(crate) struct Series {
     rest: Option<Box<Rest>>,
 }
 
+/// Hundreds of thousands of series of floats pay for each byte.
+const _: () = assert!(size_of::<Series>() <= 88);
+
 #[derive(Debug, Default)]
 struct Rest {
     /// Oldest first.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::disk::{Disk, MemDisk};
+use crate::disk::MemDisk;
 use crate::model::{
     BucketLayout, DurationMs, FloatHistogram, Histogram, Labels, MatchOp, Matcher, STALE_NAN, Span, TimestampMs, Value,
 };
@@ -13,9 +13,8 @@ use crate::runtime::Clock;
 use crate::storage::chunk::{TimedValue, decode_values};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
-    Administrable, AppendReport, Appendable, Appender, Encoding, FloatSample, HistogramRef, HistogramSample,
-    LatestBatch, Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesStream, StreamStep, TimeRange,
-    UnknownSeries,
+    Administrable, AppendReport, Appendable, Encoding, FloatSample, HistogramRef, HistogramSample, LatestBatch,
+    Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesStream, StreamStep, TimeRange, UnknownSeries,
 };
 use crate::telemetry::Registry;
 use crate::tsdb::head_chunks::{self, HEAD_CHUNKS_DIR, HeadChunks};

@@ -12,8 +12,8 @@
 //! * Files are removed from the front, one by one and durably, so that their numbers stay without gaps. Who reads through a
 //!   [`PinnedChunks`] goes on reading files that are removed meanwhile.
 //! * After a failed write nothing is lost: the buffer stays, reads see it, and the next flush first cuts off what the
-//!   failed one may have left behind. After a failed sync the file is trusted with no more: the next chunk begins another.
-//!   That a later sync succeeds says nothing about that file; if it is damaged, the next start finds out.
+//!   failed one may have left behind. After a failed sync nothing more is written until the directory is opened again.
+//! * A file is durable before the next one is begun, so that only the last one can be torn.
 //!
 //! Files are mapped where the machine can, the one that is written to in steps; what a chunk's bytes are then is the file's
 //! memory, and a query that holds them holds no other.
@@ -117,6 +117,8 @@ impl HeadChunks {
         options: Options,
     ) -> io::Result<(HeadChunks, Vec<FoundChunk>, Vec<Damage>)> {
         disk.create_dir_all(dir)?;
+        // Files in a directory whose name is lost are lost; also if an earlier process died before it could do this.
+        dir.parent().map_or(Ok(()), |parent| disk.sync_dir(parent))?;
         let found = files::find(&*disk, dir)?;
         let files = Arc::new(ChunkFiles::new(disk, dir, found.files));
         let writer = Writer::new(files.clone(), found.next, options.file_size);

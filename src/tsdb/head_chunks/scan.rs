@@ -9,6 +9,8 @@ use crate::storage::Encoding;
 
 /// Bytes read at a time; longer records are read as a whole.
 const WINDOW: usize = 1 << 20;
+/// The lengths that Prometheus gives to a new file, on Windows the second.
+const PREALLOCATED: [u64; 2] = [128 << 10, 128 << 20];
 
 /// What a file has turned out to hold.
 #[derive(Debug)]
@@ -61,7 +63,7 @@ impl Scan {
             }
             let head = window.at(at, MIN_REST)?;
             if RecordHead::is_end(head) {
-                return Ok(Verdict::Sound);
+                return window.zeros_to_the_end(at);
             }
             let head = match RecordHead::parse(&head[..head.len().min(MAX_HEAD)]) {
                 Ok(head) => head,
@@ -105,6 +107,23 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
+    /// Zeros are the end of a file that Prometheus has made long beforehand. Elsewhere they are pages that never reached
+    /// the disk, and taking them for the end would hide that records are missing.
+    fn zeros_to_the_end(&mut self, start: u64) -> io::Result<Verdict> {
+        if !PREALLOCATED.contains(&self.len) {
+            return Ok(Verdict::Damaged("expected a record, not zeros".into()));
+        }
+        let mut at = start;
+        while at < self.len {
+            let bytes = self.at(at, WINDOW)?;
+            if bytes.is_empty() || bytes.iter().any(|b| *b != 0) {
+                return Ok(Verdict::Damaged("expected zeros up to the end of the file".into()));
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(Verdict::Sound)
+    }
+
     /// The `len` bytes at `offset`, or as many as the file has.
     fn at(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
         let wanted = (self.len.saturating_sub(offset)).min(len as u64) as usize;

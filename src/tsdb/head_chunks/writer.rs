@@ -1,6 +1,7 @@
 //! Appending: a buffer in front of the newest file.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,7 +21,7 @@ const BUFFER: usize = 1 << 20;
 pub(super) struct Writer {
     files: Arc<ChunkFiles>,
     file_size: u64,
-    /// Held during a sync, so that the second to come returns only after the files that the first has taken are synced.
+    /// Held during a sync, so that the second to come returns only after what the first has taken is synced.
     syncing: Mutex<()>,
     state: Mutex<State>,
 }
@@ -30,9 +31,11 @@ struct State {
     open: Option<OpenFile>,
     /// The number of the next file.
     next: u32,
-    /// Files that are written to no more and not synced yet.
-    unsynced: Vec<Arc<ChunkFile>>,
+    /// What a process wrote that was killed may not have been synced.
+    unsynced: Option<Arc<ChunkFile>>,
     cut_next: bool,
+    /// Why nothing more is written until the directory is opened again.
+    refusing: Option<(PathBuf, String)>,
 }
 
 /// The file that is written to.
@@ -49,17 +52,17 @@ struct OpenFile {
 
 impl Writer {
     pub(super) fn new(files: Arc<ChunkFiles>, next: u32, file_size: u64) -> Writer {
-        // What a process wrote that was killed may not have been synced.
-        let unsynced = files.snapshot().values().next_back().cloned().into_iter().collect();
+        let unsynced = files.snapshot().values().next_back().cloned();
         // An offset has 32 bits.
         let file_size = file_size.min(u64::from(u32::MAX));
-        let state = State { open: None, next, unsynced, cut_next: false };
+        let state = State { open: None, next, unsynced, cut_next: false, refusing: None };
         Writer { files, file_size, syncing: Mutex::default(), state: Mutex::new(state) }
     }
 
     pub(super) fn append(&self, chunk: &FoundChunk, data: &[u8]) -> Result<ChunkPlace, WriteError> {
         let room = (MAX_HEAD + CRC + data.len()) as u64;
         let mut state = self.state.lock();
+        state.check()?;
         let is_full = |open: &OpenFile| open.position() + room > self.file_size;
         if state.cut_next || state.open.as_ref().is_none_or(is_full) {
             self.cut(&mut state)?;
@@ -83,28 +86,19 @@ impl Writer {
 
     pub(super) fn sync(&self) -> Result<(), WriteError> {
         let _syncing = self.syncing.lock();
-        let files = {
+        let (before, open) = {
             let mut state = self.state.lock();
-            let state = &mut *state;
-            let mut files = std::mem::take(&mut state.unsynced);
+            state.check()?;
             if let Some(open) = &mut state.open {
-                if let Err(error) = open.flush() {
-                    state.unsynced = files;
-                    return Err(error);
-                }
-                files.push(open.file.clone());
+                open.flush()?;
             }
-            files
+            (state.unsynced.clone(), state.open.as_ref().map(|open| open.file.clone()))
         };
-        for (i, file) in files.iter().enumerate() {
-            if let Err(source) = file.file.sync() {
-                let mut state = self.state.lock();
-                state.unsynced.extend_from_slice(&files[i + 1..]);
-                // The system may have dropped what it could not write; nothing more is added to such a file.
-                state.cut_next = true;
-                return Err(WriteError { path: file.path.clone(), source });
-            }
+        for file in before.iter().chain(&open) {
+            let synced = file.file.sync();
+            synced.map_err(|source| self.state.lock().refuse(file, source))?;
         }
+        self.state.lock().unsynced.take_if(|file| before.as_ref().is_some_and(|b| Arc::ptr_eq(b, file)));
         Ok(())
     }
 
@@ -141,10 +135,15 @@ impl Writer {
         }))
     }
 
-    /// Closes the open file and begins the next one. On an error the open file stays.
+    /// Closes the open file and begins the next one. On an error the open file stays. All that comes before the new file
+    /// is durable first: an earlier file that a crash has made shorter looks whole, and what it misses would be missed
+    /// in silence.
     fn cut(&self, state: &mut State) -> Result<(), WriteError> {
         if let Some(open) = &mut state.open {
             open.flush()?;
+        }
+        if let Some(file) = state.open.as_ref().map(|open| open.file.clone()).or(state.unsynced.take()) {
+            file.file.sync().map_err(|source| state.refuse(&file, source))?;
         }
         let mut next = OpenFile {
             number: state.next,
@@ -158,10 +157,24 @@ impl Writer {
         let begun = next.flush();
         if let Some(closed) = state.open.replace(next) {
             closed.file.close();
-            state.unsynced.push(closed.file);
         }
         state.cut_next = false;
         begun
+    }
+}
+
+impl State {
+    fn check(&self) -> Result<(), WriteError> {
+        match &self.refusing {
+            Some((path, reason)) => Err(WriteError { path: path.clone(), source: io::Error::other(reason.clone()) }),
+            None => Ok(()),
+        }
+    }
+
+    /// After a failed sync the system may have dropped what it could not write, and would not say so again.
+    fn refuse(&mut self, file: &ChunkFile, source: io::Error) -> WriteError {
+        self.refusing = Some((file.path.clone(), format!("nothing is written since a sync has failed: {source}")));
+        WriteError { path: file.path.clone(), source }
     }
 }
 

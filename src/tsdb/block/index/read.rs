@@ -36,13 +36,26 @@ pub struct SeriesEntry {
     pub chunks: Vec<ChunkMeta>,
 }
 
-/// What the index says of a series, in memory that is used again.
+/// What the index says of a series, in memory that is used again. Neighbours share most of their labels, which are
+/// copied from the series read before instead of being looked up. For one index only.
 #[derive(Debug, Default)]
 pub(in crate::tsdb::block) struct SeriesScratch {
     /// Its encoded labels.
     pub(in crate::tsdb::block) labels: Vec<u8>,
     /// Its chunks, ascending by time.
     pub(in crate::tsdb::block) chunks: Vec<ChunkMeta>,
+    pairs: Vec<PairAt>,
+    labels_before: Vec<u8>,
+    pairs_before: Vec<PairAt>,
+}
+
+/// The numbers of a label's symbols, and where it lies among the encoded labels.
+#[derive(Clone, Copy, Debug)]
+struct PairAt {
+    name: u64,
+    value: u64,
+    start: usize,
+    end: usize,
 }
 
 impl IndexReader {
@@ -161,8 +174,7 @@ impl IndexReader {
     ) -> Result<(), BlockError> {
         let (bytes, start) = self.entry(reference)?;
         let mut cursor = Cursor::new(&bytes, self.source.path(), start);
-        scratch.labels.clear();
-        self.labels(&mut cursor, |name, value| push_pair(&mut scratch.labels, name, value))?;
+        self.encode_labels(&mut cursor, scratch)?;
         chunks(&mut cursor, &mut scratch.chunks)?;
         if !cursor.is_empty() {
             return Err(cursor.expected("the end of the series"));
@@ -205,6 +217,38 @@ impl IndexReader {
             }
             visit(name, self.symbol(cursor)?);
             previous = name;
+        }
+        Ok(())
+    }
+
+    fn encode_labels(&self, cursor: &mut Cursor<'_>, scratch: &mut SeriesScratch) -> Result<(), BlockError> {
+        let SeriesScratch { labels, pairs, labels_before, pairs_before, .. } = scratch;
+        std::mem::swap(labels, labels_before);
+        std::mem::swap(pairs, pairs_before);
+        labels.clear();
+        pairs.clear();
+        for i in 0..cursor.count(2, "the number of labels")? {
+            let mut lookup = *cursor;
+            let name = cursor.uvarint("the number of a symbol")?;
+            let value = cursor.uvarint("the number of a symbol")?;
+            // Symbols are numbered in their order.
+            if pairs.last().is_some_and(|p| p.name >= name) {
+                return Err(lookup.expected("a label name greater than the one before"));
+            }
+            let start = labels.len();
+            match pairs_before.get(i) {
+                Some(p) if (p.name, p.value) == (name, value) => {
+                    labels.extend_from_slice(&labels_before[p.start..p.end]);
+                }
+                _ => {
+                    let text = self.symbol(&mut lookup)?;
+                    if text.is_empty() {
+                        return Err(lookup.expected("a label name that is not empty"));
+                    }
+                    push_pair(labels, text, self.symbol(&mut lookup)?);
+                }
+            }
+            pairs.push(PairAt { name, value, start, end: labels.len() });
         }
         Ok(())
     }

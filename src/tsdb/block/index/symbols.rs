@@ -4,16 +4,18 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::NOTE_EVERY;
 use crate::tsdb::block::BlockError;
 use crate::tsdb::block::bytes::Cursor;
+
+/// Looking up a string walks over those between it and a noted one; half a byte of notes a string keeps that short.
+const NOTE_EVERY: usize = 8;
 
 /// The table as it stands in the file; strings are numbered by their order.
 #[derive(Debug, Default)]
 pub(super) struct Symbols {
     content: Bytes,
     count: u32,
-    /// The places in `content` of the strings 0, 32, 64, ...; a section is shorter than 4 GiB.
+    /// The places in `content` of the strings 0, 8, 16, ...; a section is shorter than 4 GiB.
     notes: Vec<u32>,
 }
 
