@@ -235,7 +235,7 @@ fn histogram_series(kind: usize, skipped: usize) -> SeriesChunks {
                 push(t, &Value::FloatHistogram(Box::new(FloatHistogram { sum: STALE_NAN, ..*h })));
             }
             // Floats among histograms.
-            (51..60, _) if kind % 3 == 0 => push(t, &Value::Float(step as f64 * -0.25)),
+            (51..60, _) if kind.is_multiple_of(3) => push(t, &Value::Float(step as f64 * -0.25)),
             (_, value) => push(t, &value),
         }
     }
