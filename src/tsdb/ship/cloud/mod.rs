@@ -233,7 +233,7 @@ impl Bucket for ObjectBucket {
         let below = (!self.prefix.as_ref().is_empty()).then_some(&self.prefix);
         let listed = self.wait("listing", "/", self.store.list_with_delimiter(below))?;
         let paths = listed.common_prefixes.iter().chain(listed.objects.iter().map(|o| &o.location));
-        let mut names: Vec<String> = paths.filter_map(|p| Some(p.parts().last()?.as_ref().to_owned())).collect();
+        let mut names: Vec<String> = paths.filter_map(|p| Some(p.parts().next_back()?.as_ref().to_owned())).collect();
         names.sort_unstable();
         Ok(names)
     }
