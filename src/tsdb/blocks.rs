@@ -179,7 +179,9 @@ impl Blocks {
     /// `removed`. If one of the new cannot be opened, the new are deleted and everything stays as it was.
     pub fn replace(&self, added: &[Ulid], removed: &[Ulid]) -> Result<(), BlockError> {
         let mut changes = self.changes.lock();
-        let opened: Result<Vec<_>, _> = added.iter().map(|ulid| self.open_block(*ulid)).collect();
+        // A reload in between may have found them already.
+        let unknown = added.iter().filter(|ulid| self.find(**ulid).is_none());
+        let opened: Result<Vec<_>, _> = unknown.map(|ulid| self.open_block(*ulid)).collect();
         let opened = opened.inspect_err(|_| {
             for ulid in added {
                 if let Err(error) = self.delete(*ulid) {
@@ -490,7 +492,8 @@ mod tests {
         let all: Vec<_> = reader.iter().map(|b| dump(b)).collect();
         write_small(&shared(&disk), 3, 0, 100, &[1, 2]);
         blocks.replace(&[ulid(3)], &[ulid(1), ulid(2)]).unwrap();
-        assert_eq!(names(&blocks), [ulid(3)]);
+        blocks.replace(&[ulid(3)], &[]).unwrap();
+        assert_eq!(names(&blocks), [ulid(3)], "once, however often it is put in place");
         assert_eq!(blocks.sweep(), 2);
         assert_eq!(reader.iter().map(|b| dump(b)).collect::<Vec<_>>(), all);
         assert_eq!(blocks.reload().unwrap().opened, 0, "retired blocks do not come back");

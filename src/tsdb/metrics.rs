@@ -26,6 +26,8 @@ pub(super) struct Metrics {
     pub(super) checkpoint_failures: Counter,
     pub(super) collections_postponed: Counter,
     pub(super) latched: Gauge,
+    pub(super) expired_by_time: Counter,
+    pub(super) expired_by_size: Counter,
 }
 
 impl Metrics {
@@ -79,6 +81,14 @@ impl Metrics {
             collections_postponed: counter(
                 "watershed_tsdb_collections_postponed_total",
                 "Times that old series stayed because appenders were busy for too long.",
+            ),
+            expired_by_time: counter(
+                "watershed_tsdb_time_retentions_total",
+                "Blocks deleted because they were older than the retention time.",
+            ),
+            expired_by_size: counter(
+                "watershed_tsdb_size_retentions_total",
+                "Blocks deleted because all together were larger than allowed.",
             ),
             latched: gauge("watershed_tsdb_writes_refused", "1 if the store refuses writes since a failed one."),
         }

@@ -20,6 +20,7 @@
 mod admin;
 mod append;
 pub mod block;
+mod block_upkeep;
 pub mod blocks;
 pub mod compact;
 mod exemplars;
@@ -40,6 +41,7 @@ mod replay;
 pub mod retention;
 mod settings;
 pub mod ship;
+mod snapshot;
 mod upkeep;
 mod wal;
 
@@ -52,6 +54,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+pub use block_upkeep::BlocksMaintained;
 pub use replay::OpenReport;
 pub use settings::{Retention, Settings};
 pub use upkeep::{MaintainReport, UpkeepError};
@@ -65,6 +68,7 @@ use crate::storage::{AppendError, Encoding, Scope};
 use crate::telemetry::Registry;
 use append::Scratch;
 use blocks::{BlockList, Blocks};
+use compact::{Compactor, block_ranges};
 use exemplars::Exemplars;
 use head::{FoundChunks, Head};
 use head_chunks::{HEAD_CHUNKS_DIR, HeadChunks};
@@ -185,6 +189,9 @@ pub struct Tsdb {
     metrics: Metrics,
     scratches: Mutex<Vec<Scratch>>,
     upkeep: Mutex<Upkeep>,
+    compactor: Compactor,
+    /// Held by whoever compacts, copies or deletes blocks.
+    block_upkeep: Mutex<()>,
     _lock: Box<dyn DirLock>,
 }
 
@@ -237,6 +244,8 @@ impl Tsdb {
         metrics.wal_corruptions.add(replayed.report.damage.len() as u64);
         metrics.series_created.add(replayed.report.series);
         let upkeep = Upkeep::new(replayed.expired, head.index().live().len());
+        let longest = options.max_block.unwrap_or(DurationMs(i64::MAX));
+        let compactor = Compactor::new(block_ranges(options.chunk_range, longest), &registry);
         let tsdb = Tsdb {
             settings: ArcSwap::from_pointee(options.settings.clone()),
             options,
@@ -256,6 +265,8 @@ impl Tsdb {
             metrics,
             scratches: Mutex::default(),
             upkeep: Mutex::new(upkeep),
+            compactor,
+            block_upkeep: Mutex::default(),
             _lock: lock,
         };
         tsdb.publish_gauges();

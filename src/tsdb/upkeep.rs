@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::Tsdb;
 use super::block::{BlockError, BlockMeta, Ulid};
+use super::block_upkeep::BlocksMaintained;
 use super::compact::{CompactError, write_block};
 use super::wal::checkpoint;
 use crate::model::TimestampMs;
@@ -31,6 +32,8 @@ pub struct MaintainReport {
     pub blocks_created: Vec<Ulid>,
     /// The checkpoint written, if one was due.
     pub checkpoint: Option<u32>,
+    /// What became of the blocks.
+    pub blocks: BlocksMaintained,
 }
 
 /// Why a round of upkeep left something undone. The next round tries again.
@@ -74,9 +77,16 @@ impl Tsdb {
     ///
     /// An error means that something is left to do; the store goes on unless it says that it is latched.
     pub fn maintain(&self) -> Result<MaintainReport, UpkeepError> {
+        let head = self.maintain_head();
+        // Tried even if the head could not become a block: a full disk must not keep old blocks from going.
+        let blocks = self.maintain_blocks()?;
+        Ok(MaintainReport { blocks, ..head? })
+    }
+
+    /// The part of [`Tsdb::maintain`] that is about the head and the log.
+    pub fn maintain_head(&self) -> Result<MaintainReport, UpkeepError> {
         let mut upkeep = self.upkeep.lock();
         let mut report = MaintainReport::default();
-        // Each step is tried even if the one before has failed: a full disk must not keep old blocks from going.
         let synced = self.sync_if_due().and_then(|()| self.log.rotate(self.newest(), self.options.chunk_range.0 / 4));
         if let Err(error) = self.head.write_closed_chunks() {
             // They stay in memory, and the log has them as well.
@@ -120,7 +130,7 @@ impl Tsdb {
     }
 
     /// The range of the head that should become a block, its end exclusive.
-    fn due(&self) -> Option<(i64, i64)> {
+    pub(super) fn due(&self) -> Option<(i64, i64)> {
         let min = self.head.min_t()?;
         let span = self.options.chunk_range.0;
         (self.newest().saturating_sub(min) > span + span / 2).then(|| (min, range_end(min, span)))

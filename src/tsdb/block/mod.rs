@@ -39,7 +39,7 @@ pub use ulid::{Ulid, UlidError};
 pub use write::{BlockWriter, TEMPORARY_SUFFIX};
 
 use crate::disk::Disk;
-use crate::storage::{Chunk, Columns, Encoding, QueryError, SeriesChunks, decode_into};
+use crate::storage::{Chunk, Columns, Encoding, QueryError, SeriesChunks, TimeRange, decode_into};
 
 /// Why a block could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +150,11 @@ impl Block {
     /// What `meta.json` says.
     pub fn meta(&self) -> &BlockMeta {
         &self.meta
+    }
+
+    /// Whether the block's times and the range share an instant.
+    pub fn overlaps(&self, range: TimeRange) -> bool {
+        self.meta.min_time <= range.max.0 && range.min.0 < self.meta.max_time
     }
 
     /// Its series.

@@ -19,6 +19,8 @@ use crate::tsdb::matching::{PostingsIndex, Visit, matching};
 
 /// Series in a batch.
 const BATCH_SERIES: usize = 256;
+/// No series is added to a batch that has so many bytes of chunks: those of long blocks have a hundred thousand each.
+const BATCH_BYTES: usize = 1 << 20;
 /// Series that are visited between two looks at the scope, if none of them has anything in the range.
 const VISITS: usize = 4096;
 
@@ -165,8 +167,9 @@ pub struct BlockStream {
 impl BlockStream {
     fn fill(&mut self, batch: &mut SeriesBatch) -> Result<(), QueryError> {
         let wanted = BATCH_SERIES.min(self.left);
-        let mut visits = 0;
+        let (mut visits, mut bytes) = (0, 0);
         while batch.series.len() < wanted
+            && bytes < BATCH_BYTES
             && let Some(series) = self.series.next()
         {
             visits += 1;
@@ -175,6 +178,7 @@ impl BlockStream {
             }
             let chunks = self.chunks(series)?;
             if !chunks.is_empty() {
+                bytes += chunks.iter().map(|c| c.data.len()).sum::<usize>();
                 batch.series.push(SeriesChunks { labels: Labels::from_encoded(&self.scratch.labels), chunks });
             }
         }

@@ -14,13 +14,16 @@
 //! What it does not do: it never decides when to run, and deletes nothing because of its age or size (`retention`).
 
 mod plan;
+mod rewrite;
 mod run;
-mod source;
 mod write;
 
-pub use plan::{Plan, Reason, block_ranges, max_block_duration, plan};
+pub use plan::{Plan, Reason, block_ranges, plan};
+pub use rewrite::clean_tombstones;
 pub use run::{Compactor, compact};
 pub use write::{CompactError, write_block};
 
+#[cfg(test)]
+mod crash_tests;
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,6 @@ use crate::tsdb::blocks::{FROM_SELECTED_SERIES, FROM_STALE_SERIES};
 const STEP: i64 = 3;
 /// No more levels than the reference has.
 const MAX_RANGES: usize = 10;
-/// The longest block whatever the retention is.
-const MAX_BLOCK: DurationMs = DurationMs::from_secs(31 * 86_400);
 /// Blocks are rewritten when more than this part of their series has a deleted interval.
 const MAX_DELETED: f64 = 0.05;
 
@@ -31,15 +29,6 @@ pub enum Reason {
     Range,
     /// So much of it is deleted that writing it again pays.
     Deleted,
-}
-
-/// The longest block for a retention time, if there is one: a tenth of it and at most 31 days, so that what is deleted
-/// in one piece stays small.
-pub fn max_block_duration(retention: Option<DurationMs>) -> DurationMs {
-    match retention {
-        Some(DurationMs(ms)) if ms > 0 => DurationMs(MAX_BLOCK.0.min(ms / 10)),
-        _ => MAX_BLOCK,
-    }
 }
 
 /// The lengths that blocks grow through in milliseconds: `min`, three times that, and so on up to `max`. The shortest is
@@ -319,15 +308,13 @@ mod tests {
     }
 
     #[test]
-    fn blocks_grow_to_a_tenth_of_the_retention() {
+    fn blocks_grow_threefold_up_to_the_longest() {
         let hours = |h: i64| DurationMs::from_secs(h * 3600);
-        let ranges = |retention| {
-            block_ranges(hours(2), max_block_duration(retention)).iter().map(|r| r / 3_600_000).collect::<Vec<_>>()
-        };
-        assert_eq!(ranges(Some(hours(15 * 24))), [2, 6, 18]);
-        assert_eq!(ranges(None), [2, 6, 18, 54, 162, 486]);
-        assert_eq!(ranges(Some(hours(10 * 365 * 24))), [2, 6, 18, 54, 162, 486]);
-        assert_eq!(ranges(Some(hours(1))), [2]);
+        let ranges = |max| block_ranges(hours(2), hours(max)).iter().map(|r| r / 3_600_000).collect::<Vec<_>>();
+        assert_eq!(ranges(36), [2, 6, 18]);
+        assert_eq!(ranges(31 * 24), [2, 6, 18, 54, 162, 486]);
+        assert_eq!(ranges(18), [2, 6, 18]);
+        assert_eq!(ranges(1), [2]);
         assert_eq!(block_ranges(DurationMs(1), DurationMs(i64::MAX)).len(), 10);
     }
 

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::plan::{Plan, Reason, plan};
-use super::source::AllSeries;
 use super::write::{CompactError, write_block};
 use crate::disk::Disk;
 use crate::model::TimestampMs;
 use crate::storage::merge::MergedStream;
-use crate::storage::{QueryError, Scope, SeriesStream};
+use crate::storage::{QueryError, Scope, SeriesStream, TimeRange};
 use crate::telemetry::{Counter, Gauge, Registry};
 use crate::tsdb::block::{Block, BlockDesc, BlockMeta, Ulid};
 use crate::tsdb::blocks::{BlockList, Blocks, FROM_OUT_OF_ORDER, FROM_SELECTED_SERIES, FROM_STALE_SERIES};
@@ -185,7 +184,7 @@ pub(super) fn write_merged(
     scope: &Scope,
 ) -> Result<Option<BlockMeta>, CompactError> {
     let source = |block: &Arc<Block>| -> Result<Box<dyn SeriesStream>, QueryError> {
-        Ok(Box::new(AllSeries::new(block.clone(), scope)?))
+        Ok(Box::new(block.select(scope, &[Vec::new()], TimeRange::ALL, None)?))
     };
     let sources: Result<Vec<_>, _> = blocks.iter().map(source).collect();
     let sources = sources.map_err(|source| CompactError::reading(meta.ulid, source))?;

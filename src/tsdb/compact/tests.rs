@@ -13,21 +13,24 @@ use crate::tsdb::blocks::Blocks;
 use crate::tsdb::fixtures::{Dump, dump, labels, root, series, ulid, write};
 
 const DATA: &str = "/data";
-const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
+pub(super) const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 
 /// Blocks of 100 ms, series `i` with the value `i` every 10 ms in chunks of five samples.
 fn regular(disk: &MemDisk, n: u64, min: i64, names: std::ops::Range<i64>) -> BlockMeta {
+    regular_on(&(Arc::new(disk.clone()) as Arc<dyn Disk>), n, min, names)
+}
+
+pub(super) fn regular_on(disk: &Arc<dyn Disk>, n: u64, min: i64, names: std::ops::Range<i64>) -> BlockMeta {
     let run = |i: i64, from: i64| (0..5).map(|s| (from + s * 10, i as f64)).collect::<Vec<_>>();
     let all = names.map(|i| series(i, &[&run(i, min), &run(i, min + 50)])).collect();
-    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    write(&disk, BlockMeta::new(ulid(n), min, min + 100), all).unwrap()
+    write(disk, BlockMeta::new(ulid(n), min, min + 100), all).unwrap()
 }
 
 fn open(disk: &MemDisk) -> Blocks {
     Blocks::open(Arc::new(disk.clone()), Path::new(DATA), &Registry::new()).unwrap().0
 }
 
-fn compactor() -> Compactor {
+pub(super) fn compactor() -> Compactor {
     Compactor::new(block_ranges(DurationMs(100), DurationMs(900)), &Registry::new())
 }
 
@@ -44,7 +47,7 @@ fn dir(ulid: Ulid) -> PathBuf {
 }
 
 /// All samples of all blocks that are not deleted.
-fn everything(blocks: &Blocks) -> Dump {
+pub(super) fn everything(blocks: &Blocks) -> Dump {
     let mut all = Dump::new();
     for block in blocks.snapshot().iter() {
         for (reference, (labels, samples)) in block.index().all().unwrap().iter().zip(dump(block)) {
@@ -73,7 +76,7 @@ fn delete(blocks: &Blocks, name: Ulid, range: TimeRange, which: impl Fn(i64) -> 
     blocks.set_tombstones(name, &tombstones).unwrap();
 }
 
-fn range(min: i64, max: i64) -> TimeRange {
+pub(super) fn range(min: i64, max: i64) -> TimeRange {
     TimeRange { min: TimestampMs(min), max: TimestampMs(max) }
 }
 

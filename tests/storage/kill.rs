@@ -101,7 +101,7 @@ fn the_writer() {
 /// Lets the writer work for a while and kills it; returns the newest batch that it acknowledged.
 fn write_and_kill(dir: &Path, work: Duration) -> Option<i64> {
     let mut writer = Command::new(std::env::current_exe().expect("this executable"))
-        .args(["--exact", "the_writer", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "kill::the_writer", "--ignored", "--nocapture", "--test-threads=1"])
         .env(DIR, dir)
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

@@ -1,0 +1,8 @@
+//! The store as a whole, through its public face: against a model, against crashes at every step, against kills.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod crash;
+mod kill;
+mod model;
+mod samples;
