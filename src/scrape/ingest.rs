@@ -4,7 +4,7 @@ use super::cache::{Cache, Entry, Kind, Visit};
 use super::config::JobConfig;
 use super::sample_rules::{LabelError, SampleRules};
 use crate::exposition::{Event, Format, ParseError, Parser, Sample, SeriesLabels, unescape_help};
-use crate::model::{LabelsBuilder, MetricType, TimestampMs};
+use crate::model::{Exemplar, LabelsBuilder, MetricType, TimestampMs};
 use crate::storage::{AppendError, Appender, FloatSample, SeriesRef, UnknownSeries};
 
 /// Samples are handed over in batches that fit into the first-level cache.
@@ -85,6 +85,8 @@ pub(super) struct Ingest<'a, 's> {
     pub(super) untracked: Vec<SeriesRef>,
     batch: Vec<FloatSample>,
     origins: Vec<Origin>,
+    /// Exemplars of the batch, each with the position of its sample.
+    exemplars: Vec<(usize, Exemplar)>,
     labels: SeriesLabels,
     builder: LabelsBuilder,
     /// Samples counted against the limit.
@@ -111,6 +113,7 @@ impl<'a, 's> Ingest<'a, 's> {
             untracked: Vec::new(),
             batch: Vec::with_capacity(BATCH),
             origins: Vec::with_capacity(BATCH),
+            exemplars: Vec::new(),
             labels: SeriesLabels::new(),
             builder: LabelsBuilder::new(),
             taken: 0,
@@ -262,7 +265,7 @@ impl<'a, 's> Ingest<'a, 's> {
         if taken {
             let (line, family) = (parser.line_start(), parser.family_type());
             let origin = Origin { line, entry: index, family, is_to_be_marked, is_new };
-            self.push(SeriesRef(entry.target), own_t, sample.value, origin);
+            self.push(SeriesRef(entry.target), own_t, sample, origin);
         }
         if is_first {
             if !is_to_be_marked {
@@ -301,7 +304,7 @@ impl<'a, 's> Ingest<'a, 's> {
         }
         let entry = index.unwrap_or(u32::MAX);
         let (line, family) = (parser.line_start(), parser.family_type());
-        self.push(series, own_t, sample.value, Origin { line, entry, family, is_to_be_marked, is_new: true });
+        self.push(series, own_t, sample, Origin { line, entry, family, is_to_be_marked, is_new: true });
         Ok(())
     }
 
@@ -352,8 +355,11 @@ impl<'a, 's> Ingest<'a, 's> {
     }
 
     #[inline]
-    fn push(&mut self, series: SeriesRef, own_t: Option<TimestampMs>, v: f64, origin: Origin) {
-        self.batch.push(FloatSample { series, t: own_t.unwrap_or(self.t), v });
+    fn push(&mut self, series: SeriesRef, own_t: Option<TimestampMs>, sample: &Sample<'_>, origin: Origin) {
+        if let Some(exemplar) = &sample.exemplar {
+            self.exemplars.push((self.batch.len(), exemplar.decode()));
+        }
+        self.batch.push(FloatSample { series, t: own_t.unwrap_or(self.t), v: sample.value });
         self.origins.push(origin);
     }
 
@@ -367,11 +373,26 @@ impl<'a, 's> Ingest<'a, 's> {
                 refused.sort_unstable();
             }
             self.mark_batch(|position| refused.binary_search(&position).is_ok());
+            self.flush_exemplars()?;
             for position in refused {
                 self.forget_new(self.origins[position as usize]);
             }
             self.batch.clear();
             self.origins.clear();
+        }
+        Ok(())
+    }
+
+    /// Hands over the batch's exemplars, once its series are known.
+    fn flush_exemplars(&mut self) -> Result<(), IngestError> {
+        for (position, exemplar) in self.exemplars.drain(..) {
+            let (sample, origin) = (self.batch[position], self.origins[position]);
+            let exemplar = std::slice::from_ref(&exemplar);
+            if !self.appender.append_exemplars(sample.series, sample.t, exemplar)? && origin.entry != u32::MAX {
+                // The series has another reference since its sample was put into the batch.
+                let series = SeriesRef(self.cache.entry(origin.entry).target);
+                self.appender.append_exemplars(series, sample.t, exemplar)?;
+            }
         }
         Ok(())
     }

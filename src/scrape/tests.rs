@@ -886,3 +886,23 @@ async fn a_large_body_takes_the_same_way_over_the_cpu_pool() {
     assert!(values.values().all(|v| v.ends_with(" stale") && v.matches(' ').count() == 2), "two samples and the end");
     assert_eq!(world.value("scrape_series_added"), "5000 0 0");
 }
+
+#[tokio::test(start_paused = true)]
+async fn exemplars_reach_the_store_with_their_series_and_the_time_of_their_sample() {
+    let body = |n: u32| {
+        let text = format!("# TYPE c counter\nc_total {n} # {{trace_id=\"t{n}\"}} 0.5\nc_other 1\n# EOF\n");
+        Answer::Body(OPENMETRICS, text)
+    };
+    let world = World::new(vec![body(1), body(2), body(3)]);
+    world.manager.apply(vec![job("j")]).expect("valid");
+    world.manager.sync("j", group(&["h:1"]));
+    world.pass(15).await;
+    // The next reference that the scrape knows is one that the store has forgotten.
+    world.store.drop_before(TimestampMs::MAX);
+    world.pass(15).await;
+    let found = world.store.exemplars();
+    let traces: Vec<_> = found.iter().map(|(_, _, e)| e.labels.get("trace_id").expect("a trace")).collect();
+    assert_eq!(traces, ["t1", "t2", "t3"]);
+    assert!(found.iter().all(|(series, ..)| series.metric_name() == Some("c_total")));
+    assert!(found.windows(2).all(|w| w[1].1.0 - w[0].1.0 == 10_000 && w[1].2.t.is_none()));
+}

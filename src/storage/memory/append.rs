@@ -1,7 +1,7 @@
 //! Judging and taking samples.
 
 use super::{Inner, MemoryStore, Series};
-use crate::model::{DurationMs, FloatHistogram, Histogram, Labels, TimestampMs, Value, is_stale};
+use crate::model::{DurationMs, Exemplar, FloatHistogram, Histogram, Labels, TimestampMs, Value, is_stale};
 use crate::storage::chunk::TimedValue;
 use crate::storage::{
     AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Refused, SeriesRef,
@@ -11,7 +11,7 @@ use crate::storage::{
 impl Appendable for MemoryStore {
     fn appender(&self) -> Box<dyn Appender + '_> {
         let max_t = self.inner.lock().max_t;
-        Box::new(MemoryAppender { store: self, max_t, pending: Vec::new(), refused: Vec::new() })
+        Box::new(MemoryAppender { store: self, max_t, pending: Vec::new(), exemplars: Vec::new(), refused: Vec::new() })
     }
 }
 
@@ -20,6 +20,7 @@ struct MemoryAppender<'a> {
     /// The store's newest time when the batch began; of an empty store that of the batch's first sample.
     max_t: Option<TimestampMs>,
     pending: Vec<Pending>,
+    exemplars: Vec<(Labels, TimestampMs, Exemplar)>,
     refused: Vec<u32>,
 }
 
@@ -110,6 +111,18 @@ impl Appender for MemoryAppender<'_> {
         Ok(self.take(Late::Allowed, samples))
     }
 
+    fn append_exemplars(
+        &mut self,
+        series: SeriesRef,
+        t: TimestampMs,
+        exemplars: &[Exemplar],
+    ) -> Result<bool, AppendError> {
+        let inner = self.store.inner.lock();
+        let Some(found) = inner.series.get(&series) else { return Ok(false) };
+        self.exemplars.extend(exemplars.iter().map(|e| (found.labels.clone(), t, e.clone())));
+        Ok(true)
+    }
+
     fn refused(&self) -> &[u32] {
         &self.refused
     }
@@ -117,6 +130,7 @@ impl Appender for MemoryAppender<'_> {
     fn commit(self: Box<Self>) -> Result<AppendReport, AppendError> {
         let mut inner = self.store.inner.lock();
         let mut report = AppendReport::default();
+        inner.exemplars.extend(self.exemplars);
         for Pending { series, sample, late } in self.pending {
             let (Some(found), Some(max_t)) = (inner.series.get(&series), self.max_t) else { continue };
             let sample = typed_marker(found, sample);

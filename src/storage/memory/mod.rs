@@ -11,7 +11,7 @@
 //! * A float staleness marker takes the kind of its series' newest sample.
 //!
 //! A deletion takes what is there; the newest deleted sample still judges those that follow. Samples that come later,
-//! out of order, into a deleted range are kept. It knows neither exemplars nor metadata.
+//! out of order, into a deleted range are kept. Every exemplar is kept as it came; metadata is not.
 
 mod append;
 mod read;
@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 
 use super::chunk::TimedValue;
 use super::{AdminError, Administrable, Selector, SeriesRef, TimeRange};
-use crate::model::{DurationMs, Labels, Matcher, TimestampMs};
+use crate::model::{DurationMs, Exemplar, Labels, Matcher, TimestampMs};
 
 /// A store in memory.
 #[derive(Default)]
@@ -42,6 +42,7 @@ struct Inner {
     /// Time of the newest sample ever taken.
     max_t: Option<TimestampMs>,
     min_valid: Option<TimestampMs>,
+    exemplars: Vec<(Labels, TimestampMs, Exemplar)>,
 }
 
 #[derive(Default)]
@@ -74,6 +75,11 @@ impl MemoryStore {
         let inner = self.inner.lock();
         let full = inner.series.values().filter(|s| !s.samples.is_empty());
         full.map(|s| (s.labels.clone(), s.within(TimeRange::ALL))).collect()
+    }
+
+    /// Every exemplar in the order in which they came, with its series and the time of its sample.
+    pub fn exemplars(&self) -> Vec<(Labels, TimestampMs, Exemplar)> {
+        self.inner.lock().exemplars.clone()
     }
 
     /// From now on samples older than `t` are no longer taken in order.
