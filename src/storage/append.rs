@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::model::{Exemplar, FloatHistogram, Histogram, Labels, Metadata, TimestampMs};
+use crate::model::{Exemplar, FloatHistogram, Histogram, Labels, Metadata, TimestampMs, Value};
 
 /// A store's own short name for a series. Never reused within one store's life; 0 is no series.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -26,6 +26,16 @@ pub enum HistogramRef<'a> {
     Integer(&'a Histogram),
     /// With float counts.
     Float(&'a FloatHistogram),
+}
+
+impl HistogramRef<'_> {
+    /// A copy that can be kept.
+    pub fn to_value(self) -> Value {
+        match self {
+            HistogramRef::Integer(h) => Value::Histogram(Box::new(h.clone())),
+            HistogramRef::Float(h) => Value::FloatHistogram(Box::new(h.clone())),
+        }
+    }
 }
 
 /// One native histogram of a known series.

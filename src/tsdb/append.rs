@@ -8,11 +8,12 @@ use super::Tsdb;
 use super::exemplars::Timed;
 use super::head::{Head, PageCursor, Pass, Verdict};
 use super::log::Records;
+use super::ooo::{Late, LateRule, Settled};
 use super::wal::record::{WalExemplar, WalSample, push_series, push_tombstone};
-use crate::model::{Exemplar, FloatHistogram, Histogram, Labels, Metadata, TimestampMs, is_stale};
+use crate::model::{Exemplar, FloatHistogram, Histogram, Labels, Metadata, STALE_NAN, TimestampMs, is_stale};
 use crate::storage::{
     AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Selector, SeriesRef,
-    TimeRange, UnknownSeries,
+    TimeRange, TimedValue, UnknownSeries,
 };
 
 /// Bytes of memory that a finished appender may leave for the next one.
@@ -25,6 +26,8 @@ const KEPT_SCRATCHES: usize = 8;
 pub(super) struct Scratch {
     floats: Vec<PendingFloat>,
     histograms: Vec<PendingHistogram>,
+    /// Samples that are out of order.
+    late: Vec<Late>,
     exemplars: Vec<PendingExemplar>,
     metadata: Vec<(u64, Metadata)>,
     records: Records,
@@ -34,6 +37,8 @@ pub(super) struct Scratch {
 #[derive(Clone, Copy, Debug)]
 struct PendingFloat {
     slot: u32,
+    /// What happens if it has become late.
+    may_be_late: bool,
     t: i64,
     v: f64,
 }
@@ -105,6 +110,7 @@ struct HeadAppender<'a> {
     /// Positions refused in the last batch.
     refused: Vec<u32>,
     min_valid: i64,
+    late_rule: LateRule,
 }
 
 impl Appendable for Tsdb {
@@ -112,8 +118,8 @@ impl Appendable for Tsdb {
         let pass = self.head.gate.pass();
         let scratch = self.scratches.lock().pop().unwrap_or_default();
         let min_valid = self.min_valid();
-        let report = AppendReport::default();
-        Box::new(HeadAppender { tsdb: self, _pass: pass, scratch, report, refused: Vec::new(), min_valid })
+        let (report, refused, late_rule) = (AppendReport::default(), Vec::new(), self.late_rule());
+        Box::new(HeadAppender { tsdb: self, _pass: pass, scratch, report, refused, min_valid, late_rule })
     }
 }
 
@@ -131,31 +137,12 @@ impl Appender for HeadAppender<'_> {
     }
 
     fn append(&mut self, samples: &[FloatSample]) -> Result<UnknownSeries, AppendError> {
-        self.tsdb.log.check()?;
-        self.refused.clear();
-        let mut unknown = UnknownSeries::default();
-        let pages = self.tsdb.head.pages();
-        let mut locked = PageCursor::new(&pages);
-        let Scratch { floats, records, .. } = &mut self.scratch;
-        floats.reserve(samples.len());
-        for (i, &FloatSample { series, t, v }) in (0..).zip(samples) {
-            let Some((slot, known)) = locked.known(series) else {
-                unknown.0.push(i);
-                continue;
-            };
-            match known.judge(t.0, v, self.min_valid) {
-                Verdict::Keep => {
-                    records.push_sample(WalSample { series: known.wal_ref, t: t.0, v });
-                    floats.push(PendingFloat { slot, t: t.0, v });
-                }
-                Verdict::Same => count(&mut self.report, Verdict::Same, is_stale(v)),
-                verdict => {
-                    count(&mut self.report, verdict, is_stale(v));
-                    self.refused.push(i);
-                }
-            }
-        }
-        Ok(unknown)
+        self.append_floats(samples.iter().copied(), self.late_rule)
+    }
+
+    fn append_stale(&mut self, series: &[SeriesRef], t: TimestampMs) -> Result<UnknownSeries, AppendError> {
+        let marker = |&series| FloatSample { series, t, v: STALE_NAN };
+        self.append_floats(series.iter().map(marker), LateRule::Never)
     }
 
     fn append_histograms(&mut self, samples: &[HistogramSample<'_>]) -> Result<UnknownSeries, AppendError> {
@@ -164,7 +151,7 @@ impl Appender for HeadAppender<'_> {
         let mut unknown = UnknownSeries::default();
         let pages = self.tsdb.head.pages();
         let mut locked = PageCursor::new(&pages);
-        let Scratch { floats, histograms, records, .. } = &mut self.scratch;
+        let Scratch { floats, histograms, late, records, .. } = &mut self.scratch;
         for (i, sample) in (0..).zip(samples) {
             if !is_sound(sample.value) {
                 self.report.refused.malformed += 1;
@@ -176,14 +163,19 @@ impl Appender for HeadAppender<'_> {
                 continue;
             };
             let TimestampMs(t) = sample.t;
-            match known.judge_histogram(t, sample.value, self.min_valid) {
-                Verdict::Keep => {
+            let verdict = known.judge_histogram(t, sample.value, self.min_valid);
+            match self.late_rule.settle(verdict, t) {
+                Settled::Late => {
+                    let sample = TimedValue { t: sample.t, start: sample.start, value: sample.value.to_value() };
+                    late.push(Late { slot, wal_ref: known.wal_ref, sample });
+                }
+                Settled::InOrder(Verdict::Keep) => {
                     records.push_histogram(known.wal_ref, t, sample.value);
                     let value = Pending::copy_of(sample.value);
                     histograms.push(PendingHistogram { floats_before: floats.len(), slot, t, value });
                 }
-                Verdict::Same => count(&mut self.report, Verdict::Same, false),
-                verdict => {
+                Settled::InOrder(Verdict::Same) => count(&mut self.report, Verdict::Same, false),
+                Settled::InOrder(verdict) => {
                     count(&mut self.report, verdict, is_stale_histogram(sample.value));
                     self.refused.push(i);
                 }
@@ -238,9 +230,10 @@ impl Appender for HeadAppender<'_> {
         let max_t = self.scratch.max_t().map_or(now, |t| t.min(now));
         let applying = tsdb.log.commit(&self.scratch.records, max_t, &tsdb.head.applying)?;
         self.take();
+        self.take_late()?;
         drop(applying);
         if tsdb.options.sync == super::SyncPolicy::EveryCommit {
-            tsdb.log.sync()?;
+            tsdb.sync()?;
         }
         tsdb.metrics.appended.add(self.report.appended);
         tsdb.metrics.count_refused(&self.report.refused);
@@ -258,6 +251,53 @@ impl Scratch {
 }
 
 impl HeadAppender<'_> {
+    fn append_floats(
+        &mut self,
+        samples: impl ExactSizeIterator<Item = FloatSample>,
+        late_rule: LateRule,
+    ) -> Result<UnknownSeries, AppendError> {
+        self.tsdb.log.check()?;
+        self.refused.clear();
+        let mut unknown = UnknownSeries::default();
+        let pages = self.tsdb.head.pages();
+        let mut locked = PageCursor::new(&pages);
+        let Scratch { floats, late, records, .. } = &mut self.scratch;
+        floats.reserve(samples.len());
+        let may_be_late = late_rule != LateRule::Never;
+        for (i, FloatSample { series, t, v }) in (0..).zip(samples) {
+            let Some((slot, known)) = locked.known(series) else {
+                unknown.0.push(i);
+                continue;
+            };
+            match late_rule.settle(known.judge(t.0, v, self.min_valid), t.0) {
+                Settled::InOrder(Verdict::Keep) => {
+                    records.push_sample(WalSample { series: known.wal_ref, t: t.0, v });
+                    floats.push(PendingFloat { slot, may_be_late, t: t.0, v });
+                }
+                Settled::InOrder(Verdict::Same) => count(&mut self.report, Verdict::Same, is_stale(v)),
+                Settled::InOrder(verdict) => {
+                    count(&mut self.report, verdict, is_stale(v));
+                    self.refused.push(i);
+                }
+                Settled::Late => late.push(Late::float(slot, known, t.0, v)),
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// Logs and takes what is out of order, what has become so since it was appended included.
+    fn take_late(&mut self) -> Result<(), AppendError> {
+        if self.scratch.late.is_empty() {
+            return Ok(());
+        }
+        let (tsdb, late) = (self.tsdb, std::mem::take(&mut self.scratch.late));
+        let taken = tsdb.late.take(&tsdb.wbl, late).map_err(|error| tsdb.log.fail(error))?;
+        self.report.appended += taken.new;
+        tsdb.metrics.wbl_bytes.add(taken.bytes);
+        tsdb.metrics.late_appended.add(taken.new);
+        Ok(())
+    }
+
     /// Slot and log reference of a series that has not gone.
     fn known(&self, series: SeriesRef) -> Option<(u32, u64)> {
         let pages = self.tsdb.head.pages();
@@ -269,16 +309,17 @@ impl HeadAppender<'_> {
         let head = &self.tsdb.head;
         // A block may have been begun since the appender was opened.
         let min_valid = self.min_valid.max(head.min_valid());
-        let mut taking = Taking::new(head, &mut self.report, min_valid);
+        let Scratch { floats, histograms, late, .. } = &mut self.scratch;
+        let mut taking = Taking::new(head, &mut self.report, min_valid, self.late_rule, late);
         let pages = head.pages();
         let mut locked = PageCursor::new(&pages);
         let mut from = 0;
-        for pending in &self.scratch.histograms {
-            taking.floats(&mut locked, &self.scratch.floats[from..pending.floats_before]);
+        for pending in &*histograms {
+            taking.floats(&mut locked, &floats[from..pending.floats_before]);
             taking.histogram(&mut locked, pending);
             from = pending.floats_before;
         }
-        taking.floats(&mut locked, &self.scratch.floats[from..]);
+        taking.floats(&mut locked, &floats[from..]);
         head.chunks.fetch_add(taking.opened, std::sync::atomic::Ordering::Relaxed);
         head.note_max_t(taking.max_t);
         for PendingExemplar { series, exemplar } in self.scratch.exemplars.drain(..) {
@@ -295,6 +336,9 @@ impl HeadAppender<'_> {
 struct Taking<'a> {
     report: &'a mut AppendReport,
     min_valid: i64,
+    late_rule: LateRule,
+    /// What turns out to be out of order.
+    late: &'a mut Vec<Late>,
     chunk_range: i64,
     max_t: i64,
     /// Chunks opened.
@@ -302,19 +346,31 @@ struct Taking<'a> {
 }
 
 impl<'a> Taking<'a> {
-    fn new(head: &Head, report: &'a mut AppendReport, min_valid: i64) -> Taking<'a> {
-        Taking { report, min_valid, chunk_range: head.chunk_range(), max_t: i64::MIN, opened: 0 }
+    fn new(
+        head: &Head,
+        report: &'a mut AppendReport,
+        min_valid: i64,
+        late_rule: LateRule,
+        late: &'a mut Vec<Late>,
+    ) -> Taking<'a> {
+        let chunk_range = head.chunk_range();
+        Taking { report, min_valid, late_rule, late, chunk_range, max_t: i64::MIN, opened: 0 }
     }
 
     fn floats(&mut self, locked: &mut PageCursor<'_>, pending: &[PendingFloat]) {
-        for &PendingFloat { slot, t, v } in pending {
+        for &PendingFloat { slot, may_be_late, t, v } in pending {
             let Some(series) = locked.series(slot) else { continue };
-            let verdict = series.judge(t, v, self.min_valid);
-            if verdict == Verdict::Keep {
-                self.opened += i64::from(series.push(t, v, self.chunk_range));
-                self.max_t = self.max_t.max(t);
+            let late_rule = if may_be_late { self.late_rule } else { LateRule::Never };
+            match late_rule.settle(series.judge(t, v, self.min_valid), t) {
+                Settled::Late => self.late.push(Late::float(slot, series, t, v)),
+                Settled::InOrder(verdict) => {
+                    if verdict == Verdict::Keep {
+                        self.opened += i64::from(series.push(t, v, self.chunk_range));
+                        self.max_t = self.max_t.max(t);
+                    }
+                    count(self.report, verdict, is_stale(v));
+                }
             }
-            count(self.report, verdict, is_stale(v));
         }
     }
 
@@ -325,12 +381,19 @@ impl<'a> Taking<'a> {
     ) {
         let Some(series) = locked.series(slot) else { return };
         let value = value.as_ref();
-        let verdict = series.judge_histogram(t, value, self.min_valid);
-        if verdict == Verdict::Keep {
-            self.opened += i64::from(series.push_histogram(t, value, self.chunk_range));
-            self.max_t = self.max_t.max(t);
+        match self.late_rule.settle(series.judge_histogram(t, value, self.min_valid), t) {
+            Settled::Late => {
+                let sample = TimedValue { t: TimestampMs(t), start: TimestampMs(0), value: value.to_value() };
+                self.late.push(Late { slot, wal_ref: series.wal_ref, sample });
+            }
+            Settled::InOrder(verdict) => {
+                if verdict == Verdict::Keep {
+                    self.opened += i64::from(series.push_histogram(t, value, self.chunk_range));
+                    self.max_t = self.max_t.max(t);
+                }
+                count(self.report, verdict, is_stale_histogram(value));
+            }
         }
-        count(self.report, verdict, is_stale_histogram(value));
     }
 }
 
@@ -364,6 +427,7 @@ impl Drop for HeadAppender<'_> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.floats.clear();
         scratch.histograms.clear();
+        scratch.late = Vec::new();
         scratch.exemplars = Vec::new();
         scratch.metadata = Vec::new();
         scratch.records.clear();

@@ -133,18 +133,18 @@ impl Log {
     }
 
     /// [`Log::sync`], unless records may wait in memory for longer.
-    pub(super) fn sync_if_due(&self, now: i64) -> Result<(), AppendError> {
+    pub(super) fn sync_if_due(&self, now: i64) -> Result<bool, AppendError> {
         if let Some(low_write) = self.low_write {
             let mut state = self.state.lock();
             if state.flushed_at == i64::MIN {
                 state.flushed_at = now;
             }
             if now.saturating_sub(state.flushed_at) < low_write.flush_interval.0 {
-                return self.check();
+                return self.check().map(|()| false);
             }
             state.flushed_at = now;
         }
-        self.sync()
+        self.sync().map(|()| true)
     }
 
     /// Makes everything committed so far durable. Commits go on meanwhile.
@@ -199,7 +199,8 @@ impl Log {
         self.state.lock().times.retain(|index, _| *index > last);
     }
 
-    fn fail(&self, error: WriteError) -> AppendError {
+    /// Refuses writes from now on.
+    pub(super) fn fail(&self, error: WriteError) -> AppendError {
         self.latch(&error);
         AppendError::Disk { path: error.path.display().to_string(), source: error.source }
     }

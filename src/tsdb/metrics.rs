@@ -14,6 +14,8 @@ pub(super) struct Metrics {
     pub(super) chunks_removed: Counter,
     pub(super) appended: Counter,
     refused: [Counter; 4],
+    pub(super) late_appended: Counter,
+    pub(super) wbl_bytes: Counter,
     pub(super) wal_bytes: Counter,
     pub(super) wal_segment: Gauge,
     pub(super) wal_fsyncs: Counter,
@@ -48,6 +50,14 @@ impl Metrics {
             chunks_removed: counter("watershed_tsdb_chunks_removed_total", "Chunks removed because they were too old."),
             appended: counter("watershed_tsdb_samples_appended_total", "Samples kept."),
             refused: ["out_of_order", "duplicate_timestamp", "too_old", "too_far_in_future"].map(refused),
+            late_appended: counter(
+                "watershed_tsdb_out_of_order_samples_appended_total",
+                "Samples kept although their series had newer ones.",
+            ),
+            wbl_bytes: counter(
+                "watershed_tsdb_wbl_bytes_written_total",
+                "Bytes written to the log of out-of-order samples.",
+            ),
             wal_bytes: counter("watershed_tsdb_wal_bytes_written_total", "Bytes written to the write-ahead log."),
             wal_segment: gauge("watershed_tsdb_wal_segment_current", "Number of the log segment written to."),
             wal_fsyncs: counter("watershed_tsdb_wal_fsyncs_total", "Files of the write-ahead log synced to disk."),

@@ -12,10 +12,10 @@
 //! * What dies with the process: nothing committed. What dies with the machine: what was committed since the last
 //!   [`Tsdb::sync`], or [`Tsdb::maintain`], which syncs too; nothing with [`SyncPolicy::EveryCommit`].
 //!
-//! * A commit is seen whole or not at all, and commits are applied in the order in which they are logged.
+//! * A commit is seen whole or not at all, and commits are applied in the order in which they are logged. Samples out of
+//!   order ([`ooo`]) are seen as they come.
 //!
-//! What it does not do yet: out-of-order samples. Records of kinds it cannot hold are counted when read and kept in the log
-//! while they are young.
+//! Records of kinds it does not know are counted when read and kept in the log while they are young.
 
 mod admin;
 mod append;
@@ -32,6 +32,7 @@ mod log;
 mod matching;
 mod metadata;
 mod metrics;
+mod ooo;
 mod quarantine;
 mod query;
 pub mod read_only;
@@ -74,12 +75,16 @@ use head_chunks::{HEAD_CHUNKS_DIR, HeadChunks};
 use log::Log;
 use metadata::SeriesMetadata;
 use metrics::{ExemplarMetrics, Metrics};
+use ooo::{OutOfOrder, Wbl};
 use readers::Readers;
 use upkeep::Upkeep;
 use wal::Writer;
 
 /// Size of a log segment, as in the reference.
 const SEGMENT_SIZE: u64 = 128 << 20;
+
+/// Where the log of out-of-order samples is, below the data directory.
+const WBL_DIR: &str = "wbl";
 
 /// How the store works.
 #[derive(Clone, Debug)]
@@ -173,6 +178,8 @@ pub struct Tsdb {
     wal_dir: PathBuf,
     head: Head,
     log: Log,
+    late: OutOfOrder,
+    wbl: Wbl,
     blocks: Blocks,
     exemplars: Exemplars,
     metadata: SeriesMetadata,
@@ -205,10 +212,11 @@ impl Tsdb {
         let chunks_dir = dir.join(HEAD_CHUNKS_DIR);
         let opened = HeadChunks::open(disk.clone(), &chunks_dir, head_chunks::Options::default());
         let (chunks, found_chunks, chunk_damage) = opened.map_err(at(&chunks_dir))?;
-        let head = Head::new(options.chunk_range.0, Arc::new(chunks));
+        let chunks = Arc::new(chunks);
+        let head = Head::new(options.chunk_range.0, chunks.clone());
         // A chunk can have outlived its series' record in the log.
         found_chunks.iter().for_each(|chunk| head.reserve_wal_ref(chunk.series));
-        let found_chunks = FoundChunks::in_order(&found_chunks);
+        let in_order = FoundChunks::in_order(&found_chunks);
         let (blocks, found) = Blocks::open(disk.clone(), dir, &registry).map_err(at(dir))?;
         // What is in blocks need not come back from the log.
         head.raise_min_valid(blocks.in_order_max_time().unwrap_or(i64::MIN));
@@ -216,8 +224,12 @@ impl Tsdb {
         exemplars.configure(options.settings.max_exemplars, options.settings.out_of_order_window);
         let metadata = SeriesMetadata::default();
         let into = replay::Into { head: &head, exemplars: &exemplars, metadata: &metadata };
-        let mut replayed = replay::replay(&disk, &wal_dir, into, found_chunks, clock.now().0).map_err(at(&wal_dir))?;
+        let mut replayed = replay::replay(&disk, &wal_dir, into, in_order, clock.now().0).map_err(at(&wal_dir))?;
         replayed.report.damage.extend(chunk_damage);
+        let late = OutOfOrder::new(ooo::DEFAULT_CAP, chunks);
+        let wbl_dir = dir.join(WBL_DIR);
+        let wbl_next = late.restore(&disk, &wbl_dir, &found_chunks, &head, &mut replayed).map_err(at(&wbl_dir))?;
+        let wbl = Wbl::new(disk.clone(), wbl_dir, wbl_next, options.segment_size, options.compression);
         replayed.report.blocks = found.opened;
         replayed.report.broken_blocks = found.quarantined.into_iter().map(|broken| broken.path).collect();
         // Sort once now instead of during the first scrape.
@@ -243,6 +255,8 @@ impl Tsdb {
             wal_dir,
             head,
             log,
+            late,
+            wbl,
             blocks,
             exemplars,
             metadata,
@@ -259,6 +273,7 @@ impl Tsdb {
         tracing::info!(
             series = replayed.report.series,
             samples = replayed.report.samples,
+            late_samples = replayed.report.late_samples,
             segments = replayed.report.segments,
             unknown_series = replayed.report.unknown_series,
             damaged = replayed.report.damage.len(),
@@ -271,17 +286,24 @@ impl Tsdb {
 
     /// Forces everything committed to disk. Commits go on meanwhile.
     pub fn sync(&self) -> Result<(), AppendError> {
-        self.log.sync()
+        // First the log that names the series.
+        self.log.sync()?;
+        self.sync_late()
+    }
+
+    /// As [`Tsdb::sync`]; in low-write mode only if that is due.
+    fn sync_if_due(&self) -> Result<(), AppendError> {
+        if self.log.sync_if_due(self.clock.now().0)? { self.sync_late() } else { Ok(()) }
     }
 
     /// As [`Tsdb::sync`], with what waits in memory in low-write mode.
     pub fn flush(&self) -> Result<(), AppendError> {
-        self.log.sync()
+        self.sync()
     }
 
     /// Syncs and closes. What is not closed but dropped loses nothing unless the machine dies, too.
     pub fn close(self) -> Result<(), AppendError> {
-        self.log.sync()
+        self.sync()
     }
 
     /// Series in memory.
@@ -291,8 +313,9 @@ impl Tsdb {
 
     /// The times of the oldest and the newest sample, if there are any.
     pub fn time_range(&self) -> Option<(TimestampMs, TimestampMs)> {
-        let min = self.head.min_t()?;
-        Some((TimestampMs(min), TimestampMs(self.head.max_t())))
+        let late = self.late.time_range();
+        let in_order = self.head.min_t().map(|min| (TimestampMs(min), TimestampMs(self.head.max_t())));
+        in_order.into_iter().chain(late).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
     /// Puts other settings to work.

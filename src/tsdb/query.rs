@@ -1,8 +1,9 @@
 //! Reading: head and blocks as one. How each is read stands in `head/read.rs` and `block/query.rs`.
 //!
 //! A block takes part if its time overlaps the range that is asked for. The head always does: it may still hold what a
-//! block has taken over, and then both answer and are merged, the head winning where they differ. If no block overlaps,
-//! the head answers alone; that is the way of nearly every query for the present.
+//! block has taken over, and then both answer and are merged, the head winning where they differ. Samples out of order are
+//! a source of their own, which comes last. If no block overlaps and there are none of those, the head answers alone; that
+//! is the way of nearly every query for the present.
 //!
 //! A reader enters [`Readers`](super::readers::Readers) before it looks at the list of blocks and stays until its stream
 //! is dropped, so that a sample which changes from the head to a block meanwhile is found in one of them at least.
@@ -34,7 +35,7 @@ impl Queryable for Tsdb {
     ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
         let reading = self.readers.enter(request.range.min.0);
         let blocks = self.blocks_in(request.range);
-        let stream = match blocks.is_empty() {
+        let stream = match blocks.is_empty() && !self.late.is_in(request.range) {
             true => self.select_head(scope, request)?,
             false => Box::new(self.select_merged(scope, request, &blocks)?),
         };
@@ -49,7 +50,7 @@ impl Queryable for Tsdb {
         scope.check()?;
         let reading = self.readers.enter(request.range.min.0);
         let blocks = self.blocks_in(request.range);
-        if blocks.is_empty() {
+        if blocks.is_empty() && !self.may_be_latest(request.range) {
             let stream: Box<dyn LatestStream + 'a> = Box::new(self.head.select_latest(scope, request)?);
             return Ok(Box::new(Held { stream, _reading: reading }));
         }
@@ -107,9 +108,13 @@ impl Tsdb {
         request: &SelectRequest<'_>,
         blocks: &[Arc<Block>],
     ) -> Result<MergedStream<'a>, QueryError> {
-        let mut sources = vec![self.select_head(scope, &SelectRequest { sorted: true, ..request.clone() })?];
+        let sorted = SelectRequest { sorted: true, ..request.clone() };
+        let mut sources = vec![self.select_head(scope, &sorted)?];
         for block in blocks {
             sources.push(Box::new(block.select(scope, request.selectors, request.range, request.limit)?));
+        }
+        if let Some(late) = self.select_late(scope, &sorted) {
+            sources.push(Box::new(late));
         }
         Ok(MergedStream::new(sources, scope, request.limit))
     }
@@ -135,7 +140,7 @@ impl Tsdb {
         let blocks = self.blocks_in(range);
         let texts = {
             let index = self.head.index();
-            let series = self.head.with_samples(&matching_or_all(&index, selectors), range);
+            let series = self.in_memory(&matching_or_all(&index, selectors), range);
             of_head(&index, &series, limit)
         };
         if blocks.is_empty() {

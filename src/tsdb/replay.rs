@@ -31,6 +31,8 @@ pub struct OpenReport {
     pub exemplars: u64,
     /// Chunks found in files and given to their series.
     pub chunks: u64,
+    /// Out-of-order samples taken from their own log.
+    pub late_samples: u64,
     /// Samples not taken because the series had a newer one already.
     pub out_of_order: u64,
     /// Samples whose series the log does not name.
@@ -59,6 +61,8 @@ pub(super) struct Replayed {
     /// References that series no longer have, each with the last segment that may use it.
     pub(super) expired: HashMap<u64, u32>,
     pub(super) next_segment: u32,
+    /// Slots by reference.
+    pub(super) refs: RefMap,
 }
 
 /// What a log is read into, all of it empty.
@@ -115,7 +119,7 @@ pub(super) fn replay(
         );
     }
     head.chunks.fetch_add(replay.opened_chunks, std::sync::atomic::Ordering::Relaxed);
-    Ok(replay.out)
+    Ok(Replayed { refs: replay.refs, ..replay.out })
 }
 
 struct Replay<'a> {
@@ -395,8 +399,8 @@ impl<'a> Taking<'a> {
 }
 
 /// Slots by log reference: a plain list while references are dense, which those of one process are.
-#[derive(Default)]
-struct RefMap {
+#[derive(Debug, Default)]
+pub(super) struct RefMap {
     dense: Vec<u32>,
     sparse: HashMap<u64, u32>,
     len: usize,
@@ -421,7 +425,7 @@ impl RefMap {
     }
 
     #[inline]
-    fn get(&self, wal_ref: u64) -> Option<u32> {
+    pub(super) fn get(&self, wal_ref: u64) -> Option<u32> {
         let dense = usize::try_from(wal_ref).ok().and_then(|at| self.dense.get(at));
         match dense {
             Some(slot) if *slot != NO_SLOT => Some(*slot),

@@ -87,19 +87,18 @@ impl Tsdb {
     pub fn maintain_head(&self) -> Result<MaintainReport, UpkeepError> {
         let mut upkeep = self.upkeep.lock();
         let mut report = MaintainReport::default();
-        let synced = self
-            .log
-            .sync_if_due(self.clock.now().0)
-            .and_then(|()| self.log.rotate(self.newest(), self.options.chunk_range.0 / 4));
+        let synced = self.sync_if_due().and_then(|()| self.log.rotate(self.newest(), self.options.chunk_range.0 / 4));
         if let Err(error) = self.head.write_closed_chunks() {
             // They stay in memory, and the log has them as well.
             tracing::warn!(%error, "full chunks of the head could not be written to files");
         }
         let compacted = self.compact_head(&mut upkeep, &mut report);
+        let late = self.compact_late_if_due(&mut report);
         self.blocks.sweep();
         self.publish_gauges();
         synced?;
         compacted?;
+        late?;
         Ok(report)
     }
 
@@ -118,6 +117,14 @@ impl Tsdb {
             }
             self.collect(end, upkeep, report);
             self.truncate_log(end, upkeep, report)?;
+        }
+        Ok(())
+    }
+
+    /// Samples out of order become blocks whenever others do.
+    fn compact_late_if_due(&self, report: &mut MaintainReport) -> Result<(), UpkeepError> {
+        if !report.blocks_created.is_empty() || self.late.has_pending() {
+            report.blocks_created.extend(self.compact_out_of_order()?);
         }
         Ok(())
     }
@@ -145,11 +152,11 @@ impl Tsdb {
 
     /// Drops from memory what is older than `end`.
     fn collect(&self, end: i64, upkeep: &mut Upkeep, report: &mut MaintainReport) {
-        let collected = self.head.collect(end, PATIENCE);
+        let collected = self.head.collect(end, PATIENCE, &|slot| self.late.has(slot));
         if collected.postponed {
             self.metrics.collections_postponed.inc();
         }
-        self.head.drop_files(collected.first_file);
+        self.late.drop_files(&self.head, collected.first_file);
         let segment = self.log.current();
         upkeep.expired.extend(collected.series.iter().map(|wal_ref| (*wal_ref, segment)));
         self.metadata.forget(collected.series.iter().copied());
@@ -169,7 +176,8 @@ impl Tsdb {
         let Some(last) = self.log.obsolete(end) else { return Ok(()) };
         let live = self.head.wal_refs();
         let expired = &upkeep.expired;
-        let keep = |wal_ref| live.contains(&wal_ref) || expired.get(&wal_ref).is_some_and(|until| *until > last);
+        let is_expiring = |wal_ref| expired.get(&wal_ref).is_some_and(|until| *until > last);
+        let keep = |wal_ref| live.contains(&wal_ref) || is_expiring(wal_ref) || self.late.names(wal_ref);
         let keep = checkpoint::Keep { series: &keep, min_t: end };
         match checkpoint::write(&self.disk, &self.wal_dir, last, &keep) {
             Ok(done) => {

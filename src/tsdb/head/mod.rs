@@ -235,9 +235,14 @@ impl Head {
         self.last_wal_ref.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok().and_then(next)
     }
 
-    /// Drops chunks older than `min_t` and the slots of series that have nothing newer. The caller must log nothing for
-    /// those series any more; `gate` is closed for the removal, and if that fails series stay for the next time.
-    pub(super) fn collect(&self, min_t: i64, patience: std::time::Duration) -> Collected {
+    /// Drops chunks older than `min_t` and the slots of series that have nothing newer and that are not `is_held` for what
+    /// lies elsewhere. The caller must log nothing for those series any more; `gate` is closed for the removal, and if that fails series stay for the next time.
+    pub(super) fn collect(
+        &self,
+        min_t: i64,
+        patience: std::time::Duration,
+        is_held: &dyn Fn(u32) -> bool,
+    ) -> Collected {
         let mut collected = Collected::default();
         let dead = |series: &Series| series.wal_ref != 0 && series.last_t().is_none_or(|t| t < min_t);
         let mut candidates = Vec::new();
@@ -247,15 +252,20 @@ impl Head {
                 collected.chunks += series.drop_before(min_t);
                 let first_file = series.first_file();
                 collected.first_file = collected.first_file.into_iter().chain(first_file).min();
-                if dead(series) {
-                    // Slots are 32 bits wide by construction.
-                    candidates.push((number * PAGE_SERIES + at) as u32);
+                // Slots are 32 bits wide by construction.
+                let slot = (number * PAGE_SERIES + at) as u32;
+                if dead(series) && !is_held(slot) {
+                    candidates.push(slot);
                 }
             }
         }
         if !candidates.is_empty() {
             match self.gate.close(patience) {
-                Some(_closed) => self.remove(&pages, candidates, dead, &mut collected),
+                Some(_closed) => {
+                    // An appender may have given a candidate something before the gate closed.
+                    candidates.retain(|slot| !is_held(*slot));
+                    self.remove(&pages, candidates, dead, &mut collected);
+                }
                 None => collected.postponed = true,
             }
         }
@@ -284,6 +294,17 @@ impl Head {
             gone
         });
         index.remove(&candidates);
+    }
+
+    /// The log reference of the series in a slot; 0 if there is none.
+    pub(super) fn wal_ref(&self, slot: u32) -> u64 {
+        let pages = self.pages.read();
+        PageCursor::new(&pages).series(slot).map_or(0, |series| series.wal_ref)
+    }
+
+    /// The intervals deleted as of now, by log reference.
+    pub(super) fn tombstones(&self) -> Arc<Tombstones> {
+        self.tombstones.read().clone()
     }
 
     /// The log references of all series.

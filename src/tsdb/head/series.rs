@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::closed::{Closed, Held, Part, Seen};
 use super::histogram_chunk::{OpenHistogram, with_stale};
 use super::split_ref;
-use crate::model::{Sample, TimestampMs, is_stale};
+use crate::model::{Sample, TimestampMs, Value, is_stale};
 use crate::storage::chunk::Appended;
 use crate::storage::chunk::xor::XorState;
 use crate::storage::{Columns, Encoding, HistogramRef, SeriesRef, TimeRange, chunk};
@@ -180,6 +180,15 @@ impl Series {
         let closed = || self.closed().last().map(|c| c.held.encoding());
         let newest = self.histogram().map(OpenHistogram::encoding).or_else(closed)?;
         with_stale(newest, |marker| self.push_histogram(t, marker, chunk_range))
+    }
+
+    /// A float as this series takes it: the marker that a series has ended is one of the kind of its newest sample.
+    pub(crate) fn typed(&self, v: f64) -> Value {
+        let closed = || self.closed().last().map(|c| c.held.encoding());
+        let newest = || self.histogram().map(OpenHistogram::encoding).or_else(closed);
+        let is_marker = is_stale(v) && self.state.count() == 0;
+        let marker = is_marker.then(newest).flatten().and_then(|newest| with_stale(newest, |marker| marker.to_value()));
+        marker.unwrap_or(Value::Float(v))
     }
 
     /// Takes a histogram that was judged [`Verdict::Keep`]; says whether it opened a chunk.

@@ -2,6 +2,7 @@
 
 mod exemplars;
 mod histograms;
+pub(crate) mod markers;
 mod metadata;
 
 pub(crate) use exemplars::{ExemplarsEncoder, WalExemplar, each_exemplar};
@@ -257,6 +258,7 @@ pub(crate) fn check(record: &[u8]) -> Result<(), RecordError> {
         kind if kind.is_histograms() => each_histogram(record, &mut |_| {}),
         Kind::Metadata => check_metadata(record),
         Kind::Tombstones => each_tombstone(record, &mut |_, _, _| {}),
+        Kind::MmapMarkers => markers::each_marker(record, &mut |_| {}),
         _ => Ok(()),
     }
 }
