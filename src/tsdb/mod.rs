@@ -205,6 +205,7 @@ impl Tsdb {
             let path = path.to_owned();
             move |source| OpenError::Disk { path, source }
         };
+        create_durably(&*disk, dir).map_err(at(dir))?;
         disk.create_dir_all(&wal_dir).map_err(at(&wal_dir))?;
         let lock = lock(&*disk, &dir.join("lock"))?;
 
@@ -362,6 +363,18 @@ impl Tsdb {
             self.metrics.head_max_time_seconds.set(TimestampMs(self.head.max_t()).as_seconds());
         }
     }
+}
+
+/// Creates a directory and what is missing above it, such that all of them are there after a crash.
+fn create_durably(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let missing = |path: &&Path| !path.as_os_str().is_empty() && !disk.exists(path).unwrap_or(true);
+    let created: Vec<&Path> = dir.ancestors().take_while(missing).collect();
+    disk.create_dir_all(dir)?;
+    for parent in created.iter().rev().filter_map(|path| path.parent()) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        disk.sync_dir(parent)?;
+    }
+    Ok(())
 }
 
 fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DirLock>, OpenError> {
