@@ -6,7 +6,8 @@
 //!
 //! The laws:
 //! * A sample is logged before it can be read. A series is logged before its samples.
-//! * After a failed write or sync the store refuses writes until it is opened again; reads go on.
+//! * After a failed write the store refuses writes until upkeep has repaired the log's end, which takes a disk that writes
+//!   again; after a failed sync until it is opened again. Reads go on, and nothing acknowledged is lost.
 //! * Opening never fails because of what the log holds. What cannot be read is repaired or put aside, and told in
 //!   [`OpenReport`], in the log and in `watershed_tsdb_wal_corruptions_total`.
 //! * What dies with the process: nothing committed. What dies with the machine: what was committed since the last
@@ -205,7 +206,7 @@ impl Tsdb {
             let path = path.to_owned();
             move |source| OpenError::Disk { path, source }
         };
-        disk.create_dir_all(&wal_dir).map_err(at(&wal_dir))?;
+        create_durably(&*disk, &wal_dir).map_err(at(&wal_dir))?;
         let lock = lock(&*disk, &dir.join("lock"))?;
 
         let metrics = Metrics::new(&registry);
@@ -236,8 +237,13 @@ impl Tsdb {
         drop(head.ordered_index());
         head.optimize();
         let next = replayed.next_segment;
-        let writer = Writer::create(disk.clone(), &wal_dir, next, options.segment_size, options.compression);
-        let log = Log::new(writer, replayed.times, options.low_write, metrics.clone());
+        let (unsynced, size, compression) =
+            (wal::unsynced(&*disk, &wal_dir), options.segment_size, options.compression);
+        let begin = {
+            let (disk, wal_dir) = (disk.clone(), wal_dir.clone());
+            move || Writer::create(disk.clone(), &wal_dir, next, size, compression)
+        };
+        let log = Log::new(unsynced, begin, replayed.times, options.low_write, metrics.clone());
 
         replayed.report.seconds = began.elapsed().as_secs_f64();
         metrics.replay_seconds.set(replayed.report.seconds);
@@ -362,6 +368,27 @@ impl Tsdb {
             self.metrics.head_max_time_seconds.set(TimestampMs(self.head.max_t()).as_seconds());
         }
     }
+}
+
+/// Creates a directory and those above it that are missing, none of which a power cut takes away again.
+fn create_durably(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let mut above = Vec::new();
+    for dir in dir.ancestors() {
+        let parent = dir.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+        above.extend(parent);
+        // The last two may also be there because an earlier process was killed before it came to this.
+        if above.len() >= 2 && disk.exists(dir)? {
+            break;
+        }
+    }
+    disk.create_dir_all(dir)?;
+    for dir in above {
+        if let Err(error) = disk.sync_dir(dir) {
+            // Whoever made that directory may have let nobody read it.
+            tracing::debug!(%error, dir = %dir.display(), "a directory could not be synced");
+        }
+    }
+    Ok(())
 }
 
 fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DirLock>, OpenError> {

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod crash;
+mod full;
 mod kill;
 mod model;
 mod samples;
