@@ -233,6 +233,7 @@ impl Tsdb {
         let wbl = Wbl::new(disk.clone(), wbl_dir, wbl_next, options.segment_size, options.compression);
         replayed.report.blocks = found.opened;
         replayed.report.broken_blocks = found.quarantined.into_iter().map(|broken| broken.path).collect();
+        replayed.report.unreadable_blocks = found.unreadable.into_iter().map(|broken| broken.path).collect();
         // Sort once now instead of during the first scrape.
         drop(head.ordered_index());
         head.optimize();
