@@ -1,7 +1,14 @@
 //! The store's side of the write-ahead log: what is logged when, how old segments are, and refusing after a failure.
+//!
+//! After a failed write the log takes nothing more until [`Log::try_recover`], which upkeep calls each time, has cut off
+//! what the write may have left behind. That is safe because the log knows what stands there: every commit before that one,
+//! and of that one, which nobody was told of, nothing that counts. After a failed sync it is not: the system may have
+//! dropped the very bytes that it could not write, and a later sync would succeed without them. So a failed sync is final;
+//! who opens the store again reads what is really there.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -9,6 +16,7 @@ use super::LowWrite;
 use super::metrics::Metrics;
 use super::wal::record::{ExemplarsEncoder, HistogramsEncoder, SamplesEncoder, WalExemplar, WalSample, push_metadata};
 use super::wal::{WriteError, Writer};
+use crate::disk::DiskFile;
 use crate::model::Metadata;
 use crate::storage::{AppendError, HistogramRef};
 
@@ -17,7 +25,8 @@ const SERIES_RECORD: usize = 256 << 10;
 
 /// The open log.
 ///
-/// Lock order: `syncing`, then `state`, then `unlogged` or the head's `applying`. `unlogged` is also taken alone under the head's index lock.
+/// Lock order: `syncing`, then `state`, then `unlogged`, `refusing` or the head's `applying`. `unlogged` is also taken alone
+/// under the head's index lock.
 pub(super) struct Log {
     /// Held during a sync: a closed segment is handed to the first who syncs, so the second must not return before that
     /// one has.
@@ -26,16 +35,30 @@ pub(super) struct Log {
     /// Records of the series created since the last commit. Whoever commits next logs them before its own samples, so
     /// that no sample in the log comes before its series.
     unlogged: Mutex<Vec<Vec<u8>>>,
-    latched: OnceLock<String>,
+    /// Whether `refusing` is some; for those in a hurry.
+    is_refusing: AtomicBool,
+    refusing: Mutex<Option<Refusing>>,
+    /// Opens the first segment.
+    open: Box<dyn Fn() -> Result<Writer, WriteError> + Send + Sync>,
     low_write: Option<LowWrite>,
     metrics: Metrics,
+}
+
+/// Why nothing is written.
+#[derive(Clone, Debug)]
+struct Refusing {
+    reason: String,
+    /// Until the store is opened again.
+    is_final: bool,
 }
 
 struct State {
     /// When records were last handed to the system; the store's clock, in milliseconds.
     flushed_at: i64,
-    /// `None` if the log could not be opened; the store is latched then.
+    /// `None` as long as the log could not be opened; writes are refused then.
     writer: Option<Writer>,
+    /// Files that the first sync has to take care of, too.
+    unsynced: Vec<Arc<dyn DiskFile>>,
     /// Per segment, the current one included, the times of its samples (never later than the clock then).
     times: BTreeMap<u32, Times>,
 }
@@ -48,36 +71,76 @@ pub(super) struct Times {
 }
 
 impl Log {
+    /// `open` opens the first segment to write; if it fails it is tried again when the log recovers. `unsynced` are the
+    /// segments of before, which hold the times `times`.
     pub(super) fn new(
-        writer: Result<Writer, WriteError>,
+        unsynced: Vec<Arc<dyn DiskFile>>,
+        open: impl Fn() -> Result<Writer, WriteError> + Send + Sync + 'static,
         times: BTreeMap<u32, Times>,
         low_write: Option<LowWrite>,
         metrics: Metrics,
     ) -> Log {
         let log = Log {
             syncing: Mutex::default(),
-            state: Mutex::new(State { flushed_at: i64::MIN, writer: None, times }),
+            state: Mutex::new(State { flushed_at: i64::MIN, writer: None, unsynced, times }),
             unlogged: Mutex::default(),
-            latched: OnceLock::new(),
+            is_refusing: AtomicBool::new(false),
+            refusing: Mutex::default(),
+            open: Box::new(open),
             low_write,
             metrics,
         };
-        match writer {
-            Ok(writer) => {
-                log.metrics.wal_segment.set(f64::from(writer.index()));
-                log.state.lock().writer = Some(writer);
-            }
-            Err(error) => log.latch(&error),
+        if let Err(error) = log.open(&mut log.state.lock()) {
+            log.refuse(&error, false);
         }
         log
     }
 
-    /// Fails once an earlier write has failed.
+    fn open(&self, state: &mut State) -> Result<(), WriteError> {
+        let writer = (self.open)()?;
+        self.metrics.wal_segment.set(f64::from(writer.index()));
+        state.writer = Some(writer);
+        Ok(())
+    }
+
+    /// Fails while nothing is written because something has failed.
     pub(super) fn check(&self) -> Result<(), AppendError> {
-        match self.latched.get() {
-            Some(reason) => Err(AppendError::Latched(reason.clone())),
+        if !self.is_refusing.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match &*self.refusing.lock() {
+            Some(refusing) => Err(AppendError::Latched(refusing.reason.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Makes the log take writes again after one has failed; `others` does the same for what else the store writes. Fails,
+    /// and changes nothing that counts, as long as that is not possible.
+    pub(super) fn try_recover(&self, others: impl FnOnce() -> Result<(), WriteError>) -> Result<(), AppendError> {
+        if self.check().is_ok() {
+            return Ok(());
+        }
+        let _syncing = self.syncing.lock();
+        let mut state = self.state.lock();
+        if self.refusing.lock().as_ref().is_some_and(|refusing| refusing.is_final) {
+            return self.check();
+        }
+        let recovered = match &mut state.writer {
+            Some(writer) => writer.recover(),
+            None => self.open(&mut state),
+        };
+        recovered.and_then(|()| others()).map_err(disk_error)?;
+        if let Some(writer) = &mut state.writer {
+            self.metrics.wal_segment.set(f64::from(writer.index()));
+            // What was cut off must not come back: other samples may be written in its place.
+            writer.sync().map_err(|error| self.fail_sync(error))?;
+            self.metrics.wal_fsyncs.inc();
+        }
+        *self.refusing.lock() = None;
+        self.is_refusing.store(false, Ordering::Release);
+        self.metrics.latched.set(0.0);
+        tracing::info!("the store takes writes again");
+        Ok(())
     }
 
     /// Notes a new series for the next commit.
@@ -118,9 +181,13 @@ impl Log {
         let Some(writer) = &mut state.writer else { return Err(AppendError::Closed) };
         let before = writer.index();
         let keep = self.low_write.map_or(0, |low_write| low_write.buffer_bytes);
-        match write(writer, &series, records, keep) {
+        match writer.write(series.iter().map(Vec::as_slice).chain(records.iter()), keep) {
             Ok(bytes) => self.metrics.wal_bytes.add(bytes),
-            Err(error) => return Err(self.fail(error)),
+            Err(error) => {
+                // The head has these series, so that the next commit must name them.
+                self.unlogged.lock().splice(..0, series);
+                return Err(self.fail(error));
+            }
         }
         if writer.index() != before {
             self.metrics.wal_segment.set(f64::from(writer.index()));
@@ -150,18 +217,20 @@ impl Log {
     /// Makes everything committed so far durable. Commits go on meanwhile.
     pub(super) fn sync(&self) -> Result<(), AppendError> {
         let _syncing = self.syncing.lock();
-        self.check()?;
-        let (files, index) = {
+        let (files, path) = {
             let mut state = self.state.lock();
+            self.check()?;
+            let state = &mut *state;
             let Some(writer) = &mut state.writer else { return Err(AppendError::Closed) };
             let bytes = writer.flush().map_err(|error| self.fail(error))?;
             self.metrics.wal_bytes.add(bytes);
-            (writer.files_to_sync(), writer.index())
+            let (closed, path) = (writer.files_to_sync(), writer.path());
+            (std::mem::take(&mut state.unsynced).into_iter().chain(closed), path)
         };
         for file in files {
             // A failed sync may have dropped the bytes from the system's cache, so trying again proves nothing.
-            let path = format!("log segment {index} or before").into();
-            file.sync().map_err(|source| self.fail(WriteError { path, source }))?;
+            // It may also be an earlier segment, which makes no difference to anyone.
+            file.sync().map_err(|source| self.fail_sync(WriteError { path: path.clone(), source }))?;
             self.metrics.wal_fsyncs.inc();
         }
         Ok(())
@@ -175,6 +244,7 @@ impl Log {
     /// Starts a new segment if the current one began `span` or more before `now`.
     pub(super) fn rotate(&self, now: i64, span: i64) -> Result<(), AppendError> {
         let mut state = self.state.lock();
+        self.check()?;
         let state = &mut *state;
         let Some(writer) = &mut state.writer else { return Ok(()) };
         let Some(times) = state.times.get(&writer.index()) else { return Ok(()) };
@@ -199,27 +269,32 @@ impl Log {
         self.state.lock().times.retain(|index, _| *index > last);
     }
 
-    /// Refuses writes from now on.
+    /// Refuses writes until the log has recovered.
     pub(super) fn fail(&self, error: WriteError) -> AppendError {
-        self.latch(&error);
-        AppendError::Disk { path: error.path.display().to_string(), source: error.source }
+        self.refuse(&error, false);
+        disk_error(error)
     }
 
-    fn latch(&self, error: &WriteError) {
+    /// Refuses writes for good.
+    pub(super) fn fail_sync(&self, error: WriteError) -> AppendError {
+        self.refuse(&error, true);
+        disk_error(error)
+    }
+
+    fn refuse(&self, error: &WriteError, is_final: bool) {
         self.metrics.wal_write_failures.inc();
-        if self.latched.set(error.to_string()).is_ok() {
+        let mut refusing = self.refusing.lock();
+        if refusing.as_ref().is_none_or(|earlier| is_final && !earlier.is_final) {
+            *refusing = Some(Refusing { reason: error.to_string(), is_final });
+            self.is_refusing.store(true, Ordering::Release);
             self.metrics.latched.set(1.0);
-            tracing::error!(%error, "the store refuses writes from now on; reads go on");
+            tracing::error!(%error, is_final, "the store refuses writes from now on; reads go on");
         }
     }
 }
 
-/// Writes records, unless there are no more than `keep` bytes of them and of earlier ones.
-fn write(writer: &mut Writer, series: &[Vec<u8>], records: &Records, keep: usize) -> Result<u64, WriteError> {
-    for record in series.iter().map(Vec::as_slice).chain(records.iter()) {
-        writer.push(record)?;
-    }
-    if writer.pending() > keep { writer.flush() } else { Ok(0) }
+fn disk_error(error: WriteError) -> AppendError {
+    AppendError::Disk { path: error.path.display().to_string(), source: error.source }
 }
 
 /// The records of one commit, in the order in which their contents came. A record holds samples of one kind, so a change
@@ -302,13 +377,12 @@ impl Records {
 mod tests {
     use std::io;
     use std::path::Path;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::time::Duration;
 
     use super::*;
-    use crate::disk::{Disk, DiskFile, MemDisk};
+    use crate::disk::{Disk, MemDisk};
     use crate::telemetry::Registry;
     use crate::tsdb::wal::Compression;
 
@@ -350,12 +424,12 @@ mod tests {
     fn a_sync_returns_only_after_the_sync_of_what_another_has_taken_on() {
         let disk = MemDisk::new();
         disk.create_dir_all(Path::new("/wal")).unwrap();
-        let writer = Writer::create(Arc::new(disk), Path::new("/wal"), 0, 1 << 20, Compression::None);
-        let log = Log::new(writer, BTreeMap::new(), None, Metrics::new(&Registry::new()));
+        let writer = move || Writer::create(Arc::new(disk.clone()), Path::new("/wal"), 0, 1 << 20, Compression::None);
+        let log = Log::new(vec![], writer, BTreeMap::new(), None, Metrics::new(&Registry::new()));
         let ((entered, has_entered), (end, end_told)) = (channel(), channel());
         let is_synced = Arc::new(AtomicBool::new(false));
         let slow = SlowFile { entered, end: Mutex::new(end_told), is_synced: is_synced.clone() };
-        log.state.lock().writer.as_mut().unwrap().owe_sync(Arc::new(slow));
+        log.state.lock().unsynced.push(Arc::new(slow));
 
         std::thread::scope(|scope| {
             scope.spawn(|| log.sync().unwrap());
@@ -376,8 +450,9 @@ mod tests {
     fn nothing_is_logged_between_a_commit_and_its_turn_to_be_applied() {
         let disk = MemDisk::new();
         disk.create_dir_all(Path::new("/wal")).unwrap();
-        let writer = Writer::create(Arc::new(disk.clone()), Path::new("/wal"), 0, 1 << 20, Compression::None);
-        let log = Log::new(writer, BTreeMap::new(), None, Metrics::new(&Registry::new()));
+        let files = disk.clone();
+        let writer = move || Writer::create(Arc::new(files.clone()), Path::new("/wal"), 0, 1 << 20, Compression::None);
+        let log = Log::new(vec![], writer, BTreeMap::new(), None, Metrics::new(&Registry::new()));
         let len = || disk.read(Path::new("/wal/00000000")).map_or(0, |bytes| bytes.len());
         let applying = Mutex::default();
         let commit = |series| {

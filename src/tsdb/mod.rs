@@ -6,7 +6,8 @@
 //!
 //! The laws:
 //! * A sample is logged before it can be read. A series is logged before its samples.
-//! * After a failed write or sync the store refuses writes until it is opened again; reads go on.
+//! * After a failed write the store refuses writes until upkeep has repaired the log's end, which takes a disk that writes
+//!   again; after a failed sync until it is opened again. Reads go on, and nothing acknowledged is lost.
 //! * Opening never fails because of what the log holds. What cannot be read is repaired or put aside, and told in
 //!   [`OpenReport`], in the log and in `watershed_tsdb_wal_corruptions_total`.
 //! * What dies with the process: nothing committed. What dies with the machine: what was committed since the last
@@ -205,8 +206,7 @@ impl Tsdb {
             let path = path.to_owned();
             move |source| OpenError::Disk { path, source }
         };
-        create_durably(&*disk, dir).map_err(at(dir))?;
-        disk.create_dir_all(&wal_dir).map_err(at(&wal_dir))?;
+        create_durably(&*disk, &wal_dir).map_err(at(&wal_dir))?;
         let lock = lock(&*disk, &dir.join("lock"))?;
 
         let metrics = Metrics::new(&registry);
@@ -233,12 +233,18 @@ impl Tsdb {
         let wbl = Wbl::new(disk.clone(), wbl_dir, wbl_next, options.segment_size, options.compression);
         replayed.report.blocks = found.opened;
         replayed.report.broken_blocks = found.quarantined.into_iter().map(|broken| broken.path).collect();
+        replayed.report.unreadable_blocks = found.unreadable.into_iter().map(|broken| broken.path).collect();
         // Sort once now instead of during the first scrape.
         drop(head.ordered_index());
         head.optimize();
         let next = replayed.next_segment;
-        let writer = Writer::create(disk.clone(), &wal_dir, next, options.segment_size, options.compression);
-        let log = Log::new(writer, replayed.times, options.low_write, metrics.clone());
+        let (unsynced, size, compression) =
+            (wal::unsynced(&*disk, &wal_dir), options.segment_size, options.compression);
+        let begin = {
+            let (disk, wal_dir) = (disk.clone(), wal_dir.clone());
+            move || Writer::create(disk.clone(), &wal_dir, next, size, compression)
+        };
+        let log = Log::new(unsynced, begin, replayed.times, options.low_write, metrics.clone());
 
         replayed.report.seconds = began.elapsed().as_secs_f64();
         metrics.replay_seconds.set(replayed.report.seconds);
@@ -365,14 +371,23 @@ impl Tsdb {
     }
 }
 
-/// Creates a directory and what is missing above it, such that all of them are there after a crash.
+/// Creates a directory and those above it that are missing, none of which a power cut takes away again.
 fn create_durably(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    let missing = |path: &&Path| !path.as_os_str().is_empty() && !disk.exists(path).unwrap_or(true);
-    let created: Vec<&Path> = dir.ancestors().take_while(missing).collect();
+    let mut above = Vec::new();
+    for dir in dir.ancestors() {
+        let parent = dir.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+        above.extend(parent);
+        // The last two may also be there because an earlier process was killed before it came to this.
+        if above.len() >= 2 && disk.exists(dir)? {
+            break;
+        }
+    }
     disk.create_dir_all(dir)?;
-    for parent in created.iter().rev().filter_map(|path| path.parent()) {
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        disk.sync_dir(parent)?;
+    for dir in above {
+        if let Err(error) = disk.sync_dir(dir) {
+            // Whoever made that directory may have let nobody read it.
+            tracing::debug!(%error, dir = %dir.display(), "a directory could not be synced");
+        }
     }
     Ok(())
 }

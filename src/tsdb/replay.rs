@@ -49,6 +49,8 @@ pub struct OpenReport {
     pub blocks: usize,
     /// Blocks that were moved to quarantine.
     pub broken_blocks: Vec<PathBuf>,
+    /// Blocks that cannot be read now and were left where they are: of a later version, or on a disk that fails.
+    pub unreadable_blocks: Vec<PathBuf>,
     /// How long it took, in seconds.
     pub seconds: f64,
 }

@@ -264,7 +264,6 @@ fn after_a_failed_write_the_store_refuses_and_still_answers_until_it_is_opened_a
     assert!(matches!(append(&store, &[(labels(1), START + 1, 2.0)]), Err(AppendError::Disk { .. })));
     disk.set_room(None);
     assert!(matches!(append(&store, &[(labels(1), START + 2, 3.0)]), Err(AppendError::Latched(_))));
-    assert!(matches!(store.maintain(), Err(UpkeepError::Log(AppendError::Latched(_)))));
     assert_eq!(everything(&store)[&labels(1)], [Sample { t: TimestampMs(START), v: 1.0 }]);
     drop(store);
 
@@ -275,6 +274,40 @@ fn after_a_failed_write_the_store_refuses_and_still_answers_until_it_is_opened_a
     let (store, report) = open(&disk);
     assert_eq!((report.samples, report.damage), (2, vec![]));
     assert_eq!(everything(&store)[&labels(1)].len(), 2);
+}
+
+/// What other tests cannot see: which series a log names, and that nothing of the failed commit stays behind.
+#[test]
+fn a_failed_commit_leaves_nothing_in_the_log_and_its_series_are_named_by_the_next() {
+    // Within a segment, and over the ends of several.
+    for (others, room) in [(3, 10), (3000, 10), (3000, 70_000), (3000, 190_000)] {
+        for buffer_bytes in [0, 4000] {
+            let disk = MemDisk::new();
+            let low_write = LowWrite { flush_interval: DurationMs(HOUR), buffer_bytes };
+            let (low_write, compression) = (Some(low_write), Compression::None);
+            let options = Options { segment_size: 1, low_write, compression, ..Options::default() };
+            let (store, _) = open_with(&disk, &Clock::manual(TimestampMs(START)), options.clone());
+            append(&store, &[(labels(0), START, 1.0)]).unwrap();
+            disk.set_room(Some(room));
+            let failing: Vec<_> = (0..others).map(|i| (labels(i), START + 1, 2.0)).collect();
+            let failed = append(&store, &failing).and_then(|_| store.flush().map(|()| AppendReport::default()));
+            assert!(matches!(failed, Err(AppendError::Disk { .. })), "{others} {room} {buffer_bytes}");
+            let kept = if select(&store, &[vec![]], range(START + 1, START + 1), false).is_empty() { 3.0 } else { 2.0 };
+            assert!(matches!(store.maintain(), Err(UpkeepError::Log(AppendError::Disk { .. }))));
+            disk.set_room(None);
+            store.maintain().unwrap();
+            assert_eq!(store.metrics.latched.get(), 0.0);
+            let again: Vec<_> = (0..others).map(|i| (labels(i), START + 1, kept)).collect();
+            append(&store, &again).unwrap();
+            store.flush().unwrap();
+            let before = everything(&store);
+            drop(store);
+            let (store, report) = open_with(&disk, &Clock::manual(TimestampMs(START)), options);
+            assert_eq!((report.damage, report.unknown_series), (vec![], 0), "{others} {room} {buffer_bytes}");
+            assert_eq!(report.samples, others as u64 + 1, "{others} {room} {buffer_bytes}");
+            assert!(everything(&store) == before, "{others} {room} {buffer_bytes}");
+        }
+    }
 }
 
 #[test]

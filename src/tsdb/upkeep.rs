@@ -87,7 +87,10 @@ impl Tsdb {
     pub fn maintain_head(&self) -> Result<MaintainReport, UpkeepError> {
         let mut upkeep = self.upkeep.lock();
         let mut report = MaintainReport::default();
-        let synced = self.sync_if_due().and_then(|()| self.log.rotate(self.newest(), self.options.chunk_range.0 / 4));
+        let recovered = self.log.try_recover(|| self.wbl.recover());
+        let synced = recovered
+            .and_then(|()| self.sync_if_due())
+            .and_then(|()| self.log.rotate(self.newest(), self.options.chunk_range.0 / 4));
         if let Err(error) = self.head.write_closed_chunks() {
             // They stay in memory, and the log has them as well.
             tracing::warn!(%error, "full chunks of the head could not be written to files");

@@ -3,6 +3,7 @@
 //! The run is the same each time: batches in order and late, floats and histograms, blocks cut and compacted, a
 //! deletion, checkpoints, restarts. It is repeated once for every operation on the disk, which is where the disk stops
 //! working; then the machine comes back in several ways, and the store must open and hold what it owes.
+//! `WATERSHED_CRASH_AT` repeats one of them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +30,13 @@ fn open(disk: &CrashDisk, clock: &Clock) -> Result<Tsdb, String> {
         ..Options::default()
     };
     let deps = Deps { disk: Arc::new(disk.clone()), clock: clock.clone(), registry: Registry::new() };
-    let (store, _) = Tsdb::open(Path::new("/data"), options, deps).map_err(|e| e.to_string())?;
+    let (store, report) = Tsdb::open(Path::new("/data"), options, deps).map_err(|e| e.to_string())?;
+    if std::env::var_os("WATERSHED_CRASH_AT").is_some() {
+        eprintln!("{report:?}");
+        for b in store.blocks().iter() { eprintln!("{} {} {:?} {:?}", b.meta().min_time-START, b.meta().max_time-START, b.meta().compaction.hints, b.meta().stats); }
+        use watershed::disk::Disk;
+        eprintln!("{:?} {:?}", disk.list(Path::new("/data/wbl")), disk.list(Path::new("/data/chunks_head")));
+    }
     Ok(store)
 }
 
@@ -160,7 +167,8 @@ fn a_crash_at_any_operation_loses_nothing_that_was_synced() {
     eprintln!("{operations} operations, {} samples", debts.offered.len());
     assert!(operations > 300, "the run does too little");
 
-    for number in 0..operations {
+    let only: Option<u64> = std::env::var("WATERSHED_CRASH_AT").ok().and_then(|n| n.parse().ok());
+    for number in only.map_or(0..operations, |n| n..n + 1) {
         for done in [false, true] {
             let disk = CrashDisk::new();
             if done {

@@ -2,7 +2,9 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod corrupt;
 mod crash;
+mod full;
 mod kill;
 mod model;
 mod samples;

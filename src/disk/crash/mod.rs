@@ -177,6 +177,11 @@ impl CrashDisk {
         self.0.lock().faults.push(Fault { operation, skip, error });
     }
 
+    /// Lets the operations that were to fail and have not come yet succeed; returns how many those are.
+    pub fn forget_faults(&self) -> usize {
+        std::mem::take(&mut self.0.lock().faults).len()
+    }
+
     /// Lets appends fail once so many more bytes were written, and creations when none is left; `None` makes the disk
     /// endless again.
     pub fn set_room(&self, room: Option<u64>) {

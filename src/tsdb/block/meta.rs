@@ -1,8 +1,9 @@
-//! `meta.json`: what a block is, in words.
+//! `meta.json`: what a block is, in words (drawn in `META.md`).
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::BlockError;
 use super::bytes::{Sink, Source};
@@ -13,6 +14,8 @@ use crate::disk::Disk;
 pub const META_FILE: &str = "meta.json";
 /// The only version there is.
 const VERSION: u32 = 1;
+/// What we keep in the file beside what the format has.
+const SECTION: &str = "watershed";
 /// Sources and parents of thousands of blocks stay far below it.
 const MAX_LEN: u64 = 16 << 20;
 
@@ -34,6 +37,7 @@ pub struct BlockMeta {
     /// The version of this file's format, 1.
     pub version: u32,
     /// What others (Thanos, for one) keep in the file; written back as it was.
+    /// Our checksum is put in when it is written and taken out when it is read.
     #[serde(flatten)]
     pub extra: serde_json::Map<String, serde_json::Value>,
 }
@@ -116,13 +120,20 @@ impl BlockMeta {
             return Err(source.damaged(MAX_LEN, "the file's end"));
         }
         let bytes = source.read(0, source.len(), "the block's description")?;
-        let meta: BlockMeta = serde_json::from_slice(&bytes).map_err(|error| {
+        let mut meta: BlockMeta = serde_json::from_slice(&bytes).map_err(|error| {
             let before: usize =
                 bytes.split_inclusive(|b| *b == b'\n').take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
             source.damaged((before + error.column()) as u64, format!("a block's description ({error})"))
         })?;
         if meta.version != VERSION {
             return Err(source.damaged(0, format!("version 1, not {}", meta.version)));
+        }
+        if let Some(section) = meta.extra.remove(SECTION)
+            && section["crc32c"].as_str() != Some(&checksum(serde_json::from_slice(&bytes).unwrap_or_default()))
+        {
+            let expected =
+                "a description that fits its checksum; who changed it on purpose takes the section \"watershed\" out";
+            return Err(source.damaged(0, expected));
         }
         if meta.min_time > meta.max_time {
             return Err(source.damaged(0, "a minTime that is not behind maxTime"));
@@ -137,9 +148,21 @@ impl BlockMeta {
 
     /// The content of `meta.json`.
     pub fn to_json(&self) -> Result<Vec<u8>, BlockError> {
-        tabbed_json(self)
-            .map_err(|error| BlockError::Refused(format!("a block's description cannot be written: {error}")))
+        let mut meta = self.clone();
+        let json = serde_json::to_value(self).and_then(|whole| {
+            meta.extra.insert(SECTION.to_owned(), json!({ "crc32c": checksum(whole) }));
+            tabbed_json(&meta)
+        });
+        json.map_err(|error| BlockError::Refused(format!("a block's description cannot be written: {error}")))
     }
+}
+
+/// The checksum of a description without our section.
+fn checksum(mut description: Value) -> String {
+    if let Some(fields) = description.as_object_mut() {
+        fields.remove(SECTION);
+    }
+    format!("{:08x}", crc32c::crc32c(description.to_string().as_bytes()))
 }
 
 /// JSON as the reference indents it.
@@ -185,6 +208,30 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&disk.read(&dir.join(META_FILE)).unwrap()).unwrap();
         assert_eq!(json["compaction"]["parents"][0]["maxTime"], 2);
         assert_eq!(json["stats"], serde_json::json!({"numSamples": 3}));
+    }
+
+    /// Nothing in the file itself tells that a digit of a time has become another.
+    #[test]
+    fn a_changed_description_is_refused_unless_it_has_no_checksum() {
+        let disk = MemDisk::new();
+        let dir = Path::new("/b");
+        disk.create_dir_all(dir).unwrap();
+        let meta = BlockMeta::new(Ulid::generate(TimestampMs(5)), 1_700_000_000_000, 1_700_000_480_000);
+        let text = String::from_utf8(meta.to_json().unwrap()).unwrap();
+        let put = |text: &str| {
+            disk.write(&dir.join(META_FILE), text.as_bytes());
+            BlockMeta::read(&disk, dir)
+        };
+        let changed = text.replace("1700000480000", "1700000080000");
+        let error = put(&changed).unwrap_err().to_string();
+        assert!(error.starts_with("/b/meta.json: damaged at byte 0: expected a description that fits"), "{error}");
+        // Space and order are nothing that counts.
+        assert_eq!(put(&text.replace('\t', " ")).unwrap(), meta);
+        assert_eq!(put(&serde_json::from_str::<Value>(&text).unwrap().to_string()).unwrap(), meta);
+        // The reference writes none.
+        let mut without: Value = serde_json::from_str(&changed).unwrap();
+        without.as_object_mut().unwrap().remove(SECTION);
+        assert_eq!(put(&without.to_string()).unwrap().max_time, 1_700_000_080_000);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Blocks: immutable pieces of history, byte for byte in Prometheus's format.
 //!
-//! A block is a directory named by a [`Ulid`]: `meta.json` says what it is, `index` (`INDEX.md`) which series it has
+//! A block is a directory named by a [`Ulid`]: `meta.json` (`META.md`) says what it is, `index` (`INDEX.md`) which series it has
 //! and where their chunks stand, `chunks/000001` and on (`CHUNKS.md`) hold the samples, `tombstones` (`TOMBSTONES.md`)
 //! says what of it is deleted. Prometheus opens what [`BlockWriter`] wrote and [`Block`] opens what Prometheus wrote.
 //!

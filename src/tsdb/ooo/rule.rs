@@ -38,7 +38,7 @@ impl LateRule {
 impl Tsdb {
     /// Makes the late samples committed so far durable.
     pub(in crate::tsdb) fn sync_late(&self) -> Result<(), AppendError> {
-        let synced = self.wbl.sync().map_err(|error| self.log.fail(error))?;
+        let synced = self.wbl.sync().map_err(|error| self.log.fail_sync(error))?;
         self.metrics.wal_fsyncs.add(synced);
         Ok(())
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::disk::Disk;
-use crate::tsdb::wal::{Compression, WriteError, Writer, segment_path, segments};
+use crate::disk::{Disk, DiskFile};
+use crate::tsdb::wal::{Compression, WriteError, Writer, segment_path, segments, unsynced};
 
 /// The open log. Its first segment, and its directory, come into being with the first record.
 ///
@@ -27,6 +27,8 @@ struct State {
     writer: Option<Writer>,
     /// The number of the first segment.
     next: u32,
+    /// Segments from before the start that the first sync has to take care of.
+    unsynced: Vec<Arc<dyn DiskFile>>,
     /// Whether something was logged since the last sync.
     is_dirty: bool,
 }
@@ -40,7 +42,8 @@ impl Wbl {
         segment_size: u64,
         compression: Compression,
     ) -> Wbl {
-        let state = Mutex::new(State { writer: None, next, is_dirty: false });
+        let unsynced = unsynced(&*disk, &dir);
+        let state = Mutex::new(State { writer: None, next, unsynced, is_dirty: false });
         Wbl { disk, dir, segment_size, compression, syncing: Mutex::default(), state }
     }
 
@@ -56,10 +59,12 @@ impl Wbl {
             Some(writer) => writer,
             none => none.insert(self.create(next)?),
         };
-        for record in records {
-            writer.push(record)?;
-        }
-        writer.flush()
+        writer.write(records.iter().map(Vec::as_slice), 0)
+    }
+
+    /// Makes logging possible again after it has failed; see [`Writer::recover`].
+    pub(crate) fn recover(&self) -> Result<(), WriteError> {
+        self.state.lock().writer.as_mut().map_or(Ok(()), Writer::recover)
     }
 
     fn create(&self, index: u32) -> Result<Writer, WriteError> {
@@ -75,8 +80,13 @@ impl Wbl {
         let (files, index) = {
             let mut state = self.state.lock();
             let is_dirty = std::mem::take(&mut state.is_dirty);
-            let Some(writer) = state.writer.as_mut().filter(|_| is_dirty) else { return Ok(0) };
-            (writer.files_to_sync(), writer.index())
+            let mut files = std::mem::take(&mut state.unsynced);
+            let mut index = state.next;
+            if let Some(writer) = state.writer.as_mut().filter(|_| is_dirty) {
+                files.extend(writer.files_to_sync());
+                index = writer.index();
+            }
+            (files, index)
         };
         for file in &files {
             file.sync().map_err(|source| WriteError { path: segment_path(&self.dir, index), source })?;

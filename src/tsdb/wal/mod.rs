@@ -5,7 +5,8 @@
 //! shape that stands for the segments 0 to N.
 //!
 //! Laws: we never write into a segment that an earlier process wrote, so a torn end stays where it is and the bytes
-//! behind it are known to be ours; one commit is one write; a segment is synced before a checkpoint that replaces
+//! behind it are known to be ours; one commit is one write, and what a failed one leaves is cut off before another comes
+//! behind it; a segment is synced before a checkpoint that replaces
 //! older ones. Reading never fails as a whole: what cannot be read is reported as [`Damage`] and reading goes on at
 //! the next page, because every page that holds whole records can be understood alone.
 //!
@@ -19,8 +20,9 @@ mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 
 pub use reader::Damage;
 pub(super) use reader::read_segment;
@@ -71,6 +73,13 @@ pub(super) fn segments(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<u32>> {
         .collect();
     found.sort_unstable();
     Ok(found)
+}
+
+/// The segments of a log, for the first sync: what a process wrote that was killed may not have been synced. What cannot be
+/// opened has been told by whoever read it.
+pub(super) fn unsynced(disk: &dyn Disk, dir: &Path) -> Vec<Arc<dyn DiskFile>> {
+    let found = segments(disk, dir).unwrap_or_default();
+    found.into_iter().filter_map(|index| disk.open(&segment_path(dir, index)).ok()).collect()
 }
 
 /// The checkpoints of a log, ascending by number, by their directories' names.

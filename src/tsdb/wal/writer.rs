@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Compression, FIRST, FULL, HEADER, LAST, MIDDLE, PAGE, SNAPPY, ZSTD, segment_path};
 use crate::disk::{Disk, DiskFile};
 
-/// Why records could not be written; the log's end is in an unknown state then.
+/// Why records could not be written; the log's end is in an unknown state then, see [`Writer::recover`].
 #[derive(Debug, thiserror::Error)]
 #[error("writing {path}: {source}")]
 pub(crate) struct WriteError {
@@ -16,6 +16,8 @@ pub(crate) struct WriteError {
 }
 
 /// The open end of a log. What `flush` has returned for has been handed to the system.
+///
+/// After a failed write nothing more is written until [`Writer::recover`] has cut off what the write may have left behind.
 pub(crate) struct Writer {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -24,11 +26,24 @@ pub(crate) struct Writer {
     /// Bytes of the segment that are written; `out` comes behind them.
     written: u64,
     out: Vec<u8>,
+    /// Bytes handed to the system in all segments.
+    flushed: u64,
     segment_size: u64,
     compressor: Compressor,
     compressed: Vec<u8>,
     /// Closed segments that have not been synced yet.
     unsynced: Vec<Arc<dyn DiskFile>>,
+    /// Where the last good commit ends, if a write behind it has failed.
+    torn: Option<Boundary>,
+}
+
+/// The end of a commit.
+struct Boundary {
+    file: Arc<dyn DiskFile>,
+    index: u32,
+    position: u64,
+    /// How many closed segments waited for their sync.
+    unsynced: usize,
 }
 
 enum Compressor {
@@ -62,17 +77,24 @@ impl Writer {
             index,
             written: 0,
             out: Vec::new(),
+            flushed: 0,
             // A segment holds whole pages.
             segment_size: segment_size.max(2 * PAGE as u64).next_multiple_of(PAGE as u64),
             compressor,
             compressed: Vec::new(),
             unsynced: Vec::new(),
+            torn: None,
         })
     }
 
-    /// The number of the segment that is written to.
+    /// The number of the segment that is written to; after a failed write of the one that the last good commit is in.
     pub(crate) fn index(&self) -> u32 {
-        self.index
+        self.torn.as_ref().map_or(self.index, |torn| torn.index)
+    }
+
+    /// The file of that segment.
+    pub(crate) fn path(&self) -> PathBuf {
+        segment_path(&self.dir, self.index())
     }
 
     /// Whether the segment has no records yet.
@@ -80,12 +102,31 @@ impl Writer {
         self.position() == 0
     }
 
-    /// Adds a record; it reaches the file with the next [`Writer::flush`] (or before).
+    /// Adds the records of one commit and writes everything added, unless that is no more than `keep` bytes; returns how
+    /// many were written. After an error nothing of the commit is in the log once [`Writer::recover`] has succeeded, and
+    /// all of those before it is.
+    pub(crate) fn write<'a>(
+        &mut self,
+        records: impl Iterator<Item = &'a [u8]>,
+        keep: usize,
+    ) -> Result<u64, WriteError> {
+        let before = self.flushed;
+        self.guarded(|writer| {
+            for record in records {
+                writer.push(record)?;
+            }
+            if writer.out.len() > keep { writer.hand_over() } else { Ok(()) }
+        })?;
+        Ok(self.flushed - before)
+    }
+
+    /// Adds a record; it reaches the file with the next [`Writer::flush`] (or before). For logs that are given up after an
+    /// error.
     pub(crate) fn push(&mut self, record: &[u8]) -> Result<(), WriteError> {
         let mut compressed = std::mem::take(&mut self.compressed);
         let (data, flag) = self.compressor.compress(record, &mut compressed);
         if data.len() as u64 > self.room() && !self.is_empty() {
-            self.next_segment()?;
+            self.begin_next()?;
         }
         self.frame(data, flag);
         compressed.truncate(KEPT_BUFFER);
@@ -94,27 +135,69 @@ impl Writer {
         Ok(())
     }
 
-    /// Bytes pushed and not written yet.
-    pub(crate) fn pending(&self) -> usize {
-        self.out.len()
-    }
-
-    /// Writes everything pushed, in one write; returns how many bytes that was.
+    /// Writes everything added, in one write; returns how many bytes that was.
     pub(crate) fn flush(&mut self) -> Result<u64, WriteError> {
-        let bytes = self.out.len() as u64;
-        if bytes > 0 {
-            self.file.append(&self.out).map_err(|source| self.error(source))?;
-            self.written += bytes;
-            self.out.clear();
-            self.out.shrink_to(KEPT_BUFFER);
-        }
-        Ok(bytes)
+        let before = self.flushed;
+        self.guarded(Writer::hand_over)?;
+        Ok(self.flushed - before)
     }
 
     /// Ends the segment at a page's end and opens the next one.
     pub(crate) fn next_segment(&mut self) -> Result<(), WriteError> {
+        self.guarded(Writer::begin_next)
+    }
+
+    /// After a failed write, cuts off what it may have left behind, writes what earlier commits had left to be written, and
+    /// goes on in a new segment. An error leaves everything for the next try. Not for failed syncs: who has been told of
+    /// one does not know what of the file is there.
+    pub(crate) fn recover(&mut self) -> Result<(), WriteError> {
+        let Some(torn) = &self.torn else { return Ok(()) };
+        // Segments begun since hold nothing but parts of the commit that failed.
+        for index in torn.index + 1..=self.index {
+            let path = segment_path(&self.dir, index);
+            match self.disk.remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(WriteError { path, source }),
+                _ => {}
+            }
+        }
+        if self.index > torn.index {
+            self.disk.sync_dir(&self.dir).map_err(|source| WriteError { path: self.dir.clone(), source })?;
+            (self.file, self.index) = (torn.file.clone(), torn.index);
+            self.unsynced.truncate(torn.unsynced);
+            self.written = torn.position;
+        }
+        // The commit may also have been written out whole, before the next segment could not be begun.
+        self.written = self.written.min(torn.position);
+        self.out.truncate((torn.position - self.written) as usize);
+        self.file.truncate(self.written).map_err(|source| self.error(source))?;
+        self.torn = None;
+        if self.is_empty() { Ok(()) } else { self.next_segment() }
+    }
+
+    /// Does what may fail half way.
+    fn guarded(&mut self, work: impl FnOnce(&mut Writer) -> Result<(), WriteError>) -> Result<(), WriteError> {
+        if self.torn.is_some() {
+            return Err(self.error(io::Error::other("an earlier write has failed")));
+        }
+        let (file, index, position) = (self.file.clone(), self.index, self.position());
+        let boundary = Boundary { file, index, position, unsynced: self.unsynced.len() };
+        work(self).inspect_err(|_| self.torn = Some(boundary))
+    }
+
+    fn hand_over(&mut self) -> Result<(), WriteError> {
+        if !self.out.is_empty() {
+            self.file.append(&self.out).map_err(|source| self.error(source))?;
+            self.written += self.out.len() as u64;
+            self.flushed += self.out.len() as u64;
+            self.out.clear();
+            self.out.shrink_to(KEPT_BUFFER);
+        }
+        Ok(())
+    }
+
+    fn begin_next(&mut self) -> Result<(), WriteError> {
         self.pad_page();
-        self.flush()?;
+        self.hand_over()?;
         let next = self.index + 1;
         let file = create_segment(&*self.disk, &self.dir, next)?;
         self.unsynced.push(std::mem::replace(&mut self.file, file));
@@ -127,12 +210,6 @@ impl Writer {
         let mut files = std::mem::take(&mut self.unsynced);
         files.push(self.file.clone());
         files
-    }
-
-    /// Makes `file` one that the next sync has to take care of.
-    #[cfg(test)]
-    pub(crate) fn owe_sync(&mut self, file: Arc<dyn DiskFile>) {
-        self.unsynced.push(file);
     }
 
     /// Syncs everything flushed, in place.
@@ -226,8 +303,14 @@ impl Compressor {
 
 fn create_segment(disk: &dyn Disk, dir: &Path, index: u32) -> Result<Arc<dyn DiskFile>, WriteError> {
     let path = segment_path(dir, index);
-    let created = disk.create(&path).and_then(|file| disk.sync_dir(dir).map(|()| file));
-    created.map_err(|source| WriteError { path, source })
+    let error = |source| WriteError { path: path.clone(), source };
+    let file = disk.create(&path).map_err(error)?;
+    disk.sync_dir(dir).map_err(|source| {
+        // So that the number can be used when it is tried again.
+        let _ = disk.remove_file(&path);
+        error(source)
+    })?;
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! `/api/v1` without sockets.
 
+use std::sync::Arc;
+
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::Fixture;
 use super::fixture::App;
+use crate::storage::{AdminError, Administrable, Selector, TimeRange};
 use crate::web::{AdminApi, CorsOrigin, ReadinessState};
 
 async fn data(app: &App, path: &str) -> Value {
@@ -223,6 +226,39 @@ async fn browsers_may_call_from_the_allowed_origins() {
     let origin = "access-control-allow-origin";
     assert_eq!(app.send(ask("http://a.example", Method::GET)).await.header(origin), "http://a.example");
     assert_eq!(app.send(ask("http://b.example", Method::GET)).await.header(origin), "");
+}
+
+/// A store whose disk is full.
+struct Troubled;
+
+impl Administrable for Troubled {
+    fn delete(&self, _: &[Selector], _: TimeRange) -> Result<(), AdminError> {
+        Err(AdminError::Failed("full".to_owned()))
+    }
+
+    fn clean_tombstones(&self) -> Result<(), AdminError> {
+        Err(AdminError::Failed("full".to_owned()))
+    }
+
+    fn snapshot(&self, _: bool) -> Result<String, AdminError> {
+        Err(AdminError::Failed("full".to_owned()))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        Some("writing /data/wal/00000003: no space left on device".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn a_store_in_trouble_is_not_ready_and_says_why_and_still_answers() {
+    let mut fixture = Fixture::new().with_series();
+    fixture.deps.admin = Arc::new(Troubled);
+    let app = fixture.app();
+    let ready = app.get("/-/ready").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(ready.text().contains("/data/wal/00000003: no space left"), "{}", ready.text());
+    assert_eq!(app.get("/-/healthy").await.status, StatusCode::OK);
+    assert_eq!(data(&app, "label/job/values").await, json!(["db", "node"]));
 }
 
 #[tokio::test]
