@@ -233,7 +233,7 @@ pub fn write(args: &[String]) {
     let text = std::fs::read_to_string(file).expect("a file");
     let labels: Vec<Labels> = text.lines().map(labels).collect();
     let clock = Clock::manual(TimestampMs(scrapes * STEP_MS));
-    let deps = Deps { disk: Arc::new(RealDisk::default()), clock, registry: Registry::new() };
+    let deps = Deps { disk: Arc::new(RealDisk), clock, registry: Registry::new() };
     let (store, _) = Tsdb::open(Path::new(dir), Options::default(), deps).expect("opens");
     for base in (0..scrapes).step_by(ROUND as usize) {
         std::thread::scope(|scope| {

@@ -40,7 +40,7 @@ fn open(dir: &Path, clock: &Clock) -> (Tsdb, OpenReport) {
         settings: Settings { out_of_order_window: DurationMs(60 * STEP), ..Settings::default() },
         ..Options::default()
     };
-    let deps = Deps { disk: Arc::new(RealDisk::default()), clock: clock.clone(), registry: Registry::new() };
+    let deps = Deps { disk: Arc::new(RealDisk), clock: clock.clone(), registry: Registry::new() };
     Tsdb::open(dir, options, deps).expect("the store opens, whatever happened to it")
 }
 
