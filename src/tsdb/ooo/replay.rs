@@ -93,7 +93,12 @@ pub(crate) fn replay(
         replay.out.segments += 1;
         replay.out.next_segment = index + 1;
     }
-    if replay.out.repairs.iter().any(|(_, repair)| !matches!(repair, Repair::Truncated { .. })) {
+    // The last segment may be torn anywhere behind its last sync. What was lost there is a marker of samples that the log
+    // still has, or both of them were never promised.
+    let last = indexes.last().map(|index| segment_path(dir, *index));
+    let is_torn =
+        |path: &Path, repair: &Repair| last.as_deref() == Some(path) || matches!(repair, Repair::Truncated { .. });
+    if replay.out.repairs.iter().any(|(path, repair)| !is_torn(path, repair)) {
         replay.take_all();
     }
     Ok(replay.out)
