@@ -408,7 +408,7 @@ fn a_crash_at_any_operation_keeps_what_was_synced_and_leaves_no_gap() {
         for policy in policies.chain((0..20).map(CrashPolicy::Random)) {
             let what = format!("operation {at}, {policy:?}");
             let disk = disk.crash(policy);
-            let (chunks, found, damage) =
+            let (chunks, found, _) =
                 HeadChunks::open(Arc::new(disk.clone()), Path::new(DIR), Options::default()).unwrap();
             for chunk in &found {
                 assert_eq!(chunks.read(chunk.place).unwrap().1, data(chunk.series - 1), "{what}");
