@@ -310,6 +310,10 @@ impl Tsdb {
 
     /// Syncs and closes. What is not closed but dropped loses nothing unless the machine dies, too.
     pub fn close(self) -> Result<(), AppendError> {
+        if let Err(error) = self.head.files().sync() {
+            // The log has what is in them; the next start takes longer.
+            tracing::warn!(%error, "the files of full chunks could not be synced");
+        }
         self.sync()
     }
 
@@ -365,6 +369,7 @@ impl Tsdb {
     fn publish_gauges(&self) {
         self.metrics.head_series.set(self.series_count() as f64);
         self.metrics.head_chunks.set(self.head.chunks.load(Ordering::Relaxed) as f64);
+        self.metrics.head_chunk_files_bytes.set(self.head.files().size() as f64);
         if self.head.max_t() > i64::MIN {
             self.metrics.head_max_time_seconds.set(TimestampMs(self.head.max_t()).as_seconds());
         }

@@ -180,7 +180,7 @@ impl Case<'_> {
             outcome.told += 1;
         }
         // What was repaired or put aside is not found again, and the rest stays.
-        if error.is_none() && outcome.cases % 5 == 0 {
+        if error.is_none() && outcome.cases.is_multiple_of(5) {
             drop(store);
             let (store, again) = open(&disk).unwrap_or_else(|error| panic!("{what}, again: {error}"));
             assert!(again.damage.is_empty() && again.broken_blocks.is_empty(), "{what}: told twice: {again:?}");
