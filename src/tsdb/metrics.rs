@@ -8,6 +8,7 @@ use crate::telemetry::{Counter, Gauge, Registry};
 pub(super) struct Metrics {
     pub(super) head_series: Gauge,
     pub(super) head_chunks: Gauge,
+    pub(super) head_chunk_files_bytes: Gauge,
     pub(super) head_max_time_seconds: Gauge,
     pub(super) series_created: Counter,
     pub(super) series_removed: Counter,
@@ -41,6 +42,10 @@ impl Metrics {
         Metrics {
             head_series: gauge("watershed_tsdb_head_series", "Series in memory."),
             head_chunks: gauge("watershed_tsdb_head_chunks", "Chunks in memory."),
+            head_chunk_files_bytes: gauge(
+                "watershed_tsdb_head_chunk_files_bytes",
+                "Bytes of the full chunks of memory that lie in files.",
+            ),
             head_max_time_seconds: gauge("watershed_tsdb_head_max_time_seconds", "Time of the newest sample."),
             series_created: counter("watershed_tsdb_series_created_total", "Series created."),
             series_removed: counter(

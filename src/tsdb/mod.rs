@@ -369,6 +369,7 @@ impl Tsdb {
     fn publish_gauges(&self) {
         self.metrics.head_series.set(self.series_count() as f64);
         self.metrics.head_chunks.set(self.head.chunks.load(Ordering::Relaxed) as f64);
+        self.metrics.head_chunk_files_bytes.set(self.head.files().size() as f64);
         if self.head.max_t() > i64::MIN {
             self.metrics.head_max_time_seconds.set(TimestampMs(self.head.max_t()).as_seconds());
         }

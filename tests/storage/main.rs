@@ -7,4 +7,5 @@ mod crash;
 mod full;
 mod kill;
 mod model;
+mod power;
 mod samples;

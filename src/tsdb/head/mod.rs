@@ -129,6 +129,11 @@ impl Head {
         self.min_valid.load(Ordering::Acquire)
     }
 
+    /// The files that full chunks go to.
+    pub(super) fn files(&self) -> &HeadChunks {
+        &self.files
+    }
+
     /// From now on takes no older samples. Commits that are being applied have ended when this returns.
     pub(super) fn raise_min_valid(&self, t: i64) {
         let _applying = self.applying.lock();

@@ -173,7 +173,6 @@ impl HeadChunks {
     }
 
     /// Bytes of all files.
-    #[cfg(test)]
     pub(crate) fn size(&self) -> u64 {
         self.files.snapshot().values().map(|file| file.len()).sum::<u64>() + self.writer.buffered()
     }

@@ -112,7 +112,6 @@ impl Writer {
         self.state.lock().open.as_ref().map(|open| open.number)
     }
 
-    #[cfg(test)]
     pub(super) fn buffered(&self) -> u64 {
         self.state.lock().open.as_ref().map_or(0, |open| open.buffer.len() as u64)
     }
