@@ -34,9 +34,9 @@ use watershed::tsdb::{Deps, OpenReport, Options, Settings, Tsdb};
 const STEP: i64 = 15_000;
 const MINUTE: i64 = 60_000;
 /// Whether the store takes samples that come late.
-const LATE: bool = false;
+const LATE: bool = true;
 /// Whether the store forgets what it is told to.
-const DELETES: bool = false;
+const DELETES: bool = true;
 
 /// Every sample by series and time.
 type Samples = BTreeMap<Labels, BTreeMap<i64, Value>>;
@@ -386,7 +386,7 @@ fn prometheus_and_its_tool_read_a_directory_that_watershed_wrote() {
     let (blocks, broken) = ReadOnly::open(Arc::new(RealDisk), &home.data_path()).unwrap().blocks().unwrap();
     assert!(broken.is_empty(), "{broken:?}");
     let levels: BTreeSet<u32> = blocks.iter().map(|b| b.meta().compaction.level).collect();
-    assert!(blocks.len() >= 3, "{} blocks of the levels {levels:?}", blocks.len());
+    assert!(blocks.len() >= 3 && levels.len() >= 2, "{} blocks of the levels {levels:?}", blocks.len());
     blocks.iter().for_each(|b| b.verify().unwrap());
 
     let promtool = peers.path("promtool");
@@ -500,7 +500,14 @@ fn watershed_reads_a_directory_that_a_killed_prometheus_wrote() {
     assert!(files("wal") > 0 && (!LATE || files("wbl") > 0), "every kind of file");
     let watershed = Path::new(env!("CARGO_BIN_EXE_watershed"));
     let ours = tool(watershed, &["dump"], &home.data_path());
-    assert_same_dumps(&tool(&peers.path("promtool"), &["dump"], &home.data_path()), &ours);
+    // promtool leaves out what the log has before the end of the newest block, be it one of late samples: what it shows is
+    // a part of what there is.
+    let ours: BTreeSet<&str> = ours.lines().collect();
+    let theirs = tool(&peers.path("promtool"), &["dump"], &home.data_path());
+    assert!(theirs.lines().count() > 100, "promtool shows {} samples", theirs.lines().count());
+    for line in theirs.lines() {
+        assert!(ours.contains(line), "promtool alone shows {line}");
+    }
 
     let options = Options { chunk_range: "30m".parse().unwrap(), ..Options::default() };
     let (store, report) = open(&home.data_path(), &Clock::system(), options);
