@@ -53,11 +53,18 @@ impl Wbl {
             return Ok(0);
         }
         let mut state = self.state.lock();
-        let next = state.next;
-        state.is_dirty = true;
-        let writer = match &mut state.writer {
+        let State { writer, next, unsynced, is_dirty } = &mut *state;
+        *is_dirty = true;
+        let writer = match writer {
             Some(writer) => writer,
-            none => none.insert(self.create(next)?),
+            none => {
+                // What an earlier process wrote is durable before a segment follows it; see `cut`.
+                for file in &*unsynced {
+                    file.sync().map_err(|source| WriteError { path: self.dir.clone(), source })?;
+                }
+                unsynced.clear();
+                none.insert(self.create(*next)?)
+            }
         };
         writer.write(records.iter().map(Vec::as_slice), 0)
     }
@@ -101,11 +108,9 @@ impl Wbl {
         let next = state.next;
         let Some(writer) = &mut state.writer else { return Ok(next) };
         if !writer.is_empty() {
-            // Durable before anything follows: then damage in a segment that is not the last is never a torn end, which
-            // replay would have to take for lost markers.
-            writer.flush()?;
-            writer.sync()?;
-            writer.next_segment()?;
+            // Then damage in a segment that is not the last is never a torn end, which replay would have to take for lost
+            // markers.
+            writer.next_segment_durably()?;
         }
         Ok(writer.index())
     }

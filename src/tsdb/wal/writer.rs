@@ -205,6 +205,14 @@ impl Writer {
         Ok(())
     }
 
+    /// As [`Writer::next_segment`], with the whole segment durable before the next one is there.
+    pub(crate) fn next_segment_durably(&mut self) -> Result<(), WriteError> {
+        self.pad_page();
+        self.flush()?;
+        self.sync()?;
+        self.next_segment()
+    }
+
     /// The files that must be synced so that everything flushed is durable. Sync them without holding the log.
     pub(crate) fn files_to_sync(&mut self) -> Vec<Arc<dyn DiskFile>> {
         let mut files = std::mem::take(&mut self.unsynced);
