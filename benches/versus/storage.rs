@@ -7,7 +7,6 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use watershed::disk::RealDisk;
 use watershed::model::{Labels, TimestampMs};
@@ -118,7 +117,7 @@ fn pieces(body: &str, len: usize) -> impl Iterator<Item = &str> {
 /// fractions, still and restless ones, in about the shares that hosts and services have.
 fn write_mixed(path: &Path, series: usize, ms_per_unit: i64) -> usize {
     let mut out = BufWriter::new(File::create(path).expect("a file"));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() as i64;
+    let now = crate::support::now_ms() / 1000;
     let start = (now - 30 * 3600) / 7200 * 7200;
     let steps = 6 * 3600 / 15;
     let mut line = String::new();
@@ -233,7 +232,7 @@ pub fn write(args: &[String]) {
     let text = std::fs::read_to_string(file).expect("a file");
     let labels: Vec<Labels> = text.lines().map(labels).collect();
     let clock = Clock::manual(TimestampMs(scrapes * STEP_MS));
-    let deps = Deps { disk: Arc::new(RealDisk::default()), clock, registry: Registry::new() };
+    let deps = Deps { disk: Arc::new(RealDisk), clock, registry: Registry::new() };
     let (store, _) = Tsdb::open(Path::new(dir), Options::default(), deps).expect("opens");
     for base in (0..scrapes).step_by(ROUND as usize) {
         std::thread::scope(|scope| {

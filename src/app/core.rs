@@ -131,7 +131,7 @@ impl Core {
         self.note(|facts| facts.corruptions = report.damage.len() as u64);
         let store = Arc::new(store);
         self.store.open(store.clone());
-        self.tasks.spawn("storage upkeep", storage::upkeep(store, self.tasks.stopping()));
+        storage::spawn_upkeep(&store, &self.tasks)?;
         Ok(())
     }
 

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{FloatEncoding, Fsync, StorageConfig};
 use crate::model::DurationMs;
-use crate::tsdb::{LowWrite, Options, Retention, Settings, SyncPolicy, Tsdb};
+use crate::runtime::{CpuPool, Tasks};
+use crate::tsdb::{LowWrite, Options, Retention, Settings, SyncPolicy, Tsdb, UpkeepError};
 
 /// How often the store is tidied up and its log forced to disk.
 const UPKEEP: Duration = Duration::from_secs(60);
@@ -63,8 +64,23 @@ pub(super) fn describe(retention: &Retention) -> String {
     if told.is_empty() { "forever".to_owned() } else { told.join(" or ") }
 }
 
-/// Looks after the store until told to stop, on threads that may wait for disks.
-pub(super) async fn upkeep(store: Arc<Tsdb>, stop: CancellationToken) {
+/// Looks after the store until told to stop, on two threads of its own: a long compaction of blocks must neither keep
+/// queries from the processor pool nor the log from being forced to disk.
+pub(super) fn spawn_upkeep(store: &Arc<Tsdb>, tasks: &Tasks) -> std::io::Result<()> {
+    let pool = CpuPool::new("storage", 2)?;
+    let head = |store: &Tsdb| store.maintain_head().map(|report| tracing::debug!(?report, "upkeep of the head"));
+    let blocks = |store: &Tsdb| store.maintain_blocks().map(|report| tracing::debug!(?report, "upkeep of the blocks"));
+    tasks.spawn("head upkeep", upkeep(store.clone(), pool.clone(), tasks.stopping(), head));
+    tasks.spawn("block upkeep", upkeep(store.clone(), pool, tasks.stopping(), blocks));
+    Ok(())
+}
+
+async fn upkeep(
+    store: Arc<Tsdb>,
+    pool: CpuPool,
+    stop: CancellationToken,
+    work: impl Fn(&Tsdb) -> Result<(), UpkeepError> + Copy + Send + 'static,
+) {
     let mut ticker = tokio::time::interval_at(tokio::time::Instant::now() + UPKEEP, UPKEEP);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -73,9 +89,8 @@ pub(super) async fn upkeep(store: Arc<Tsdb>, stop: CancellationToken) {
             _ = ticker.tick() => {}
         }
         let worker = store.clone();
-        let round = tokio::task::spawn_blocking(move || worker.maintain());
         let outcome = tokio::select! {
-            outcome = round => outcome,
+            outcome = pool.run(move || work(&worker)) => outcome,
             () = stop.cancelled() => {
                 // A compaction under way is given up; what it would have replaced is all still there.
                 store.give_up();
@@ -83,7 +98,7 @@ pub(super) async fn upkeep(store: Arc<Tsdb>, stop: CancellationToken) {
             }
         };
         match outcome {
-            Ok(Ok(report)) => tracing::debug!(?report, "upkeep of the store"),
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "upkeep of the store failed"),
             Err(error) => tracing::error!(%error, "upkeep of the store failed"),
         }

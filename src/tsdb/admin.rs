@@ -23,6 +23,11 @@ impl Administrable for Tsdb {
         let _alone = self.block_upkeep.lock();
         // Nothing may move from the head into a block behind our back.
         let _upkeep = self.upkeep.lock();
+        if self.late.time_range().is_some_and(|(min, max)| range.overlaps(min, max)) {
+            // The head forgets what it has marked once its own samples of that time are in a block. Late ones may stay
+            // longer, so they become blocks first and are marked there.
+            self.compact_out_of_order().map_err(failed)?;
+        }
         self.delete_in_head(selectors, range)?;
         for block in self.blocks.snapshot().iter().filter(|b| b.overlaps(range)) {
             if let Some(tombstones) = marked(block, selectors, range).map_err(failed)? {

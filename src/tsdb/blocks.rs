@@ -164,6 +164,19 @@ impl Blocks {
         self.snapshot().iter().filter(|b| !is_partial_view(b.meta())).map(|b| b.meta().max_time).max()
     }
 
+    /// The block that ends at [`Blocks::in_order_max_time`].
+    pub fn boundary(&self) -> Option<Ulid> {
+        let list = self.snapshot();
+        let in_order = list.iter().map(|b| b.meta()).filter(|meta| !is_partial_view(meta));
+        in_order.max_by_key(|meta| (meta.max_time, meta.ulid)).map(|meta| meta.ulid)
+    }
+
+    /// Whether a block of late samples reaches into time that the head still holds samples of. It must not become part of
+    /// an ordinary block, whose end would say that the head has nothing to add.
+    pub fn is_ahead(&self, meta: &BlockMeta) -> bool {
+        is_partial_view(meta) && self.in_order_max_time().is_none_or(|end| meta.max_time > end)
+    }
+
     /// A name for a new block, greater than every other that was given out in the same millisecond.
     pub fn new_ulid(&self, now: TimestampMs) -> Ulid {
         let mut changes = self.changes.lock();

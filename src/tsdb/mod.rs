@@ -303,18 +303,18 @@ impl Tsdb {
         if self.log.sync_if_due(self.clock.now().0)? { self.sync_late() } else { Ok(()) }
     }
 
-    /// As [`Tsdb::sync`], with what waits in memory in low-write mode.
+    /// As [`Tsdb::sync`], with the files of full chunks: for those who are about to go. The logs have the same samples, so
+    /// a failure there is told and no error.
     pub fn flush(&self) -> Result<(), AppendError> {
+        if let Err(error) = self.late.chunks.sync() {
+            tracing::warn!(%error, "full chunks of the head could not be forced to disk");
+        }
         self.sync()
     }
 
     /// Syncs and closes. What is not closed but dropped loses nothing unless the machine dies, too.
     pub fn close(self) -> Result<(), AppendError> {
-        if let Err(error) = self.head.files().sync() {
-            // The log has what is in them; the next start takes longer.
-            tracing::warn!(%error, "the files of full chunks could not be synced");
-        }
-        self.sync()
+        self.flush()
     }
 
     /// Series in memory.

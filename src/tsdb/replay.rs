@@ -221,6 +221,7 @@ impl Replay<'_> {
                 self.out.report.chunks += attached as u64;
                 match before {
                     Some(old) => {
+                        self.head.hide_as_well(old, wal_ref);
                         self.out.expired.insert(old, self.last_segment);
                     }
                     None => self.out.report.series += 1,

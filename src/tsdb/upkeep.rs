@@ -95,8 +95,13 @@ impl Tsdb {
             // They stay in memory, and the log has them as well.
             tracing::warn!(%error, "full chunks of the head could not be written to files");
         }
-        let compacted = self.compact_head(&mut upkeep, &mut report);
-        let late = self.compact_late_if_due(&mut report);
+        let mut late = if self.late.has_pending() { self.compact_out_of_order().map(drop) } else { Ok(()) };
+        let mut compacted = Ok(());
+        // What is deleted of late samples that somebody still reads is marked in the head, which must not forget it yet.
+        if !self.late.has_pending() {
+            compacted = self.compact_head(&mut upkeep, &mut report);
+            late = late.and_then(|()| self.compact_late_if_due(&mut report));
+        }
         self.blocks.sweep();
         self.publish_gauges();
         synced?;
@@ -107,7 +112,9 @@ impl Tsdb {
 
     /// Cuts blocks from the head while it holds more than one and a half of them.
     fn compact_head(&self, upkeep: &mut Upkeep, report: &mut MaintainReport) -> Result<(), UpkeepError> {
-        while let Some((min, end)) = self.due() {
+        let mut done = i64::MIN;
+        while let Some((min, end)) = self.due().filter(|(_, end)| *end > done) {
+            done = end;
             self.head.raise_min_valid(end);
             // The head may still hold what the round before has made a block of.
             if upkeep.cut_until < end {
@@ -126,7 +133,7 @@ impl Tsdb {
 
     /// Samples out of order become blocks whenever others do.
     fn compact_late_if_due(&self, report: &mut MaintainReport) -> Result<(), UpkeepError> {
-        if !report.blocks_created.is_empty() || self.late.has_pending() {
+        if !report.blocks_created.is_empty() {
             report.blocks_created.extend(self.compact_out_of_order()?);
         }
         Ok(())
@@ -181,7 +188,8 @@ impl Tsdb {
         let expired = &upkeep.expired;
         let is_expiring = |wal_ref| expired.get(&wal_ref).is_some_and(|until| *until > last);
         let keep = |wal_ref| live.contains(&wal_ref) || is_expiring(wal_ref) || self.late.names(wal_ref);
-        let keep = checkpoint::Keep { series: &keep, min_t: end };
+        let tombstones_min_t = self.blocks.in_order_max_time().map_or(i64::MIN, |blocks_end| blocks_end.min(end));
+        let keep = checkpoint::Keep { series: &keep, min_t: end, tombstones_min_t };
         match checkpoint::write(&self.disk, &self.wal_dir, last, &keep) {
             Ok(done) => {
                 self.metrics.checkpoints.inc();

@@ -148,14 +148,21 @@ impl Run {
         let what = format!("{} at {} asked {selectors:?} in {range:?}", self.name, self.now);
         let (ours, theirs) = (select(self.store(), &selectors, range), select(&self.model, &selectors, range));
         for (labels, samples) in &theirs {
-            assert_eq!(ours.get(labels), Some(samples), "{what}: {labels}");
+            let ours = ours.get(labels).map_or(&[][..], |ours| ours);
+            let differs = (0..samples.len().max(ours.len())).find(|i| ours.get(*i) != samples.get(*i));
+            if let Some(i) = differs {
+                let (ours, theirs) = (ours.get(i), samples.get(i));
+                panic!("{what}: {labels}: sample {i} of {}: {ours:?}, not {theirs:?}", samples.len());
+            }
         }
-        assert_eq!(ours.len(), theirs.len(), "{what}: {:?}", ours.keys().find(|l| !theirs.contains_key(*l)));
+        let more: Vec<_> = ours.iter().filter(|(labels, _)| !theirs.contains_key(*labels)).collect();
+        assert!(more.is_empty(), "{what}: {more:?}");
         assert_eq!(latest(self.store(), &selectors, range), latest(&self.model, &selectors, range), "{what}");
     }
 
     fn step(&mut self) {
-        match self.random.below(1000) {
+        let action = self.random.below(1000);
+        match action {
             0..=2 => {
                 // Every commit is written at once, so that a process that dies loses nothing.
                 self.store = None;

@@ -73,15 +73,15 @@ pub fn value(i: u64, t: i64) -> Value {
         6 => 2,
         _ => 1 + u64::from(t / (90 * MINUTE) % 2 == 0) * 2,
     };
-    let layout = layout(i / 8 + u64::from(seed % 5 == 0));
+    let layout = layout(i / 8 + u64::from(seed.is_multiple_of(5)));
     let positive: u64 = layout.positive_spans.iter().map(|s| u64::from(s.length)).sum();
     let negative: u64 = layout.negative_spans.iter().map(|s| u64::from(s.length)).sum();
-    let hint = if seed % 7 == 0 { CounterResetHint::Gauge } else { CounterResetHint::Unknown };
+    let hint = if seed.is_multiple_of(7) { CounterResetHint::Gauge } else { CounterResetHint::Unknown };
     let counts: Vec<u64> = (0..positive + negative).map(|b| seed >> b & 0xff).collect();
     let zero_count = if layout.schema == -53 { 0 } else { seed & 3 };
     let sum = (seed % 1000) as f64 / 8.0;
     match kind {
-        0 if seed % 12 == 0 => Value::Float(STALE_NAN),
+        0 if seed.is_multiple_of(12) => Value::Float(STALE_NAN),
         0 if seed % 12 == 1 => Value::Float(f64::NAN),
         0 => Value::Float((seed % 6) as f64),
         1 => {

@@ -56,8 +56,9 @@ impl Compactor {
         let gate = blocks.gate();
         // Blocks are shipped in the same order as they are compacted. What lies behind one that waits is left alone, too:
         // compacting around it would leave it as a gap.
-        let metas = list.iter().map(|b| b.meta()).take_while(|meta| gate.may_compact(meta.ulid));
-        plan(&metas.collect::<Vec<_>>(), &self.ranges)
+        let free = list.iter().map(|b| b.meta()).take_while(|meta| gate.may_compact(meta.ulid));
+        let metas: Vec<_> = free.filter(|meta| !blocks.is_ahead(meta)).collect();
+        plan(&metas, &self.ranges)
     }
 
     /// Compacts until nothing is left to do or `go_on` says no between two compactions (the head's own block is more
@@ -124,14 +125,19 @@ impl Compactor {
 
 /// Puts the block made of others in their place. If there is none, the others are first marked as deletable: a crash
 /// before their deletion must not bring them back.
+///
+/// The block whose end says how far the head's samples have become blocks stays then, empty to readers: without it a
+/// restart would take from the log what had been deleted from the block.
 pub(super) fn supersede(blocks: &Blocks, old: &[Ulid], made: Option<&BlockMeta>) -> Result<(), CompactError> {
     match made {
         Some(meta) => blocks.replace(&[meta.ulid], old)?,
         None => {
-            for ulid in old {
+            let boundary = blocks.boundary();
+            let old: Vec<Ulid> = old.iter().copied().filter(|ulid| Some(*ulid) != boundary).collect();
+            for ulid in &old {
                 blocks.amend(*ulid, |meta| meta.compaction.deletable = true)?;
             }
-            blocks.replace(&[], old)?;
+            blocks.replace(&[], &old)?;
         }
     }
     Ok(())

@@ -259,8 +259,12 @@ impl Head {
                 collected.first_file = collected.first_file.into_iter().chain(first_file).min();
                 // Slots are 32 bits wide by construction.
                 let slot = (number * PAGE_SERIES + at) as u32;
-                if dead(series) && !is_held(slot) {
-                    candidates.push(slot);
+                if dead(series) {
+                    // Also of a series that stays: what is hidden in its last chunk must not come back.
+                    collected.chunks += series.clear();
+                    if !is_held(slot) {
+                        candidates.push(slot);
+                    }
                 }
             }
         }

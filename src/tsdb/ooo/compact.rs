@@ -11,9 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use super::{OooSeries, OooStream, OutOfOrder, Wbl, widest};
+use super::{OooStream, OutOfOrder, Wbl, widest};
 use crate::model::TimestampMs;
 use crate::storage::TimeRange;
 use crate::tsdb::Tsdb;
@@ -114,48 +112,30 @@ impl Rotated {
 }
 
 impl OutOfOrder {
-    /// Begins a log segment and writes all buffers out, a part of the series at a time. `wal_ref_of` says the reference
+    /// Writes all buffers out and begins a log segment; no late sample is taken meanwhile. `wal_ref_of` says the reference
     /// of a slot's series.
+    ///
+    /// The chunks get no markers: until the round is over the log still has their samples, and after it nothing must bring
+    /// them back, though their file may stay.
     pub(crate) fn rotate(&self, log: &Wbl, wal_ref_of: &dyn Fn(u32) -> u64) -> Result<Rotated, WriteError> {
-        let segment = {
-            let _changing = self.changing.lock();
-            log.cut()?
-        };
-        let mut rotated = Rotated { segment, chunks: BTreeMap::new(), range: None };
-        for shard in &self.shards {
-            let _changing = self.changing.lock();
-            self.rotate_shard(shard, log, wal_ref_of, &mut rotated)?;
-        }
-        Ok(rotated)
-    }
-
-    /// Markers follow the samples that they speak of: those lie before the new segment or earlier in it.
-    fn rotate_shard(
-        &self,
-        shard: &Mutex<BTreeMap<u32, OooSeries>>,
-        log: &Wbl,
-        wal_ref_of: &dyn Fn(u32) -> u64,
-        rotated: &mut Rotated,
-    ) -> Result<(), WriteError> {
-        let slots: Vec<u32> = shard.lock().keys().copied().collect();
+        let _changing = self.changing.lock();
+        let mut rotated = Rotated { segment: 0, chunks: BTreeMap::new(), range: None };
         let mut markers = Vec::new();
-        for slot in slots {
-            let wal_ref = wal_ref_of(slot);
-            let mut shard = shard.lock();
-            let Some(series) = shard.get_mut(&slot) else { continue };
-            self.write_out(series, wal_ref, &mut markers)?;
-            rotated.chunks.insert(slot, series.written().len());
-            rotated.range = widest(rotated.range.into_iter().chain(series.time_range()));
-        }
-        self.log_markers(log, markers)
-    }
-
-    fn log_markers(&self, log: &Wbl, markers: Vec<u8>) -> Result<(), WriteError> {
-        if markers.is_empty() {
-            return Ok(());
+        for shard in &self.shards {
+            // References are looked up outside of the shard's lock: the head asks for shards under its own.
+            let slots: Vec<u32> = shard.lock().keys().copied().collect();
+            for (slot, wal_ref) in slots.into_iter().map(|slot| (slot, wal_ref_of(slot))) {
+                let mut shard = shard.lock();
+                let Some(series) = shard.get_mut(&slot) else { continue };
+                self.write_out(series, wal_ref, &mut markers)?;
+                markers.clear();
+                rotated.chunks.insert(slot, series.written().len());
+                rotated.range = widest(rotated.range.into_iter().chain(series.time_range()));
+            }
         }
         self.chunks.flush()?;
-        log.log(&[markers]).map(|_| ())
+        rotated.segment = log.cut()?;
+        Ok(rotated)
     }
 
     /// Whether a round has left something to forget.

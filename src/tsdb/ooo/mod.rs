@@ -61,7 +61,7 @@ pub(super) struct OutOfOrder {
     shards: [Mutex<BTreeMap<u32, OooSeries>>; SHARDS],
     /// Series in `shards`; lets everybody pass by while there are none.
     count: AtomicUsize,
-    chunks: Arc<HeadChunks>,
+    pub(super) chunks: Arc<HeadChunks>,
     /// Held by whoever changes `shards` and logs that, so that the log's order is that of the changes.
     changing: Mutex<()>,
     /// References in the log's segments from before the start that their series have given up.

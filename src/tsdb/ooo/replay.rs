@@ -79,6 +79,7 @@ pub(crate) fn replay(
     let mut replay = Replay { ooo, slot_of, places: HashMap::new(), out: OooReplayed::default() };
     found.iter().filter(|chunk| chunk.out_of_order).for_each(|chunk| replay.chunk(chunk));
     if !disk.exists(dir)? {
+        replay.take_all();
         return Ok(replay.out);
     }
     finish_interrupted(&**disk, dir)?;
@@ -92,13 +93,21 @@ pub(crate) fn replay(
         replay.out.segments += 1;
         replay.out.next_segment = index + 1;
     }
+    // The last segment may be torn anywhere behind its last sync. What was lost there is a marker of samples that the log
+    // still has, or both of them were never promised.
+    let last = indexes.last().map(|index| segment_path(dir, *index));
+    let is_torn =
+        |path: &Path, repair: &Repair| last.as_deref() == Some(path) || matches!(repair, Repair::Truncated { .. });
+    if replay.out.repairs.iter().any(|(path, repair)| !is_torn(path, repair)) {
+        replay.take_all();
+    }
     Ok(replay.out)
 }
 
 struct Replay<'a> {
     ooo: &'a OutOfOrder,
     slot_of: &'a mut dyn FnMut(u64) -> Option<u32>,
-    /// The late chunks on disk, with their series' slots.
+    /// The late chunks on disk that no marker has named yet, with their series' slots.
     places: HashMap<ChunkPlace, (u32, Written)>,
     out: OooReplayed,
 }
@@ -108,7 +117,16 @@ impl Replay<'_> {
         let Some(slot) = self.slot(chunk.series) else { return };
         let written = Written { place: chunk.place, min: TimestampMs(chunk.min), max: TimestampMs(chunk.max) };
         self.places.insert(chunk.place, (slot, written));
-        self.ooo.with(slot, |series| series.found(written));
+    }
+
+    /// Takes the chunks that no marker has named, when markers may be missing. Ordinarily such a chunk is in blocks and only
+    /// waits for the rest of its file, or all its samples are in the log: what was deleted of it must not come back.
+    fn take_all(&mut self) {
+        let mut left: Vec<_> = self.places.drain().collect();
+        left.sort_unstable_by_key(|(place, _)| place.0);
+        for (_, (slot, written)) in left {
+            self.ooo.with(slot, |series| series.found(written));
+        }
     }
 
     fn slot(&mut self, wal_ref: u64) -> Option<u32> {
@@ -165,11 +183,15 @@ impl Replay<'_> {
         }
     }
 
-    /// The reference empties the buffer if the chunk's place lies before the last one it has found, whatever is there.
+    /// Takes the chunk, and out of the buffer what it holds. The reference empties the buffer if the chunk's place lies before the last one it has found, whatever is there.
     fn marker(&mut self, marker: Marker) {
         let Some(slot) = self.slot(marker.series) else { return };
         let place = ChunkPlace(marker.place);
-        let Some((_, written)) = self.places.get(&place).filter(|(owner, _)| *owner == slot) else { return };
+        if self.places.get(&place).is_none_or(|(owner, _)| *owner != slot) {
+            return;
+        }
+        let Some((_, written)) = self.places.remove(&place) else { return };
+        self.ooo.with(slot, |series| series.found(written));
         let mut held = Vec::new();
         if let Ok((encoding, data)) = self.ooo.chunks.read(place) {
             let chunk = Chunk { min: written.min, max: written.max, encoding, data };

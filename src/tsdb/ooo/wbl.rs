@@ -101,6 +101,10 @@ impl Wbl {
         let next = state.next;
         let Some(writer) = &mut state.writer else { return Ok(next) };
         if !writer.is_empty() {
+            // Durable before anything follows: then damage in a segment that is not the last is never a torn end, which
+            // replay would have to take for lost markers.
+            writer.flush()?;
+            writer.sync()?;
             writer.next_segment()?;
         }
         Ok(writer.index())

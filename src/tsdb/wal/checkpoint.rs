@@ -17,6 +17,9 @@ pub(crate) struct Keep<'a> {
     pub(crate) series: &'a dyn Fn(u64) -> bool,
     /// Samples older than this are dropped.
     pub(crate) min_t: i64,
+    /// Tombstones that end before this are dropped. It is what a restart would take for the end of all blocks: files of
+    /// the head may still hold what lies behind it.
+    pub(crate) tombstones_min_t: i64,
 }
 
 /// What writing a checkpoint has shown.
@@ -130,7 +133,7 @@ impl Copy<'_> {
             Kind::Tombstones => {
                 let mut kept = Vec::new();
                 record::each_tombstone(bytes, &mut |series, min, max| {
-                    if (keep.series)(series) && max >= keep.min_t {
+                    if (keep.series)(series) && max >= keep.tombstones_min_t {
                         record::push_tombstone(&mut kept, series, min, max);
                     }
                 })?;
