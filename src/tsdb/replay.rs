@@ -33,7 +33,8 @@ pub struct OpenReport {
     pub chunks: u64,
     /// Out-of-order samples taken from their own log.
     pub late_samples: u64,
-    /// Samples not taken because the series had a newer one already.
+    /// Samples not taken because the series had a newer one already. Two commits at once leave some; many of them are those
+    /// of full chunks whose file has lost its end without a trace.
     pub out_of_order: u64,
     /// Samples whose series the log does not name.
     pub unknown_series: u64,

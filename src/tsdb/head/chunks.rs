@@ -122,8 +122,9 @@ impl Series {
 
     /// Whether a sample of that time lies in a chunk that came from a file, where the log need not be asked.
     pub(crate) fn is_in_file(&self, t: i64) -> bool {
-        let last = self.closed().iter().rev().find(|chunk| chunk.held.place().is_some());
-        last.is_some_and(|chunk| t <= chunk.max)
+        let closed = self.closed();
+        let found = closed.get(closed.partition_point(|chunk| chunk.max < t));
+        found.is_some_and(|chunk| chunk.min <= t && chunk.held.place().is_some())
     }
 
     /// The first file with a chunk of the series.
