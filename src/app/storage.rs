@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{FloatEncoding, Fsync, StorageConfig};
+use crate::config::{Fsync, StorageConfig};
 use crate::model::DurationMs;
 use crate::runtime::{CpuPool, Tasks};
 use crate::tsdb::{LowWrite, Options, Retention, Settings, SyncPolicy, Tsdb, UpkeepError};
@@ -30,10 +30,6 @@ pub(super) fn options(flags: &Options, config: &StorageConfig, retention: Retent
             flush_interval: low_write.flush_interval,
             buffer_bytes: usize::try_from(low_write.buffer_size.0).unwrap_or(usize::MAX),
         }),
-        float_encoding: match config.float_encoding {
-            Some(FloatEncoding::Xor2) => crate::storage::Encoding::Xor2,
-            Some(FloatEncoding::Xor) | None => flags.float_encoding,
-        },
         settings,
         ..flags.clone()
     }

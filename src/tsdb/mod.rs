@@ -1,22 +1,26 @@
-//! The store: a durable head with a write-ahead log in Prometheus's format.
+//! The store, in Prometheus's own on-disk format: Prometheus opens what we wrote and we open what it wrote.
 //!
-//! What it is: everything of the last [`Options::window`] in memory (`head/`), and the same on disk as a log
-//! (`wal/`, format in `WAL.md`) that is read back at start. The directory is Prometheus's: `wal/00000000` and on,
-//! `wal/checkpoint.00000003/`, `lock`. Prometheus opens what we wrote and we open what it wrote.
+//! Samples begin in the write-ahead log (`wal/`) and in memory (`head/`). Full chunks go to files (`head_chunks/`); what comes late
+//! lies beside the others and has a log of its own (`ooo/`); after two hours the head's samples become a block
+//! ([`block`]), and blocks become larger ones ([`compact`]) until [`retention`] takes them. `upkeep.rs` tells in
+//! which order a sample changes its place; `query.rs` reads all places at once. Each kind of file has a page that draws it.
 //!
 //! The laws:
-//! * A sample is logged before it can be read. A series is logged before its samples.
+//! * A sample is logged before it can be read (in [`LowWrite`] mode: before its turn to be written comes). A series is logged
+//!   before its samples.
+//! * A commit is seen whole or not at all, and commits are applied in the order in which they are logged. Samples out of
+//!   order are seen as they come.
+//! * A place is given up only when the next one is durable and nobody reads the old one any more.
 //! * After a failed write the store refuses writes until upkeep has repaired the log's end, which takes a disk that writes
 //!   again; after a failed sync until it is opened again. Reads go on, and nothing acknowledged is lost.
-//! * Opening never fails because of what the log holds. What cannot be read is repaired or put aside, and told in
-//!   [`OpenReport`], in the log and in `watershed_tsdb_wal_corruptions_total`.
+//! * Opening never fails because of what the files hold. What cannot be read is repaired or moved to `quarantine/`, and told
+//!   in [`OpenReport`], in the log and in metrics.
 //! * What dies with the process: nothing committed. What dies with the machine: what was committed since the last
 //!   [`Tsdb::sync`], or [`Tsdb::maintain`], which syncs too; nothing with [`SyncPolicy::EveryCommit`].
+//! * Bounds follow the clock as much as the newest sample: one sample from the future pushes nothing out.
 //!
-//! * A commit is seen whole or not at all, and commits are applied in the order in which they are logged. Samples out of
-//!   order ([`ooo`]) are seen as they come.
-//!
-//! Records of kinds it does not know are counted when read and kept in the log while they are young.
+//! What it does not do: evaluate anything; write start timestamps or XOR2 from the head (both are read, and written by
+//! whoever encodes them anew).
 
 mod admin;
 mod append;
@@ -65,7 +69,7 @@ pub use wal::{Compression, Damage};
 use crate::disk::{DirLock, Disk};
 use crate::model::{DurationMs, TimestampMs};
 use crate::runtime::Clock;
-use crate::storage::{AppendError, Encoding, Scope};
+use crate::storage::{AppendError, Scope};
 use crate::telemetry::Registry;
 use append::Scratch;
 use blocks::{BlockList, Blocks};
@@ -102,8 +106,6 @@ pub struct Options {
     pub sync: SyncPolicy,
     /// Collect log records in memory before they are written; `None` writes each commit at once.
     pub low_write: Option<LowWrite>,
-    /// How chunks of floats are encoded: [`Encoding::Xor`] or [`Encoding::Xor2`].
-    pub float_encoding: Encoding,
     /// What can be changed later.
     pub settings: Settings,
 }
@@ -117,7 +119,6 @@ impl Default for Options {
             compression: Compression::Snappy,
             sync: SyncPolicy::OnUpkeep,
             low_write: None,
-            float_encoding: Encoding::Xor,
             settings: Settings::default(),
         }
     }
