@@ -5,7 +5,7 @@
 //!   caller's statement of whom to trust.
 //! * Chunks come out ascending and without overlaps. A chunk that overlaps no other passes through as the bytes that it
 //!   came as; of chunks that are equal byte by byte one remains. Only what overlaps is decoded and encoded anew, and cut
-//!   as [`ChunkBuilder`](super::ChunkBuilder) cuts.
+//!   as [`ChunkBuilder`] cuts.
 //! * The same holds for taking away: a chunk is decoded only if a part of it goes and a part stays.
 //!
 //! What it does not do: deduplicate replicas, whose timestamps differ. It reads no files and keeps nothing between
