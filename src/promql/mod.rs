@@ -6,6 +6,7 @@
 //!
 //! Not here: evaluation, and any knowledge of where samples come from; `storage` is all that this module may know.
 
+pub mod ast;
 mod error;
 mod lex;
 mod selector;
