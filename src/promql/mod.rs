@@ -8,7 +8,11 @@
 
 pub mod ast;
 mod error;
+mod exec;
+mod functions;
 mod lex;
+mod notes;
+mod plan;
 mod selector;
 
 pub use error::ParseError;
