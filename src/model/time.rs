@@ -20,6 +20,12 @@ impl TimestampMs {
         self.0 as f64 / 1000.0
     }
 
+    /// The second in which the instant lies, as RFC 3339 in UTC.
+    pub fn to_rfc3339(self) -> String {
+        let second = self.0.div_euclid(1000);
+        jiff::Timestamp::from_second(second).map_or_else(|_| format!("second {second}"), |t| t.to_string())
+    }
+
     /// Milliseconds from `earlier` to `self`, saturating.
     pub fn since(self, earlier: TimestampMs) -> i64 {
         self.0.saturating_sub(earlier.0)

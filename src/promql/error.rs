@@ -14,21 +14,27 @@ pub struct ParseError {
     place: Place,
 }
 
+/// Shown as `line:column`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Place {
+pub(super) struct Place {
     /// Counted from 1; 0 where the text is empty.
     line: usize,
     /// In bytes, counted from 1.
     column: usize,
 }
 
+/// Where byte `start` of a text stands.
+pub(super) fn place_of(text: &str, start: usize) -> Place {
+    let before = &text.as_bytes()[..start.min(text.len())];
+    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+    let line = if text.is_empty() { 0 } else { line };
+    Place { line, column: before.len() - line_start + 1 }
+}
+
 impl ParseError {
     pub(super) fn new(text: &str, range: Range<usize>, message: impl Into<String>) -> ParseError {
-        let before = &text.as_bytes()[..range.start.min(text.len())];
-        let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-        let line = if text.is_empty() { 0 } else { line };
-        ParseError { message: message.into(), place: Place { line, column: before.len() - line_start + 1 }, range }
+        ParseError { message: message.into(), place: place_of(text, range.start), range }
     }
 }
 

@@ -6,8 +6,13 @@
 //!
 //! Not here: evaluation, and any knowledge of where samples come from; `storage` is all that this module may know.
 
+pub mod ast;
 mod error;
+mod exec;
+mod functions;
 mod lex;
+mod notes;
+mod plan;
 mod selector;
 
 pub use error::ParseError;

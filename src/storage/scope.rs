@@ -84,8 +84,14 @@ impl Scope {
         Ok(())
     }
 
-    /// Gives back memory that is no longer held.
-    pub fn release_bytes(&self, bytes: u64) {
+    /// Gives back what is no longer held.
+    pub fn release(&self, samples: u64, bytes: u64) {
+        self.inner.samples.fetch_sub(samples, Ordering::Relaxed);
         self.inner.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Samples that are held now.
+    pub fn samples(&self) -> u64 {
+        self.inner.samples.load(Ordering::Relaxed)
     }
 }

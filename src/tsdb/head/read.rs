@@ -278,7 +278,7 @@ impl LatestStream for HeadLatest<'_> {
         self.stats.bytes += batch.arena.len() as u64;
         self.scope.charge(batch.rows.len() as u64, batch.arena.len() as u64)?;
         // The caller reuses the arena for the next batch, so these bytes are held only until then.
-        self.scope.release_bytes(batch.arena.len() as u64);
+        self.scope.release(0, batch.arena.len() as u64);
         Ok(StreamStep::Batch)
     }
 }

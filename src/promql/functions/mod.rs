@@ -1,0 +1,3 @@
+//! What functions compute.
+
+pub(crate) mod range;
