@@ -132,19 +132,3 @@ fn interpolated(samples: &Samples, at: usize, t: i64, is_counter: bool) -> f64 {
     let (start, end) = (samples.times[at], samples.times[at + 1]);
     from + (to - from) * (t - start) as f64 / (end - start) as f64
 }
-
-/// Times and floats of an anchored or smoothed window itself, for a query that asks for nothing else: all samples between
-/// its borders, and one at each border.
-pub(crate) fn extended_samples(samples: &Samples, start: i64, end: i64, is_smoothed: bool) -> (Vec<i64>, Vec<f64>) {
-    let (frame, range) = (Frame { start, end, is_smoothed }, 0..samples.floats.len());
-    let Some(borders) = frame.borders(&samples.times, range.clone()) else { return (Vec::new(), Vec::new()) };
-    let (left, right) = (frame.left(samples, borders, false), frame.right(samples, borders, &range, false));
-    let inside = frame.inside(&samples.times, borders);
-    let mut floats = vec![left];
-    floats.extend_from_slice(&samples.floats[inside.clone()]);
-    floats.push(right);
-    let mut times = vec![start];
-    times.extend_from_slice(&samples.times[inside]);
-    times.push(end);
-    (times, floats)
-}

@@ -40,8 +40,6 @@ use crate::promql::ast::{Extension, Position};
 use crate::promql::exec::StepSeries;
 use crate::promql::notes::Notes;
 
-pub(crate) use extended::extended_samples;
-
 /// One series' samples, ascending, without staleness markers.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
@@ -99,6 +97,11 @@ pub(crate) struct RangeCall<'a> {
 /// A function over windows: writes into the series' columns what it computes at each step; the floats are absent at first.
 pub(crate) type RangeFunction = fn(&RangeCall<'_>, &mut StepSeries, &mut Notes) -> Result<(), String>;
 
+/// Functions that know what to do with `anchored` windows.
+pub(crate) const ANCHORED_FUNCTIONS: &[&str] = &["changes", "delta", "increase", "rate", "resets"];
+/// Functions that know what to do with `smoothed` windows.
+pub(crate) const SMOOTHED_FUNCTIONS: &[&str] = &["delta", "increase", "rate"];
+
 /// The function of that name, if it is one over windows.
 pub(crate) fn range_function(name: &str) -> Option<RangeFunction> {
     Some(match name {
@@ -135,26 +138,6 @@ pub(crate) fn range_function(name: &str) -> Option<RangeFunction> {
 /// Whether a function over windows leaves a series its name: those do that only look back.
 pub(crate) fn keeps_name(name: &str) -> bool {
     matches!(name, "first_over_time" | "last_over_time")
-}
-
-/// Whether a function over windows uses start timestamps, if they are to be used at all.
-pub(crate) fn wants_starts(name: &str) -> bool {
-    matches!(name, "rate" | "irate" | "increase" | "resets")
-}
-
-/// Fails if a function cannot be called with a window that reaches beyond its bounds.
-pub(crate) fn check_extension(name: &str, extension: Extension) -> Result<(), String> {
-    const ANCHORED: &[&str] = &["changes", "delta", "increase", "rate", "resets"];
-    const SMOOTHED: &[&str] = &["delta", "increase", "rate"];
-    let (modifier, allowed) = match extension {
-        Extension::None => return Ok(()),
-        Extension::Anchored => ("anchored", ANCHORED),
-        Extension::Smoothed => ("smoothed", SMOOTHED),
-    };
-    if allowed.contains(&name) {
-        return Ok(());
-    }
-    Err(format!("{modifier} modifier can only be used with: {} - not with {name}", allowed.join(", ")))
 }
 
 impl RangeCall<'_> {
