@@ -79,7 +79,7 @@ const NAMES: [(&str, Meaning); 28] = [
     ("fast-startup", Absent),
     ("histograms-st-encoding", Switch(|f| &mut f.histograms_st_encoding)),
     ("memory-snapshot-on-shutdown", Absent),
-    ("metadata-wal-records", Always),
+    ("metadata-wal-records", Absent),
     ("native-histograms", Always),
     ("old-ui", Absent),
     ("ooo-native-histograms", Always),
