@@ -1,3 +1,4 @@
 //! What functions compute.
 
 pub(crate) mod range;
+pub mod signatures;
