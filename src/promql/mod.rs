@@ -7,6 +7,7 @@
 //! Not here: any knowledge of where samples come from; `storage` is all that this module may know.
 
 pub mod ast;
+mod engine;
 mod error;
 mod exec;
 mod functions;
@@ -17,6 +18,10 @@ mod plan;
 mod selector;
 mod tokens;
 
+pub use engine::{
+    Answer, Engine, EngineOptions, MatrixSeries, Outcome, Point, PrepareError, Query, QueryStats, VectorSample,
+};
 pub use error::ParseError;
+pub use exec::Failure;
 pub use parse::{MAX_DEPTH, ParserOptions, parse};
 pub use selector::{has_non_empty_matcher, parse_match, parse_selector};
