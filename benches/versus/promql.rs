@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use watershed::disk::RealDisk;
 use watershed::model::{Labels, TimestampMs};
 use watershed::runtime::Clock;
-use watershed::storage::{Appendable, Appender, FloatSample, SeriesRef};
+use watershed::storage::{Appendable, FloatSample, SeriesRef};
 use watershed::telemetry::Registry;
 use watershed::tsdb::{Deps, Options, Tsdb};
 
@@ -136,8 +136,8 @@ impl Data {
         let mut refs: [Vec<SeriesRef>; 2] = Default::default();
         for t in (self.end - COARSE..=self.end).step_by(STEP as usize) {
             let mut appender = store.appender();
-            for (refs, labels, is_due) in [(0, &self.coarse, t % 60 == 0), (1, &self.fine, t > self.end - FINE)] {
-                let refs = &mut refs[refs];
+            for (which, labels, is_due) in [(0, &self.coarse, t % 60 == 0), (1, &self.fine, t > self.end - FINE)] {
+                let refs = &mut refs[which];
                 if !is_due {
                     continue;
                 }
