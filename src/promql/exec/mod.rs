@@ -13,12 +13,18 @@ mod aggregate;
 mod binary;
 mod call;
 mod context;
+mod keys;
+mod projection;
 mod series;
+mod step_set;
 mod steps;
 mod unique;
 
 pub(crate) use context::{Context, Failure, without_name};
+pub(crate) use keys::Keys;
+pub(crate) use projection::Projection;
 pub(crate) use series::{ABSENT, Cell, Histograms, StepSeries, is_absent};
+pub(crate) use step_set::StepSet;
 pub(crate) use steps::Steps;
 pub(crate) use unique::Unique;
 
