@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Fsync, StorageConfig};
+use crate::config::{FloatEncoding, Fsync, StorageConfig};
 use crate::model::DurationMs;
 use crate::runtime::{CpuPool, Tasks};
-use crate::tsdb::{LowWrite, Options, Retention, Settings, SyncPolicy, Tsdb, UpkeepError};
+use crate::tsdb::{LowWrite, Options, Retention, Settings, Starts, SyncPolicy, Tsdb, UpkeepError};
 
 /// How often the store is tidied up and its log forced to disk.
 const UPKEEP: Duration = Duration::from_secs(60);
@@ -46,6 +46,9 @@ pub(super) fn settings(config: &StorageConfig, flags: Retention) -> Settings {
         retention,
         out_of_order_window: config.out_of_order_time_window,
         max_exemplars: config.max_exemplars.and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
+        starts: Starts::Keep,
+        xor2: config.float_encoding == Some(FloatEncoding::Xor2),
+        histogram_starts: false,
     }
 }
 

@@ -143,10 +143,7 @@ fn read_encoding(f: &mut Fields<'_>) -> Option<FloatEncoding> {
     match name.as_str() {
         "" => None,
         "xor" => Some(FloatEncoding::Xor),
-        "xor2" => {
-            f.not_yet("floats");
-            Some(FloatEncoding::Xor2)
-        }
+        "xor2" => Some(FloatEncoding::Xor2),
         other => {
             let why =
                 "'storage.tsdb.chunk_encoding.floats' must be 'xor' or 'xor2', or the field must be omitted entirely";

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::exemplars::{Exemplars, Timed};
-use super::head::{FoundChunks, Head, Page, PageCursor, Verdict};
+use super::head::{ChunkRule, FoundChunks, Head, Page, PageCursor, Verdict};
 use super::log::Times;
 use super::metadata::SeriesMetadata;
 use super::wal::record::{self, Kind, RecordError};
@@ -240,10 +240,10 @@ impl Replay<'_> {
         let (refs, report) = (&self.refs, &mut self.out.report);
         record::each_sample(bytes, &mut |sample| {
             let Some(slot) = refs.get(sample.series) else { return taking.unknown(sample.series, report) };
-            let (chunk_range, min_valid) = (taking.chunk_range, taking.min_valid);
+            let (rule, min_valid) = (taking.rule, taking.min_valid);
             let Some(series) = taking.cursor.series(slot) else { return };
             let taken = match series.judge(sample.t, sample.v, min_valid) {
-                Verdict::Keep => Ok(series.push(sample.t, sample.v, chunk_range)),
+                Verdict::Keep => Ok(series.push(sample.t, sample.start, sample.v, rule)),
                 verdict => Err((verdict, series.is_in_file(sample.t))),
             };
             taking.count(sample.t, taken, report);
@@ -260,10 +260,10 @@ impl Replay<'_> {
         let (refs, report) = (&self.refs, &mut self.out.report);
         record::each_histogram(bytes, &mut |sample| {
             let Some(slot) = refs.get(sample.series) else { return taking.unknown(sample.series, report) };
-            let (chunk_range, min_valid) = (taking.chunk_range, taking.min_valid);
+            let (rule, min_valid) = (taking.rule, taking.min_valid);
             let Some(series) = taking.cursor.series(slot) else { return };
             let taken = match series.judge_histogram(sample.t, sample.value, min_valid) {
-                Verdict::Keep => Ok(series.push_histogram(sample.t, sample.value, chunk_range)),
+                Verdict::Keep => Ok(series.push_histogram(sample.t, sample.start, sample.value, rule)),
                 verdict => Err((verdict, series.is_in_file(sample.t))),
             };
             taking.count(sample.t, taken, report);
@@ -361,7 +361,7 @@ impl Replay<'_> {
 struct Taking<'a> {
     head: &'a Head,
     cursor: PageCursor<'a>,
-    chunk_range: i64,
+    rule: ChunkRule,
     min_valid: i64,
     opened: i64,
     /// Times of what was kept.
@@ -371,8 +371,8 @@ struct Taking<'a> {
 
 impl<'a> Taking<'a> {
     fn new(head: &'a Head, pages: &'a [Arc<Page>]) -> Taking<'a> {
-        let (chunk_range, min_valid) = (head.chunk_range(), head.min_valid());
-        Taking { head, cursor: PageCursor::new(pages), chunk_range, min_valid, opened: 0, min: i64::MAX, max: i64::MIN }
+        let (rule, min_valid) = (head.chunk_rule(), head.min_valid());
+        Taking { head, cursor: PageCursor::new(pages), rule, min_valid, opened: 0, min: i64::MAX, max: i64::MIN }
     }
 
     /// Chunks opened, and the first and the last time of what was kept.

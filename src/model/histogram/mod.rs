@@ -3,8 +3,43 @@
 //! Shapes and meaning are those of Prometheus's native histogram specification: schemas -4 to 8 are exponential
 //! (`2^(2^-schema)` per bucket), schema -53 has custom upper bounds. Buckets are stored as spans of consecutive
 //! indexes; integer histograms hold deltas to the bucket before, float histograms hold absolute counts.
+//!
+//! Queries compute with float histograms. Outcomes are those of the reference to the bit, buckets that hold nothing
+//! included, but for how spans are cut: here they always are as long as can be. What a user should be told comes back
+//! as data ([`Combined`], [`Accumulated`]), since only the caller knows of which expression it was.
+//!
+//! | file | content |
+//! |---|---|
+//! | `bounds`, `buckets`, `text` | bounds from schemas, buckets one by one, the text form |
+//! | `cells` | spans with counts beside them, plain or [compensated](crate::model::Compensated) |
+//! | `scale`, `combine`, `zero`, `custom` | arithmetic of one and of two histograms |
+//! | `accumulate` | sums and means of many |
+//! | `reset`, `trim`, `interpolate` | counter resets; cutting off at a value; values within buckets |
+//! | `validate` | whether a histogram is sound |
+//!
+//! Not here: quantiles and what else only PromQL's functions ask, and the encodings.
 
 use super::is_stale;
+
+mod accumulate;
+mod bounds;
+mod buckets;
+mod cells;
+mod combine;
+mod custom;
+mod interpolate;
+mod reset;
+mod scale;
+mod text;
+mod trim;
+mod validate;
+mod zero;
+
+pub use accumulate::{Accumulated, HistogramMean, HistogramSum};
+pub use buckets::Bucket;
+pub use combine::{Combined, IncompatibleBounds};
+pub use interpolate::Spread;
+pub use validate::MalformedHistogram;
 
 /// A run of consecutive buckets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,6 +134,28 @@ impl BucketLayout {
 }
 
 impl Histogram {
+    /// With float counts.
+    pub fn to_float(&self) -> FloatHistogram {
+        // Floats are added up as the reference does, which above 2^53 is not the same as the float of an integer sum.
+        let absolute = |deltas: &[i64]| {
+            let mut count = 0.0;
+            let add = |delta: &i64| {
+                count += *delta as f64;
+                count
+            };
+            deltas.iter().map(add).collect()
+        };
+        FloatHistogram {
+            counter_reset_hint: self.counter_reset_hint,
+            layout: self.layout.clone(),
+            zero_count: self.zero_count as f64,
+            count: self.count as f64,
+            sum: self.sum,
+            positive_buckets: absolute(&self.positive_buckets),
+            negative_buckets: absolute(&self.negative_buckets),
+        }
+    }
+
     /// Whether both say the same to the bit. Empty buckets say nothing, because encoding adds some; neither do hints, as
     /// long as none or both are of a gauge. Of stale samples nothing else counts.
     pub fn is_same(&self, other: &Histogram) -> bool {
@@ -116,6 +173,23 @@ impl Histogram {
 }
 
 impl FloatHistogram {
+    /// Whether PromQL's `==` holds: the same buckets, also empty ones, and the same counts to the bit. Hints, and how
+    /// spans are cut, do not count.
+    pub fn equals(&self, other: &FloatHistogram) -> bool {
+        let (a, b) = (&self.layout, &other.layout);
+        let bits = |h: &FloatHistogram| [h.count, h.sum, h.zero_count].map(f64::to_bits);
+        let same_counts =
+            |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
+        a.schema == b.schema
+            && bits(self) == bits(other)
+            && a.zero_threshold == b.zero_threshold
+            && (!a.has_custom_bounds() || a.custom_values == b.custom_values)
+            && same_counts(&self.positive_buckets, &other.positive_buckets)
+            && same_counts(&self.negative_buckets, &other.negative_buckets)
+            && same_indexes(&a.positive_spans, &b.positive_spans, self.positive_buckets.len())
+            && same_indexes(&a.negative_spans, &b.negative_spans, self.negative_buckets.len())
+    }
+
     /// As [`Histogram::is_same`].
     pub fn is_same(&self, other: &FloatHistogram) -> bool {
         let layouts = (&self.layout, &other.layout);
@@ -133,6 +207,11 @@ impl FloatHistogram {
                 && filled(&layouts.0.negative_spans, &self.negative_buckets)
                     == filled(&layouts.1.negative_spans, &other.negative_buckets)
     }
+}
+
+/// Whether spans stand for the same buckets, of which there are `count`.
+fn same_indexes(a: &[Span], b: &[Span], count: usize) -> bool {
+    a == b || buckets::indexes(a).take(count).eq(buckets::indexes(b).take(count))
 }
 
 fn absolute(deltas: &[i64]) -> Vec<i64> {
