@@ -79,10 +79,7 @@ mod tests {
     fn names_in_any_order_pick_labels_or_leave_them_out() {
         let names = ["c", "a", "x", "a"];
         assert_eq!(Projection::keeping(names).apply(&labels()), Labels::from_pairs([("a", "1"), ("c", "3")]));
-        assert_eq!(
-            Projection::dropping(names).apply(&labels()),
-            Labels::from_pairs([(METRIC_NAME, "m"), ("b", "2")])
-        );
+        assert_eq!(Projection::dropping(names).apply(&labels()), Labels::from_pairs([(METRIC_NAME, "m"), ("b", "2")]));
         assert!(Projection::keeping([]).apply(&labels()).is_empty());
         assert_eq!(Projection::dropping([]).apply(&labels()), labels());
     }

@@ -80,8 +80,7 @@ mod tests {
         BinaryOp::GreaterEqual,
         BinaryOp::LessEqual,
     ];
-    const VALUES: [f64; 10] =
-        [0.0, -0.0, 1.5, -2.0, 7.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-310, 1e300];
+    const VALUES: [f64; 10] = [0.0, -0.0, 1.5, -2.0, 7.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-310, 1e300];
 
     /// All pairs of values, and both sides absent once.
     fn columns() -> (Vec<f64>, Vec<f64>) {

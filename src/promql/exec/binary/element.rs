@@ -131,8 +131,7 @@ fn scaled(op: BinaryOp, h: &FloatHistogram, v: f64) -> Option<FloatHistogram> {
 }
 
 fn histograms(op: BinaryOp, l: &Arc<FloatHistogram>, r: &FloatHistogram) -> Result<Outcome, Remark> {
-    let compared =
-        |holds| Ok(Outcome { value: Value::Histogram(Arc::clone(l)), holds, bounds_reconciled: false });
+    let compared = |holds| Ok(Outcome { value: Value::Histogram(Arc::clone(l)), holds, bounds_reconciled: false });
     match op {
         BinaryOp::Equal => compared(l.equals(r)),
         BinaryOp::NotEqual => compared(!l.equals(r)),

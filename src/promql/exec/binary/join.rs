@@ -7,9 +7,7 @@ use super::remarks::Remarks;
 use super::result::ResultLabels;
 use super::table::{Group, Table};
 use crate::promql::ast::{BinaryOp, Cardinality, Matching, Position};
-use crate::promql::exec::{
-    Cell, Context, Evaluator, Failure, Projection, Sink, StepSeries, StepSet, Steps, Unique,
-};
+use crate::promql::exec::{Cell, Context, Evaluator, Failure, Projection, Sink, StepSeries, StepSet, Steps, Unique};
 use crate::promql::plan::{Binary, Node};
 
 /// Runs an operator that is no set operator.
@@ -177,8 +175,7 @@ impl<'a, 'q> Join<'a, 'q> {
         let twice = if self.matching.cardinality == Cardinality::OneToOne {
             all.common(&matched)
         } else {
-            let by_labels =
-                matched_by_labels.entry(own.labels.clone()).or_insert_with(|| StepSet::none(self.steps));
+            let by_labels = matched_by_labels.entry(own.labels.clone()).or_insert_with(|| StepSet::none(self.steps));
             let twice = by_labels.common(&matched);
             by_labels.add(&matched);
             twice

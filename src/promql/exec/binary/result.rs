@@ -33,7 +33,8 @@ impl ResultLabels {
 
     /// Whether the "many" side's labels stay as they are.
     pub fn keeps_all(&self, matching: &Matching) -> bool {
-        let is_narrowed = matching.cardinality == Cardinality::OneToOne && (matching.is_on || !matching.labels.is_empty());
+        let is_narrowed =
+            matching.cardinality == Cardinality::OneToOne && (matching.is_on || !matching.labels.is_empty());
         !self.drops_name && !is_narrowed && self.include.is_empty()
     }
 

@@ -1,9 +1,9 @@
 //! Operators of which a side is a scalar.
 
+use super::changes_meaning;
 use super::column::{self, Compared};
 use super::element::{self, Remark, Value};
 use super::remarks::Remarks;
-use super::changes_meaning;
 use crate::promql::ast::{BinaryOp, Position};
 use crate::promql::exec::{Cell, Evaluator, Failure, Histograms, Sink, StepSeries, Steps, is_absent};
 use crate::promql::plan::{Binary, Node};
