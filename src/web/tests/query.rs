@@ -213,6 +213,9 @@ async fn a_large_answer_is_streamed_and_whole() {
     let mut text = String::new();
     std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed.body[..]), &mut text).expect("gzip");
     assert_eq!(text, plain.text());
+    let packed = app.get_encoded(path, "zstd").await;
+    assert_eq!(packed.header("content-encoding"), "zstd");
+    assert_eq!(zstd::decode_all(&packed.body[..]).expect("zstd"), plain.body);
 }
 
 #[tokio::test]
