@@ -335,11 +335,16 @@ async fn a_client_that_leaves_frees_its_place() {
 /// As deep as the parser lets it be; the threads for queries have the stacks for it.
 #[tokio::test]
 async fn deep_expressions_are_answered_and_deeper_ones_refused() {
-    let app = Fixture::new().app();
+    let app = Fixture::new().with_series().app();
     let nested = |n: usize| format!("{}1{}", "(".repeat(n), ")".repeat(n));
-    for expression in [nested(400), format!("1{}", "+1".repeat(400)), format!("{}1", "-".repeat(400))] {
+    let calls = |n: usize| format!("{}up{}", "abs(".repeat(n), ")".repeat(n));
+    let sums = |n: usize| format!("{}up{}", "sum(".repeat(n), ")".repeat(n));
+    // As deep as a chain of each kind may be; a call or an operator may count for more than one level.
+    for expression in
+        [nested(950), format!("up{}", "+1".repeat(950)), format!("{}up", "-".repeat(950)), calls(950), sums(950)]
+    {
         let answer = app.post_form("/api/v1/query", format!("query={}", expression.replace('+', "%2B"))).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        assert_eq!(answer.status, StatusCode::OK, "{:.40}: {}", expression, answer.text());
     }
     let answer = app.post_form("/api/v1/query", format!("query={}", nested(100_000))).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);

@@ -7,11 +7,12 @@ use axum::extract::{Request, State};
 use axum::http::Response;
 use axum::routing::{MethodRouter, get};
 
-use super::json::{Escaping, LabelMap, append};
+use super::json::LabelMap;
 use super::labels::time_range;
 use super::reply::{Answer, ApiError, ErrorKind};
 use super::{Call, Endpoint, Threads, respond};
 use crate::model::Exemplar;
+use crate::model::json::{Escaping, append};
 use crate::model::number::{write_api, write_seconds};
 use crate::promql::ast::Expr;
 use crate::promql::{self, ParseError};
