@@ -4,23 +4,25 @@
 //! no label, and time is a [`TimestampMs`], never a bare integer.
 
 mod annotations;
-mod buckets;
-mod histogram;
-mod histogram_validate;
+mod compensated;
+pub(crate) mod histogram;
 pub mod labels;
 mod matcher;
 mod metadata;
 mod name;
 pub mod number;
+pub mod power;
 mod quoted;
 pub mod regex;
 mod sample;
 mod time;
 
 pub use annotations::{Annotation, AnnotationKind, Annotations};
-pub use buckets::Bucket;
-pub use histogram::{BucketLayout, CounterResetHint, FloatHistogram, Histogram, Span};
-pub use histogram_validate::MalformedHistogram;
+pub use compensated::Compensated;
+pub use histogram::{
+    Accumulated, Bucket, BucketLayout, Combined, CounterResetHint, FloatHistogram, Histogram, HistogramMean,
+    HistogramSum, IncompatibleBounds, MalformedHistogram, Span, Spread,
+};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use metadata::{Metadata, MetricType};

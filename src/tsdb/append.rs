@@ -6,10 +6,11 @@
 
 use super::Tsdb;
 use super::exemplars::Timed;
-use super::head::{Head, PageCursor, Pass, Verdict};
+use super::head::{ChunkRule, Head, PageCursor, Pass, Verdict};
 use super::log::Records;
 use super::ooo::{Late, LateRule, Settled};
-use super::wal::record::{WalExemplar, WalSample, push_series, push_tombstone};
+use super::settings::Starts;
+use super::wal::record::{WalExemplar, WalHistogram, WalSample, push_series, push_tombstone};
 use crate::model::{Exemplar, FloatHistogram, Histogram, Labels, Metadata, STALE_NAN, TimestampMs, is_stale};
 use crate::storage::{
     AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Selector, SeriesRef,
@@ -40,6 +41,8 @@ struct PendingFloat {
     /// What happens if it has become late.
     may_be_late: bool,
     t: i64,
+    /// 0 for none.
+    start: i64,
     v: f64,
 }
 
@@ -49,6 +52,7 @@ struct PendingHistogram {
     floats_before: usize,
     slot: u32,
     t: i64,
+    start: i64,
     value: Pending,
 }
 
@@ -111,6 +115,7 @@ struct HeadAppender<'a> {
     refused: Vec<u32>,
     min_valid: i64,
     late_rule: LateRule,
+    starts: Starts,
 }
 
 impl Appendable for Tsdb {
@@ -119,7 +124,8 @@ impl Appendable for Tsdb {
         let scratch = self.scratches.lock().pop().unwrap_or_default();
         let min_valid = self.min_valid();
         let (report, refused, late_rule) = (AppendReport::default(), Vec::new(), self.late_rule());
-        Box::new(HeadAppender { tsdb: self, _pass: pass, scratch, report, refused, min_valid, late_rule })
+        let starts = self.settings.load().starts;
+        Box::new(HeadAppender { tsdb: self, _pass: pass, scratch, report, refused, min_valid, late_rule, starts })
     }
 }
 
@@ -137,11 +143,22 @@ impl Appender for HeadAppender<'_> {
     }
 
     fn append(&mut self, samples: &[FloatSample]) -> Result<UnknownSeries, AppendError> {
-        self.append_floats(samples.iter().copied(), self.late_rule)
+        self.append_floats(samples.iter().map(|sample| (*sample, 0)), self.late_rule)
+    }
+
+    fn append_with_starts(
+        &mut self,
+        samples: &[FloatSample],
+        starts: &[TimestampMs],
+    ) -> Result<UnknownSeries, AppendError> {
+        debug_assert_eq!(samples.len(), starts.len());
+        let policy = self.starts;
+        let start_of = |i| starts.get(i).map_or(0, |start| policy.of(*start));
+        self.append_floats(samples.iter().enumerate().map(|(i, sample)| (*sample, start_of(i))), self.late_rule)
     }
 
     fn append_stale(&mut self, series: &[SeriesRef], t: TimestampMs) -> Result<UnknownSeries, AppendError> {
-        let marker = |&series| FloatSample { series, t, v: STALE_NAN };
+        let marker = |&series| (FloatSample { series, t, v: STALE_NAN }, 0);
         self.append_floats(series.iter().map(marker), LateRule::Never)
     }
 
@@ -162,17 +179,17 @@ impl Appender for HeadAppender<'_> {
                 unknown.0.push(i);
                 continue;
             };
-            let TimestampMs(t) = sample.t;
+            let (TimestampMs(t), start) = (sample.t, self.starts.of(sample.start));
             let verdict = known.judge_histogram(t, sample.value, self.min_valid);
             match self.late_rule.settle(verdict, t) {
                 Settled::Late => {
-                    let sample = TimedValue { t: sample.t, start: sample.start, value: sample.value.to_value() };
+                    let sample = TimedValue { t: sample.t, start: TimestampMs(start), value: sample.value.to_value() };
                     late.push(Late { slot, wal_ref: known.wal_ref, sample });
                 }
                 Settled::InOrder(Verdict::Keep) => {
-                    records.push_histogram(known.wal_ref, t, sample.value);
+                    records.push_histogram(WalHistogram { series: known.wal_ref, t, start, value: sample.value });
                     let value = Pending::copy_of(sample.value);
-                    histograms.push(PendingHistogram { floats_before: floats.len(), slot, t, value });
+                    histograms.push(PendingHistogram { floats_before: floats.len(), slot, t, start, value });
                 }
                 Settled::InOrder(Verdict::Same) => count(&mut self.report, Verdict::Same, false),
                 Settled::InOrder(verdict) => {
@@ -253,7 +270,7 @@ impl Scratch {
 impl HeadAppender<'_> {
     fn append_floats(
         &mut self,
-        samples: impl ExactSizeIterator<Item = FloatSample>,
+        samples: impl ExactSizeIterator<Item = (FloatSample, i64)>,
         late_rule: LateRule,
     ) -> Result<UnknownSeries, AppendError> {
         self.tsdb.log.check()?;
@@ -264,22 +281,22 @@ impl HeadAppender<'_> {
         let Scratch { floats, late, records, .. } = &mut self.scratch;
         floats.reserve(samples.len());
         let may_be_late = late_rule != LateRule::Never;
-        for (i, FloatSample { series, t, v }) in (0..).zip(samples) {
+        for (i, (FloatSample { series, t, v }, start)) in (0..).zip(samples) {
             let Some((slot, known)) = locked.known(series) else {
                 unknown.0.push(i);
                 continue;
             };
             match late_rule.settle(known.judge(t.0, v, self.min_valid), t.0) {
                 Settled::InOrder(Verdict::Keep) => {
-                    records.push_sample(WalSample { series: known.wal_ref, t: t.0, v });
-                    floats.push(PendingFloat { slot, may_be_late, t: t.0, v });
+                    records.push_sample(WalSample { series: known.wal_ref, t: t.0, start, v });
+                    floats.push(PendingFloat { slot, may_be_late, t: t.0, start, v });
                 }
                 Settled::InOrder(Verdict::Same) => count(&mut self.report, Verdict::Same, is_stale(v)),
                 Settled::InOrder(verdict) => {
                     count(&mut self.report, verdict, is_stale(v));
                     self.refused.push(i);
                 }
-                Settled::Late => late.push(Late::float(slot, known, t.0, v)),
+                Settled::Late => late.push(Late::float(slot, known, t.0, start, v)),
             }
         }
         Ok(unknown)
@@ -339,7 +356,7 @@ struct Taking<'a> {
     late_rule: LateRule,
     /// What turns out to be out of order.
     late: &'a mut Vec<Late>,
-    chunk_range: i64,
+    rule: ChunkRule,
     max_t: i64,
     /// Chunks opened.
     opened: i64,
@@ -353,19 +370,18 @@ impl<'a> Taking<'a> {
         late_rule: LateRule,
         late: &'a mut Vec<Late>,
     ) -> Taking<'a> {
-        let chunk_range = head.chunk_range();
-        Taking { report, min_valid, late_rule, late, chunk_range, max_t: i64::MIN, opened: 0 }
+        Taking { report, min_valid, late_rule, late, rule: head.chunk_rule(), max_t: i64::MIN, opened: 0 }
     }
 
     fn floats(&mut self, locked: &mut PageCursor<'_>, pending: &[PendingFloat]) {
-        for &PendingFloat { slot, may_be_late, t, v } in pending {
+        for &PendingFloat { slot, may_be_late, t, start, v } in pending {
             let Some(series) = locked.series(slot) else { continue };
             let late_rule = if may_be_late { self.late_rule } else { LateRule::Never };
             match late_rule.settle(series.judge(t, v, self.min_valid), t) {
-                Settled::Late => self.late.push(Late::float(slot, series, t, v)),
+                Settled::Late => self.late.push(Late::float(slot, series, t, start, v)),
                 Settled::InOrder(verdict) => {
                     if verdict == Verdict::Keep {
-                        self.opened += i64::from(series.push(t, v, self.chunk_range));
+                        self.opened += i64::from(series.push(t, start, v, self.rule));
                         self.max_t = self.max_t.max(t);
                     }
                     count(self.report, verdict, is_stale(v));
@@ -377,18 +393,18 @@ impl<'a> Taking<'a> {
     fn histogram(
         &mut self,
         locked: &mut PageCursor<'_>,
-        &PendingHistogram { slot, t, ref value, .. }: &PendingHistogram,
+        &PendingHistogram { slot, t, start, ref value, .. }: &PendingHistogram,
     ) {
         let Some(series) = locked.series(slot) else { return };
         let value = value.as_ref();
         match self.late_rule.settle(series.judge_histogram(t, value, self.min_valid), t) {
             Settled::Late => {
-                let sample = TimedValue { t: TimestampMs(t), start: TimestampMs(0), value: value.to_value() };
+                let sample = TimedValue { t: TimestampMs(t), start: TimestampMs(start), value: value.to_value() };
                 self.late.push(Late { slot, wal_ref: series.wal_ref, sample });
             }
             Settled::InOrder(verdict) => {
                 if verdict == Verdict::Keep {
-                    self.opened += i64::from(series.push_histogram(t, value, self.chunk_range));
+                    self.opened += i64::from(series.push_histogram(t, start, value, self.rule));
                     self.max_t = self.max_t.max(t);
                 }
                 count(self.report, verdict, is_stale_histogram(value));

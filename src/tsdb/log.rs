@@ -14,11 +14,13 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::LowWrite;
 use super::metrics::Metrics;
-use super::wal::record::{ExemplarsEncoder, HistogramsEncoder, SamplesEncoder, WalExemplar, WalSample, push_metadata};
+use super::wal::record::{
+    ExemplarsEncoder, HistogramsEncoder, SamplesEncoder, WalExemplar, WalHistogram, WalSample, push_metadata,
+};
 use super::wal::{WriteError, Writer};
 use crate::disk::DiskFile;
 use crate::model::Metadata;
-use crate::storage::{AppendError, HistogramRef};
+use crate::storage::AppendError;
 
 /// A series record longer than this is followed by another.
 const SERIES_RECORD: usize = 256 << 10;
@@ -298,7 +300,7 @@ fn disk_error(error: WriteError) -> AppendError {
 }
 
 /// The records of one commit, in the order in which their contents came. A record holds samples of one kind, so a change
-/// of kind begins another.
+/// of kind begins another, and so does the first start timestamp.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     done: Vec<Vec<u8>>,
@@ -313,17 +315,17 @@ pub(super) struct Records {
 impl Records {
     #[inline]
     pub(super) fn push_sample(&mut self, sample: WalSample) {
-        if !self.histograms.record().is_empty() {
+        if !self.histograms.record().is_empty() || !self.samples.takes(sample) {
             self.end_record();
         }
         self.samples.push(sample);
     }
 
-    pub(super) fn push_histogram(&mut self, series: u64, t: i64, value: HistogramRef<'_>) {
-        if !self.samples.record().is_empty() || !self.histograms.takes(value) {
+    pub(super) fn push_histogram(&mut self, histogram: WalHistogram<'_>) {
+        if !self.samples.record().is_empty() || !self.histograms.takes(histogram.start, histogram.value) {
             self.end_record();
         }
-        self.histograms.push(series, t, value);
+        self.histograms.push(histogram);
     }
 
     pub(super) fn push_exemplar(&mut self, exemplar: WalExemplar<'_>) {
@@ -457,7 +459,7 @@ mod tests {
         let applying = Mutex::default();
         let commit = |series| {
             let mut records = Records::default();
-            records.push_sample(WalSample { series, t: 5, v: 1.0 });
+            records.push_sample(WalSample { series, t: 5, start: 0, v: 1.0 });
             drop(log.commit(&records, 5, &applying).unwrap());
         };
         let held = applying.lock();

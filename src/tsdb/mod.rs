@@ -19,8 +19,7 @@
 //!   [`Tsdb::sync`], or [`Tsdb::maintain`], which syncs too; nothing with [`SyncPolicy::EveryCommit`].
 //! * Bounds follow the clock as much as the newest sample: one sample from the future pushes nothing out.
 //!
-//! What it does not do: evaluate anything; write start timestamps or XOR2 from the head (both are read, and written by
-//! whoever encodes them anew).
+//! What it does not do: evaluate anything.
 
 mod admin;
 mod append;
@@ -61,7 +60,7 @@ use parking_lot::Mutex;
 
 pub use block_upkeep::BlocksMaintained;
 pub use replay::OpenReport;
-pub use settings::{Retention, Settings};
+pub use settings::{Retention, Settings, Starts};
 pub use upkeep::{MaintainReport, UpkeepError};
 pub use wal::repair::Repair;
 pub use wal::{Compression, Damage};
@@ -216,6 +215,7 @@ impl Tsdb {
         let (chunks, found_chunks, chunk_damage) = opened.map_err(at(&chunks_dir))?;
         let chunks = Arc::new(chunks);
         let head = Head::new(options.chunk_range.0, chunks.clone());
+        head.open_chunks_with(options.settings.xor2, options.settings.histogram_starts);
         // A chunk can have outlived its series' record in the log.
         found_chunks.iter().for_each(|chunk| head.reserve_wal_ref(chunk.series));
         let in_order = FoundChunks::in_order(&found_chunks);
@@ -335,6 +335,7 @@ impl Tsdb {
     /// Puts other settings to work.
     pub fn apply(&self, settings: Settings) {
         self.exemplars.configure(settings.max_exemplars, settings.out_of_order_window);
+        self.head.open_chunks_with(settings.xor2, settings.histogram_starts);
         self.settings.store(Arc::new(settings));
     }
 

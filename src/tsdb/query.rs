@@ -185,7 +185,7 @@ fn newest_samples(
     let (mut batch, mut rows, mut columns) = (SeriesBatch::default(), Vec::new(), Columns::default());
     while let StreamStep::Batch = stream.next(&mut batch)? {
         // The chunks are not held any longer than until the next batch.
-        scope.release_bytes(batch.size().bytes);
+        scope.release(0, batch.size().bytes);
         for series in batch.series.drain(..) {
             if let Some(sample) = newest(&series.chunks, range, &mut columns)? {
                 rows.push((series.labels, sample));

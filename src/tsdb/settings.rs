@@ -1,6 +1,6 @@
 //! What can be changed while the store runs.
 
-use crate::model::DurationMs;
+use crate::model::{DurationMs, TimestampMs};
 
 /// Part of a store's configuration that takes effect without opening it anew.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -12,6 +12,35 @@ pub struct Settings {
     pub out_of_order_window: DurationMs,
     /// Exemplars kept in memory over all series; 0 keeps none.
     pub max_exemplars: usize,
+    /// What becomes of start timestamps.
+    pub starts: Starts,
+    /// New chunks of floats are encoded as XOR2, also where no sample has a start timestamp. It takes less space;
+    /// Prometheus 3.14 reads it, 3.5 does not.
+    pub xor2: bool,
+    /// New chunks of histograms have room for start timestamps, also where no sample has one.
+    pub histogram_starts: bool,
+}
+
+/// What becomes of the start timestamps that samples come with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Starts {
+    /// They are kept, in chunks and log records that Prometheus 3.14 reads and 3.5 does not; samples without any
+    /// stay as they are.
+    #[default]
+    Keep,
+    /// They are dropped when samples are appended. Those that files already hold stay.
+    Drop,
+}
+
+impl Starts {
+    /// What is kept of one; 0 for none.
+    #[inline]
+    pub(super) fn of(self, start: TimestampMs) -> i64 {
+        match self {
+            Starts::Keep => start.0,
+            Starts::Drop => 0,
+        }
+    }
 }
 
 /// How long blocks are kept: until any of the limits is passed. Whole blocks go, oldest first.

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use watershed::disk::{Disk as _, MemDisk};
 use watershed::model::{DurationMs, Matcher, TimestampMs};
 use watershed::runtime::Clock;
-use watershed::storage::chunk::{TimedValue, decode_values};
+use watershed::storage::chunk::decode_values;
 use watershed::storage::{
     Administrable as _, QueryError, Queryable as _, Scope, SelectRequest, SeriesBatch, StreamStep, TimeRange,
 };
 use watershed::telemetry::Registry;
 use watershed::tsdb::{Deps, OpenError, OpenReport, Options, Settings, Tsdb};
 
-use crate::samples::{Dump, MINUTE, START, append, plain, select, series, value};
+use crate::samples::{Dump, MINUTE, Plain, START, append, expected, select, series};
 
 const STEP: i64 = MINUTE / 2;
 const ROUNDS: i64 = 75;
@@ -48,7 +48,7 @@ fn build() -> (MemDisk, Dump) {
         }
         append(&store, &batch).expect("committed");
         for (i, t) in batch {
-            written.entry(series(i)).or_default().insert(t, plain(&value(i, t)));
+            written.entry(series(i)).or_default().insert(t, expected(i, t));
         }
         if round % 5 == 3 {
             store.maintain().expect("upkeep");
@@ -104,7 +104,7 @@ fn read(store: &Tsdb) -> (Dump, Option<QueryError>) {
                 for chunk in &series.chunks {
                     decode_values(chunk, &mut samples).expect("what was read is sound");
                 }
-                let plain = samples.iter().map(|TimedValue { t, value, .. }| (t.0, plain(value))).collect();
+                let plain = samples.iter().map(|sample| (sample.t.0, Plain::of(sample))).collect();
                 found.insert(series.labels.clone(), plain);
             }
         }

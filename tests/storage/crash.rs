@@ -16,7 +16,7 @@ use watershed::storage::{Administrable as _, TimeRange};
 use watershed::telemetry::Registry;
 use watershed::tsdb::{Deps, Options, Settings, Tsdb};
 
-use crate::samples::{Dump, MINUTE, Plain, START, append, plain, select, series, value};
+use crate::samples::{Dump, MINUTE, Plain, START, append, expected, select, series};
 
 const STEP: i64 = MINUTE / 2;
 const ROUNDS: i64 = 80;
@@ -114,7 +114,7 @@ impl Debts {
     fn check(&self, found: &Dump, owed: usize, deletion_owed: bool, what: &str) {
         let mut offered: BTreeMap<Labels, BTreeMap<i64, Plain>> = BTreeMap::new();
         for &(i, t) in &self.offered {
-            offered.entry(series(i)).or_default().insert(t, plain(&value(i, t)));
+            offered.entry(series(i)).or_default().insert(t, expected(i, t));
         }
         for (labels, samples) in found {
             for (t, v) in samples {

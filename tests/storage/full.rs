@@ -17,7 +17,7 @@ use watershed::storage::{
 use watershed::telemetry::Registry;
 use watershed::tsdb::{Deps, LowWrite, Options, Settings, Tsdb};
 
-use crate::samples::{Dump, MINUTE, Plain, START, append, plain, select, series, value};
+use crate::samples::{Dump, MINUTE, Plain, START, append, expected, select, series};
 
 const STEP: i64 = MINUTE / 2;
 const ROUNDS: i64 = 64;
@@ -88,7 +88,7 @@ impl Run {
         // Series that come and go, so that a failed commit may be the one that names them.
         batch.push((100 + (round / 3).cast_unsigned(), self.now));
         for &(i, t) in &batch {
-            self.offered.entry(series(i)).or_default().insert(t, plain(&value(i, t)));
+            self.offered.entry(series(i)).or_default().insert(t, expected(i, t));
         }
         let main = append(&self.store, &batch);
         if main.is_ok() {
@@ -124,7 +124,7 @@ impl Run {
         for (t, v) in &self.tries {
             let at = tries.binary_search_by_key(t, |(t, _)| *t);
             let at = at.unwrap_or_else(|_| panic!("{what}: the try at {t} is lost"));
-            assert_eq!(tries[at].1, Plain::Float(v.to_bits()), "{what}: the try at {t}");
+            assert_eq!(tries[at].1, Plain::float(*v), "{what}: the try at {t}");
         }
         for (labels, samples) in &found {
             for (t, v) in samples {

@@ -1,6 +1,7 @@
 //! The durable store against the reference store: whatever is done to both, they answer the same.
 //!
-//! A run is a sequence of random steps: batches in order, late, duplicated, stale, of floats and native histograms;
+//! A run is a sequence of random steps: batches in order, late, duplicated, stale, of floats and native histograms, with
+//! and without start timestamps;
 //! deletions, compactions, reloads of settings, restarts and deaths. `WATERSHED_SEED` repeats a run, `WATERSHED_STEPS`
 //! makes it longer.
 
@@ -173,7 +174,12 @@ impl Run {
             25 => self.store().clean_tombstones().expect("cleaned"),
             26..=45 => self.compare(false),
             46 => self.compare(true),
-            47 => self.store().apply(self.options.settings.clone()),
+            47 => {
+                // How chunks are opened changes nothing that can be seen.
+                self.options.settings.xor2 = self.random.below(2) == 0;
+                self.options.settings.histogram_starts = self.random.below(2) == 0;
+                self.store().apply(self.options.settings.clone());
+            }
             48 => {
                 // What is not committed leaves nothing.
                 let mut appender = self.store().appender();

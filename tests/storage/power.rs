@@ -10,7 +10,7 @@ use watershed::storage::TimeRange;
 use watershed::telemetry::Registry;
 use watershed::tsdb::{Compression, Deps, OpenReport, Options, Settings, Tsdb};
 
-use crate::samples::{Dump, MINUTE, START, append, plain, select, series, value};
+use crate::samples::{Dump, MINUTE, START, append, expected, select, series};
 
 const WINDOW: i64 = 60 * MINUTE;
 
@@ -95,7 +95,7 @@ fn a_hole_in_the_middle_of_the_logs_costs_only_what_was_not_synced() {
         assert_eq!(report.damage, vec![], "seed {seed}");
         assert!(everything(&store) == after, "seed {seed}: the second opening differs from the first");
         for (i, t) in newer {
-            assert!(after[&series(i)].contains(&(t, plain(&value(i, t)))), "seed {seed}: series {i}");
+            assert!(after[&series(i)].contains(&(t, expected(i, t))), "seed {seed}: series {i}");
         }
     }
     eprintln!("{holes} holes");

@@ -114,9 +114,47 @@ pub fn value(i: u64, t: i64) -> Value {
     }
 }
 
-/// What of a sample must survive: not the way its buckets are laid out, and not hints, which encoders set.
+/// The one start timestamp of a sample, 0 for none: some series never have one, some always, some now and then.
+pub fn start(i: u64, t: i64) -> i64 {
+    let seed = mix(i, !t);
+    match i % 5 {
+        0 | 1 => 0,
+        // A counter that restarts every half hour.
+        2 => t - t % (30 * MINUTE),
+        3 if seed.is_multiple_of(3) => 0,
+        3 => t - (seed % 90_000).cast_signed(),
+        // From the age without starts to that with them and back.
+        _ if t / (70 * MINUTE) % 2 == 0 => 0,
+        _ => t - 15_000,
+    }
+}
+
+/// What a store must answer for the sample of a series at an instant.
+pub fn expected(i: u64, t: i64) -> Plain {
+    Plain { start: start(i, t), value: plain(&value(i, t)) }
+}
+
+/// What of a sample must survive.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Plain {
+pub struct Plain {
+    start: i64,
+    value: PlainValue,
+}
+
+impl Plain {
+    pub fn of(sample: &TimedValue) -> Plain {
+        Plain { start: sample.start.0, value: plain(&sample.value) }
+    }
+
+    /// That of a float without a start.
+    pub fn float(v: f64) -> Plain {
+        Plain { start: 0, value: plain(&Value::Float(v)) }
+    }
+}
+
+/// A value, but not the way its buckets are laid out, and not hints, which encoders set.
+#[derive(Clone, PartialEq, Debug)]
+enum PlainValue {
     Float(u64),
     Stale,
     Histogram {
@@ -129,7 +167,7 @@ pub enum Plain {
     },
 }
 
-pub fn plain(value: &Value) -> Plain {
+fn plain(value: &Value) -> PlainValue {
     fn add(buckets: &mut BTreeMap<(bool, i32), u64>, sign: bool, spans: &[Span], counts: impl Iterator<Item = f64>) {
         let (mut index, mut left, mut spans) = (0, 0, spans.iter());
         for count in counts {
@@ -153,21 +191,21 @@ pub fn plain(value: &Value) -> Plain {
     let mut buckets = BTreeMap::new();
     let bits = f64::to_bits;
     match value {
-        value if value.is_stale() => Plain::Stale,
-        Value::Float(v) => Plain::Float(bits(*v)),
+        value if value.is_stale() => PlainValue::Stale,
+        Value::Float(v) => PlainValue::Float(bits(*v)),
         Value::Histogram(h) => {
             add(&mut buckets, true, &h.layout.positive_spans, absolute(&h.positive_buckets));
             add(&mut buckets, false, &h.layout.negative_spans, absolute(&h.negative_buckets));
             let zero = (bits(h.layout.zero_threshold), h.zero_count);
             let (schema, sum) = (h.layout.schema, bits(h.sum));
-            Plain::Histogram { is_float: false, schema, zero, count: h.count, sum, buckets }
+            PlainValue::Histogram { is_float: false, schema, zero, count: h.count, sum, buckets }
         }
         Value::FloatHistogram(h) => {
             add(&mut buckets, true, &h.layout.positive_spans, h.positive_buckets.iter().copied());
             add(&mut buckets, false, &h.layout.negative_spans, h.negative_buckets.iter().copied());
             let zero = (bits(h.layout.zero_threshold), bits(h.zero_count));
             let (schema, sum) = (h.layout.schema, bits(h.sum));
-            Plain::Histogram { is_float: true, schema, zero, count: bits(h.count), sum, buckets }
+            PlainValue::Histogram { is_float: true, schema, zero, count: bits(h.count), sum, buckets }
         }
     }
 }
@@ -193,7 +231,7 @@ pub fn select(store: &dyn Queryable, selectors: &[Selector], range: TimeRange) -
             }
             assert!(samples.windows(2).all(|w| w[0].t < w[1].t), "{}: a time twice", series.labels);
             let within = samples.iter().filter(|s| range.contains(s.t));
-            let plain: Vec<_> = within.map(|TimedValue { t, value, .. }| (t.0, plain(value))).collect();
+            let plain: Vec<_> = within.map(|sample| (sample.t.0, Plain::of(sample))).collect();
             if !plain.is_empty() {
                 found.insert(series.labels.clone(), plain);
             }
@@ -218,17 +256,19 @@ pub fn append(store: &dyn Appendable, batch: &[(u64, i64)]) -> Result<AppendRepo
     for &(i, t) in batch {
         let labels = series(i);
         let reference: SeriesRef = appender.series(&labels)?;
-        let t = TimestampMs(t);
+        let (start, t) = (TimestampMs(start(i, t)), TimestampMs(t));
+        let histogram = |value| HistogramSample { series: reference, t, start, value };
         let unknown = match &value(i, t.0) {
-            Value::Float(v) => appender.append(&[FloatSample { series: reference, t, v: *v }]),
-            Value::Histogram(h) => {
-                let value = HistogramRef::Integer(h);
-                appender.append_histograms(&[HistogramSample { series: reference, t, start: TimestampMs(0), value }])
+            Value::Float(v) => {
+                let sample = FloatSample { series: reference, t, v: *v };
+                // Both calls mean the same where there is no start.
+                match (start.0, i % 2) {
+                    (0, 0) => appender.append(&[sample]),
+                    _ => appender.append_with_starts(&[sample], &[start]),
+                }
             }
-            Value::FloatHistogram(h) => {
-                let value = HistogramRef::Float(h);
-                appender.append_histograms(&[HistogramSample { series: reference, t, start: TimestampMs(0), value }])
-            }
+            Value::Histogram(h) => appender.append_histograms(&[histogram(HistogramRef::Integer(h))]),
+            Value::FloatHistogram(h) => appender.append_histograms(&[histogram(HistogramRef::Float(h))]),
         };
         assert_eq!(unknown?, UnknownSeries::default());
     }

@@ -157,7 +157,7 @@ impl Fill {
         for meta in &series.chunks {
             let chunk = block.chunk(meta)?;
             self.chunks += 1;
-            let samples = chunk.data.first_chunk::<2>().map_or(0, |n| u64::from(u16::from_be_bytes(*n)));
+            let samples = u64::from(chunk.sample_count());
             let bytes = chunk.data.len() as u64;
             if matches!(chunk.encoding, Encoding::Xor | Encoding::Xor2) {
                 self.float_samples.push(samples);

@@ -65,6 +65,27 @@ impl Encoding {
     pub fn has_starts(self) -> bool {
         matches!(self, Encoding::Xor2 | Encoding::HistogramStarts | Encoding::FloatHistogramStarts)
     }
+
+    /// The number of samples that a chunk's header promises; `None` if there is no header.
+    pub fn sample_count(self, data: &[u8]) -> Option<u16> {
+        data.first_chunk().map(|head| u16::from_be_bytes(*head) & self.count_bits())
+    }
+
+    /// Writes another number of samples into a chunk's header, if there is one.
+    pub(crate) fn set_sample_count(self, data: &mut [u8], samples: u16) {
+        if let Some(head) = data.first_chunk_mut() {
+            let others = u16::from_be_bytes(*head) & !self.count_bits();
+            *head = (others | samples & self.count_bits()).to_be_bytes();
+        }
+    }
+
+    /// The bits of the first two bytes that are the number of samples.
+    fn count_bits(self) -> u16 {
+        match self {
+            Encoding::HistogramStarts | Encoding::FloatHistogramStarts => histogram_layout::COUNT_WITH_STARTS,
+            _ => u16::MAX,
+        }
+    }
 }
 
 /// An encoded run of samples of one series.
@@ -83,11 +104,7 @@ pub struct Chunk {
 impl Chunk {
     /// The number of samples that the header promises; 0 if there is no header.
     pub fn sample_count(&self) -> u16 {
-        let count = self.data.first_chunk().map_or(0, |head| u16::from_be_bytes(*head));
-        match self.encoding {
-            Encoding::HistogramStarts | Encoding::FloatHistogramStarts => count & histogram_layout::COUNT_WITH_STARTS,
-            _ => count,
-        }
+        self.encoding.sample_count(&self.data).unwrap_or(0)
     }
 }
 

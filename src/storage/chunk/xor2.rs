@@ -44,6 +44,9 @@ pub struct Xor2State {
 }
 
 impl Xor2State {
+    /// The most bytes that one sample behind the first can take: the widest delta, value and start, 69, 77 and 72 bits.
+    pub const MAX_SAMPLE_BYTES: usize = 28;
+
     /// The state before the first sample; its bytes are empty.
     pub fn new() -> Xor2State {
         Xor2State::default()

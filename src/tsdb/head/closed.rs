@@ -98,8 +98,8 @@ impl Seen {
         if chunk.min.0 > self.last_t {
             return None;
         }
-        let mut data = chunk.data.to_vec();
-        data.get_mut(..2)?.copy_from_slice(&self.open_samples.to_be_bytes());
-        Some(Chunk { max: TimestampMs(self.last_t), data: Bytes::from(data), ..chunk })
+        let (mut data, max) = (chunk.data.to_vec(), TimestampMs(self.last_t));
+        chunk.encoding.set_sample_count(&mut data, self.open_samples);
+        Some(Chunk { max, data: Bytes::from(data), ..chunk })
     }
 }

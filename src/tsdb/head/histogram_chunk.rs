@@ -26,18 +26,35 @@ enum State {
     Float(FloatHistogramState),
 }
 
+impl State {
+    fn integer(header: CounterResetHint, with_starts: bool) -> State {
+        let new = if with_starts { HistogramState::with_starts } else { HistogramState::new };
+        State::Integer(new(header))
+    }
+
+    fn float(header: CounterResetHint, with_starts: bool) -> State {
+        let new = if with_starts { FloatHistogramState::with_starts } else { FloatHistogramState::new };
+        State::Float(new(header))
+    }
+}
+
 impl OpenHistogram {
-    /// A chunk for `first`, which is not yet in it. `previous`: the chunk before it, if it was closed for its size or age.
-    pub(super) fn opened_by(first: HistogramRef<'_>, previous: Option<&OpenHistogram>) -> OpenHistogram {
+    /// A chunk for `first`, which is not yet in it. `previous`: the chunk before it, if it was closed for its size or age
+    /// or for its lack of room for start timestamps.
+    pub(super) fn opened_by(
+        first: HistogramRef<'_>,
+        with_starts: bool,
+        previous: Option<&OpenHistogram>,
+    ) -> OpenHistogram {
         let previous = previous.map(|open| &open.state);
         let state = match first {
             HistogramRef::Integer(first) => {
                 let previous = previous.and_then(|s| if let State::Integer(s) = s { Some(s) } else { None });
-                State::Integer(HistogramState::new(HistogramState::header_after(previous, first)))
+                State::integer(HistogramState::header_after(previous, first), with_starts)
             }
             HistogramRef::Float(first) => {
                 let previous = previous.and_then(|s| if let State::Float(s) = s { Some(s) } else { None });
-                State::Float(FloatHistogramState::new(FloatHistogramState::header_after(previous, first)))
+                State::float(FloatHistogramState::header_after(previous, first), with_starts)
             }
         };
         OpenHistogram { state, has_end: false }
@@ -46,8 +63,8 @@ impl OpenHistogram {
     /// The chunk behind this one, when a sample did not fit.
     pub(super) fn cut(&self, header: CounterResetHint) -> OpenHistogram {
         let state = match self.state {
-            State::Integer(_) => State::Integer(HistogramState::new(header)),
-            State::Float(_) => State::Float(FloatHistogramState::new(header)),
+            State::Integer(_) => State::integer(header, self.has_starts()),
+            State::Float(_) => State::float(header, self.has_starts()),
         };
         // The reference does not estimate a second time either.
         OpenHistogram { state, has_end: self.has_end }
@@ -57,27 +74,33 @@ impl OpenHistogram {
     pub(super) fn append(
         &mut self,
         bytes: &mut Vec<u8>,
-        t: i64,
+        (t, start): (i64, i64),
         sample: HistogramRef<'_>,
     ) -> Result<Appended, EncodeError> {
         match (&mut self.state, sample) {
-            (State::Integer(state), HistogramRef::Integer(sample)) => state.append(bytes, t, sample),
-            (State::Float(state), HistogramRef::Float(sample)) => state.append(bytes, t, sample),
+            (State::Integer(state), HistogramRef::Integer(sample)) => state.append_with_start(bytes, t, start, sample),
+            (State::Float(state), HistogramRef::Float(sample)) => state.append_with_start(bytes, t, start, sample),
             _ => Ok(Appended::MustCut(CounterResetHint::Unknown)),
         }
     }
 
-    pub(super) fn holds(&self, sample: HistogramRef<'_>) -> bool {
-        matches!(
+    /// Whether it is of the sample's kind, and has room for start timestamps if it has to.
+    pub(super) fn holds(&self, sample: HistogramRef<'_>, with_starts: bool) -> bool {
+        let is_same_kind = matches!(
             (&self.state, sample),
             (State::Integer(_), HistogramRef::Integer(_)) | (State::Float(_), HistogramRef::Float(_))
-        )
+        );
+        is_same_kind && (self.has_starts() || !with_starts)
+    }
+
+    fn has_starts(&self) -> bool {
+        self.encoding().has_starts()
     }
 
     pub(super) fn encoding(&self) -> Encoding {
-        match self.state {
-            State::Integer(_) => Encoding::Histogram,
-            State::Float(_) => Encoding::FloatHistogram,
+        match &self.state {
+            State::Integer(state) => state.encoding(),
+            State::Float(state) => state.encoding(),
         }
     }
 

@@ -20,6 +20,7 @@ mod gate;
 mod histogram_chunk;
 mod index;
 mod matching;
+mod open;
 mod order;
 mod pairs;
 mod postings;
@@ -30,7 +31,7 @@ mod sets;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use roaring::RoaringBitmap;
@@ -38,6 +39,7 @@ use roaring::RoaringBitmap;
 pub(super) use chunks::FoundChunks;
 pub(super) use gate::{Gate, Pass};
 pub(super) use index::Index;
+pub(super) use open::ChunkRule;
 pub(super) use restore::LastLabels;
 pub(super) use series::{PAGE_SERIES, Page, PageCursor, Series, Verdict, locate};
 
@@ -61,6 +63,9 @@ pub(super) struct Head {
     /// Older samples are not taken, because they may be in a block.
     min_valid: AtomicI64,
     chunk_range: i64,
+    /// The rest of the rule by which chunks are opened.
+    xor2: AtomicBool,
+    histogram_starts: AtomicBool,
     /// Held while the samples of a commit are put into their series.
     pub(super) applying: Mutex<()>,
     pub(super) chunks: AtomicI64,
@@ -112,6 +117,8 @@ impl Head {
             max_t: AtomicI64::new(i64::MIN),
             min_valid: AtomicI64::new(i64::MIN),
             chunk_range: chunk_range.max(1),
+            xor2: AtomicBool::new(false),
+            histogram_starts: AtomicBool::new(false),
             applying: Mutex::default(),
             chunks: AtomicI64::new(0),
             files,
@@ -119,8 +126,19 @@ impl Head {
         }
     }
 
-    pub(super) fn chunk_range(&self) -> i64 {
-        self.chunk_range
+    /// How chunks are opened now.
+    pub(super) fn chunk_rule(&self) -> ChunkRule {
+        ChunkRule {
+            range: self.chunk_range,
+            xor2: self.xor2.load(Ordering::Relaxed),
+            histogram_starts: self.histogram_starts.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Says how chunks are opened from now on; those that are open go on as they are.
+    pub(super) fn open_chunks_with(&self, xor2: bool, histogram_starts: bool) {
+        self.xor2.store(xor2, Ordering::Relaxed);
+        self.histogram_starts.store(histogram_starts, Ordering::Relaxed);
     }
 
     pub(super) fn max_t(&self) -> i64 {

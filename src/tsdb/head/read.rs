@@ -230,7 +230,7 @@ impl SeriesStream for HeadStream<'_> {
         }
         let (mut samples, mut bytes, mut chunks) = (0, 0, 0);
         for chunk in batch.series.iter().flat_map(|s| &s.chunks) {
-            samples += sample_count(chunk);
+            samples += u64::from(chunk.sample_count());
             bytes += chunk.data.len() as u64;
             chunks += 1;
         }
@@ -240,11 +240,6 @@ impl SeriesStream for HeadStream<'_> {
         self.scope.charge(samples, bytes)?;
         Ok(StreamStep::Batch)
     }
-}
-
-/// The first two bytes of every chunk that the head writes.
-fn sample_count(chunk: &Chunk) -> u64 {
-    chunk.data.first_chunk::<2>().map_or(0, |count| u64::from(u16::from_be_bytes(*count)))
 }
 
 /// A series' newest sample, and where the series stands in the order asked for.
@@ -283,7 +278,7 @@ impl LatestStream for HeadLatest<'_> {
         self.stats.bytes += batch.arena.len() as u64;
         self.scope.charge(batch.rows.len() as u64, batch.arena.len() as u64)?;
         // The caller reuses the arena for the next batch, so these bytes are held only until then.
-        self.scope.release_bytes(batch.arena.len() as u64);
+        self.scope.release(0, batch.arena.len() as u64);
         Ok(StreamStep::Batch)
     }
 }

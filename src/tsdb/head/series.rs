@@ -7,11 +7,13 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::closed::{Closed, Held, Part, Seen};
 use super::histogram_chunk::{OpenHistogram, with_stale};
+use super::open::{ChunkRule, Open};
 use super::split_ref;
 use crate::model::{Sample, TimestampMs, Value, is_stale};
 use crate::storage::chunk::Appended;
 use crate::storage::chunk::xor::XorState;
-use crate::storage::{Columns, Encoding, HistogramRef, SeriesRef, TimeRange, chunk};
+use crate::storage::chunk::xor2::Xor2State;
+use crate::storage::{Columns, DecodeError, Encoding, HistogramRef, SeriesRef, TimeRange, chunk};
 
 /// Series of one page, and so of one lock.
 pub(crate) const PAGE_SERIES: usize = 256;
@@ -37,13 +39,14 @@ pub(crate) enum Verdict {
 
 /// The samples of the series in a slot.
 ///
-/// At most one chunk is open: one of floats as long as `state` has samples, else one of histograms if `rest` has it. So
-/// all that a series of floats pays for histograms is a look at a count that it looks at anyway.
+/// At most one chunk is open: one of plain floats as long as `state` has samples, else what `rest` has, of histograms or of
+/// floats with start timestamps. So all that a series of plain floats pays for the others is a look at a count that it
+/// looks at anyway.
 #[derive(Debug, Default)]
 pub(crate) struct Series {
     /// The series' reference in the log; 0 while the slot is free.
     pub(crate) wal_ref: u64,
-    /// The open chunk: its encoder if it holds floats, its bytes, its first time and when to close it.
+    /// The open chunk: its encoder if it holds plain floats, its bytes, its first time and when to close it.
     state: XorState,
     bytes: Vec<u8>,
     start: i64,
@@ -59,8 +62,8 @@ const _: () = assert!(size_of::<Series>() <= 88);
 struct Rest {
     /// Oldest first.
     closed: Vec<Closed>,
-    /// The open chunk's encoder if it holds histograms.
-    histogram: Option<Box<OpenHistogram>>,
+    /// The open chunk's encoder if it holds anything but plain floats.
+    open: Option<Box<Open>>,
 }
 
 impl Series {
@@ -68,8 +71,9 @@ impl Series {
         Series { wal_ref, ..Series::default() }
     }
 
-    fn histogram(&self) -> Option<&OpenHistogram> {
-        self.rest.as_ref()?.histogram.as_deref()
+    /// The open chunk unless it holds plain floats.
+    fn open(&self) -> Option<&Open> {
+        self.rest.as_ref()?.open.as_deref()
     }
 
     pub(super) fn closed(&self) -> &[Closed] {
@@ -87,18 +91,18 @@ impl Series {
     }
 
     fn has_open(&self) -> bool {
-        self.state.count() > 0 || self.histogram().is_some()
+        self.state.count() > 0 || self.open().is_some()
     }
 
     /// The newest sample's time.
     pub(crate) fn last_t(&self) -> Option<i64> {
-        if self.state.count() > 0 { Some(self.state.last().0) } else { self.last_t_of_no_floats() }
+        if self.state.count() > 0 { Some(self.state.last().0) } else { self.last_t_of_others() }
     }
 
-    #[cold]
-    fn last_t_of_no_floats(&self) -> Option<i64> {
+    #[inline(never)]
+    fn last_t_of_others(&self) -> Option<i64> {
         let closed = || self.closed().last().map(|c| c.max);
-        self.histogram().map(OpenHistogram::last_t).or_else(closed)
+        self.open().map(Open::last_t).or_else(closed)
     }
 
     /// The oldest sample's time.
@@ -118,7 +122,7 @@ impl Series {
             return Verdict::TooOld;
         }
         if self.state.count() == 0 {
-            return self.judge_after_no_floats(t, v);
+            return self.judge_after_others(t, v);
         }
         let (last_t, last_v) = self.state.last();
         match t.cmp(&last_t) {
@@ -129,113 +133,160 @@ impl Series {
         }
     }
 
-    #[cold]
-    fn judge_after_no_floats(&self, t: i64, v: f64) -> Verdict {
-        self.judge_by(t, |histogram| is_stale(v) && histogram.is_stale())
+    #[inline(never)]
+    fn judge_after_others(&self, t: i64, v: f64) -> Verdict {
+        self.judge_by(t, |open| match open {
+            Open::Floats(state) => v.to_bits() == state.last().1.to_bits(),
+            Open::Histogram(open) => is_stale(v) && open.is_stale(),
+        })
     }
 
     /// What would become of a histogram now.
     pub(crate) fn judge_histogram(&self, t: i64, sample: HistogramRef<'_>, min_valid: i64) -> Verdict {
-        if t < min_valid { Verdict::TooOld } else { self.judge_by(t, |histogram| histogram.ends_with(sample)) }
+        if t < min_valid {
+            return Verdict::TooOld;
+        }
+        self.judge_by(t, |open| matches!(open, Open::Histogram(open) if open.ends_with(sample)))
     }
 
-    fn judge_by(&self, t: i64, is_same: impl FnOnce(&OpenHistogram) -> bool) -> Verdict {
+    /// `is_same`: whether the newest sample of an open chunk of other than plain floats says the same.
+    fn judge_by(&self, t: i64, is_same: impl FnOnce(&Open) -> bool) -> Verdict {
         let Some(last_t) = self.last_t() else { return Verdict::Keep };
         match t.cmp(&last_t) {
             std::cmp::Ordering::Greater => Verdict::Keep,
             std::cmp::Ordering::Less => Verdict::OutOfOrder,
             // The sample lies in a closed chunk and is not looked up; like the reference we take it for the same.
             std::cmp::Ordering::Equal if !self.has_open() => Verdict::Same,
-            std::cmp::Ordering::Equal if self.histogram().is_some_and(is_same) => Verdict::Same,
+            std::cmp::Ordering::Equal if self.open().is_some_and(is_same) => Verdict::Same,
             std::cmp::Ordering::Equal => Verdict::Duplicate,
         }
     }
 
-    /// Takes a float that was judged [`Verdict::Keep`]; says whether it opened a chunk. The marker that a series has ended
-    /// becomes one of the kind of its newest sample.
+    /// Takes a float that was judged [`Verdict::Keep`], counted since `start` (0 if that is not known); says whether it opened
+    /// a chunk. The marker that a series has ended becomes one of the kind of its newest sample.
     #[inline]
-    pub(crate) fn push(&mut self, t: i64, v: f64, chunk_range: i64) -> bool {
-        let opens = self.state.count() == 0 || self.is_due(t);
-        if opens {
-            if self.state.count() == 0
-                && is_stale(v)
-                && let Some(opened) = self.push_stale_histogram(t, chunk_range)
-            {
-                return opened;
-            }
-            self.close();
-            self.start = t;
-            self.next_at = range_end(t, chunk_range);
+    pub(crate) fn push(&mut self, t: i64, start: i64, v: f64, rule: ChunkRule) -> bool {
+        let count = self.state.count();
+        if count == 0 || start != 0 {
+            return self.push_beside_plain(t, start, v, rule);
         }
-        let spare = self.bytes.capacity() - self.bytes.len();
-        if self.bytes.len() >= DOUBLING_BYTES && spare < XorState::MAX_SAMPLE_BYTES {
-            self.bytes.reserve_exact(STEP_BYTES);
+        if self.is_due(t, count, self.state.last().0) {
+            self.open_floats(t, start, v, rule);
+            return true;
         }
+        self.push_plain(t, v);
+        false
+    }
+
+    #[inline]
+    fn push_plain(&mut self, t: i64, v: f64) {
+        make_room(&mut self.bytes, XorState::MAX_SAMPLE_BYTES);
         self.state.append(&mut self.bytes, t, v);
-        opens
+    }
+
+    /// [`push`](Series::push) where the float has a start or the open chunk, if there is one, is none of plain floats.
+    #[inline(never)]
+    fn push_beside_plain(&mut self, t: i64, start: i64, v: f64, rule: ChunkRule) -> bool {
+        if let Some(Open::Floats(state)) = self.open() {
+            let (count, last_t) = (state.count(), state.last().0);
+            if !self.is_due(t, count, last_t) {
+                self.push_with_start(t, start, v);
+                return false;
+            }
+        } else if self.state.count() == 0
+            && is_stale(v)
+            && let Some(opened) = self.push_stale_histogram(t, start, rule)
+        {
+            return opened;
+        }
+        self.open_floats(t, start, v, rule);
+        true
+    }
+
+    /// Appends to the open chunk of floats with starts.
+    fn push_with_start(&mut self, t: i64, start: i64, v: f64) {
+        if let Some(Open::Floats(state)) = self.rest.as_mut().and_then(|rest| rest.open.as_deref_mut()) {
+            make_room(&mut self.bytes, Xor2State::MAX_SAMPLE_BYTES);
+            state.append(&mut self.bytes, t, start, v);
+        }
+    }
+
+    fn open_floats(&mut self, t: i64, start: i64, v: f64, rule: ChunkRule) {
+        self.close();
+        (self.start, self.next_at) = (t, rule.range_end(t));
+        if start == 0 && !rule.xor2 {
+            return self.push_plain(t, v);
+        }
+        self.rest.get_or_insert_default().open = Some(Box::new(Open::Floats(Xor2State::new())));
+        self.push_with_start(t, start, v);
     }
 
     #[cold]
-    fn push_stale_histogram(&mut self, t: i64, chunk_range: i64) -> Option<bool> {
+    fn push_stale_histogram(&mut self, t: i64, start: i64, rule: ChunkRule) -> Option<bool> {
+        with_stale(self.newest_encoding()?, |marker| self.push_histogram(t, start, marker, rule))
+    }
+
+    /// That of the chunk with the newest sample, unless it is the open one and of plain floats.
+    fn newest_encoding(&self) -> Option<Encoding> {
         let closed = || self.closed().last().map(|c| c.held.encoding());
-        let newest = self.histogram().map(OpenHistogram::encoding).or_else(closed)?;
-        with_stale(newest, |marker| self.push_histogram(t, marker, chunk_range))
+        self.open().map(Open::encoding).or_else(closed)
     }
 
     /// A float as this series takes it: the marker that a series has ended is one of the kind of its newest sample.
     pub(crate) fn typed(&self, v: f64) -> Value {
-        let closed = || self.closed().last().map(|c| c.held.encoding());
-        let newest = || self.histogram().map(OpenHistogram::encoding).or_else(closed);
-        let is_marker = is_stale(v) && self.state.count() == 0;
-        let marker = is_marker.then(newest).flatten().and_then(|newest| with_stale(newest, |marker| marker.to_value()));
+        let newest = (is_stale(v) && self.state.count() == 0).then(|| self.newest_encoding()).flatten();
+        let marker = newest.and_then(|newest| with_stale(newest, |marker| marker.to_value()));
         marker.unwrap_or(Value::Float(v))
     }
 
-    /// Takes a histogram that was judged [`Verdict::Keep`]; says whether it opened a chunk.
-    pub(crate) fn push_histogram(&mut self, t: i64, sample: HistogramRef<'_>, chunk_range: i64) -> bool {
-        let range_end = |t| range_end(t, chunk_range);
-        let rest = self.rest.get_or_insert_default();
-        let mut before = rest.histogram.take().filter(|_| self.state.count() == 0);
-        if let Some(open) = before.as_mut().filter(|open| open.holds(sample))
-            && !open.is_due(t, self.start, self.bytes.len(), &mut self.next_at, range_end)
+    /// Takes a histogram that was judged [`Verdict::Keep`]; otherwise as [`push`](Series::push).
+    pub(crate) fn push_histogram(&mut self, t: i64, start: i64, sample: HistogramRef<'_>, rule: ChunkRule) -> bool {
+        let with_starts = start != 0 || rule.histogram_starts;
+        if let Some(Open::Histogram(open)) = self.rest.as_mut().and_then(|rest| rest.open.as_deref_mut())
+            && open.holds(sample, with_starts)
+            && !open.is_due(t, self.start, self.bytes.len(), &mut self.next_at, |t| rule.range_end(t))
         {
-            match open.append(&mut self.bytes, t, sample) {
-                Ok(Appended::InPlace | Appended::Recoded) => {
-                    rest.histogram = before;
-                    return false;
-                }
+            match open.append(&mut self.bytes, (t, start), sample) {
+                Ok(Appended::InPlace | Appended::Recoded) => return false,
                 Ok(Appended::MustCut(header)) => {
                     let next = open.cut(header);
-                    rest.histogram = before;
-                    self.open_histogram(t, sample, next, range_end(t));
+                    self.open_histogram((t, start), sample, next, rule);
                     return true;
                 }
                 // Neither the caller's sample nor our own bytes can be wrong; were they, a new chunk loses nothing.
                 Err(_) => {}
             }
         }
-        let next = OpenHistogram::opened_by(sample, before.as_deref());
-        rest.histogram = before;
-        self.open_histogram(t, sample, next, range_end(t));
+        let before = match self.open() {
+            Some(Open::Histogram(open)) => Some(&**open),
+            _ => None,
+        };
+        let next = OpenHistogram::opened_by(sample, with_starts, before);
+        self.open_histogram((t, start), sample, next, rule);
         true
     }
 
-    fn open_histogram(&mut self, t: i64, sample: HistogramRef<'_>, mut next: OpenHistogram, next_at: i64) {
+    fn open_histogram(
+        &mut self,
+        (t, start): (i64, i64),
+        sample: HistogramRef<'_>,
+        mut next: OpenHistogram,
+        rule: ChunkRule,
+    ) {
         self.close();
-        (self.start, self.next_at) = (t, next_at);
+        (self.start, self.next_at) = (t, rule.range_end(t));
         // The first sample of a chunk always fits.
-        if next.append(&mut self.bytes, t, sample).is_ok() {
-            self.rest.get_or_insert_default().histogram = Some(Box::new(next));
+        if next.append(&mut self.bytes, (t, start), sample).is_ok() {
+            self.rest.get_or_insert_default().open = Some(Box::new(Open::Histogram(Box::new(next))));
         }
     }
 
-    /// Whether the open chunk must be closed before a sample at `t`.
+    /// Whether the open chunk of floats, which has so many samples up to `last_t`, must be closed before a sample at `t`.
     #[inline]
-    fn is_due(&mut self, t: i64) -> bool {
-        let count = self.state.count();
+    fn is_due(&mut self, t: i64, count: u16, last_t: i64) -> bool {
         if count == TARGET_SAMPLES / 4 {
             // A quarter is there: spread what is left of the range evenly over chunks.
-            self.next_at = even_end(self.start, self.state.last().0, self.next_at, 4.0);
+            self.next_at = even_end(self.start, last_t, self.next_at, 4.0);
         }
         // Twice the target means that the estimate was made at a slower rate.
         t >= self.next_at || count >= TARGET_SAMPLES * 2 || self.bytes.len() > MAX_CHUNK_BYTES
@@ -247,7 +298,7 @@ impl Series {
         let rest = self.rest.get_or_insert_default();
         let held = Held::Memory { encoding, data: Box::new(data) };
         rest.closed.push(Closed { min: self.start, max, held });
-        rest.histogram = None;
+        rest.open = None;
         self.state = XorState::new();
     }
 
@@ -256,7 +307,7 @@ impl Series {
         if self.state.count() > 0 {
             return Some((self.state.last().0, Encoding::Xor));
         }
-        self.histogram().map(|h| (h.last_t(), h.encoding()))
+        self.open().map(|open| (open.last_t(), open.encoding()))
     }
 
     /// Drops closed chunks whose samples are all older than `min_t`; returns how many.
@@ -265,7 +316,7 @@ impl Series {
         let old = rest.closed.partition_point(|c| c.max < min_t);
         rest.closed.drain(..old);
         rest.closed.shrink_to_fit();
-        if rest.closed.is_empty() && rest.histogram.is_none() {
+        if rest.closed.is_empty() && rest.open.is_none() {
             self.rest = None;
         }
         old
@@ -291,7 +342,7 @@ impl Series {
 
     /// How far the series has come.
     pub(crate) fn seen(&self) -> Option<Seen> {
-        let open_samples = self.state.count().max(self.histogram().map_or(0, OpenHistogram::count));
+        let open_samples = self.state.count().max(self.open().map_or(0, Open::count));
         Some(Seen { last_t: self.last_t()?, open_samples })
     }
 
@@ -307,10 +358,12 @@ impl Series {
 
     /// The newest float in the range, as far as the open chunk tells; decodes only if newer samples lie behind it.
     pub(super) fn latest(&self, range: TimeRange, columns: &mut Columns) -> Latest {
-        if self.state.count() == 0 {
-            return self.latest_of_no_floats(range);
-        }
-        let (t, v) = self.state.last();
+        let newest = match self.open() {
+            _ if self.state.count() > 0 => Some(self.state.last()),
+            Some(Open::Floats(state)) => Some(state.last()),
+            _ => None,
+        };
+        let Some((t, v)) = newest else { return self.latest_of_no_floats(range) };
         if t < range.min.0 {
             return Latest::Nothing;
         }
@@ -318,14 +371,15 @@ impl Series {
             return Latest::Sample(Sample { t: TimestampMs(t), v });
         }
         if self.start <= range.max.0 {
-            return latest_in(&self.bytes, range, columns).map_or(Latest::Nothing, Latest::Sample);
+            let decode = if self.state.count() > 0 { chunk::xor::decode_into } else { chunk::xor2::decode_into };
+            return latest_in(&self.bytes, decode, range, columns).map_or(Latest::Nothing, Latest::Sample);
         }
         if self.closed().is_empty() { Latest::Nothing } else { Latest::Elsewhere }
     }
 
     #[cold]
     fn latest_of_no_floats(&self, range: TimeRange) -> Latest {
-        match self.histogram() {
+        match self.open() {
             // The newest sample up to the end of the range is in this chunk.
             Some(_) if self.start <= range.max.0 => Latest::Nothing,
             _ if self.closed().is_empty() => Latest::Nothing,
@@ -345,18 +399,26 @@ pub(super) enum Latest {
 }
 
 /// We wrote these bytes ourselves, so they decode; if not, what was decoded before the mistake counts.
-fn latest_in(data: &[u8], range: TimeRange, columns: &mut Columns) -> Option<Sample> {
+fn latest_in(
+    data: &[u8],
+    decode: fn(&[u8], &mut Columns) -> Result<(), DecodeError>,
+    range: TimeRange,
+    columns: &mut Columns,
+) -> Option<Sample> {
     columns.clear();
-    let _ = chunk::xor::decode_into(data, columns);
+    let _ = decode(data, columns);
     let end = columns.times.partition_point(|t| *t <= range.max.0);
     let at = end.checked_sub(1)?;
     let sample = Sample { t: TimestampMs(columns.times[at]), v: columns.values[at] };
     range.contains(sample.t).then_some(sample)
 }
 
-/// Where the range that `t` lies in ends.
-fn range_end(t: i64, width: i64) -> i64 {
-    (t / width).saturating_mul(width).saturating_add(width)
+/// Lets the bytes of a chunk grow by a sample: doubling while they are few, then in steps.
+#[inline]
+fn make_room(bytes: &mut Vec<u8>, sample: usize) {
+    if bytes.len() >= DOUBLING_BYTES && bytes.capacity() - bytes.len() < sample {
+        bytes.reserve_exact(STEP_BYTES);
+    }
 }
 
 /// The end of a chunk that will be `times_as_long` as it is at `now`, such that chunks of equal length reach up to `end`.
@@ -428,13 +490,14 @@ mod tests {
     use crate::tsdb::head_chunks::{HeadChunks, Options};
 
     const RANGE: i64 = 7_200_000;
+    const RULE: ChunkRule = ChunkRule { range: RANGE, xor2: false, histogram_starts: false };
 
     fn fill(start: i64, step: i64, n: i64) -> Vec<Chunk> {
         let mut series = Series::default();
         for i in 0..n {
             let t = start + i * step;
             assert_eq!(series.judge(t, i as f64, i64::MIN), Verdict::Keep);
-            series.push(t, i as f64, RANGE);
+            series.push(t, 0, i as f64, RULE);
         }
         chunks_of(&series)
     }
@@ -458,7 +521,7 @@ mod tests {
     fn no_chunk_crosses_a_range_and_none_grows_beyond_bounds() {
         for (start, step) in [(RANGE * 50 + 17, 10_000), (RANGE * 50 - 1, 1_000), (-RANGE / 2, 60_000), (3, 1)] {
             for chunk in fill(start, step, 3000) {
-                assert!(chunk.max.0 < range_end(chunk.min.0, RANGE));
+                assert!(chunk.max.0 < RULE.range_end(chunk.min.0));
                 assert!(u16::from_be_bytes([chunk.data[0], chunk.data[1]]) <= 240);
                 assert!(chunk.data.len() <= 1024);
             }
@@ -467,9 +530,15 @@ mod tests {
 
     #[test]
     fn the_newest_sample_before_an_instant_is_found_in_the_open_chunk_or_told_to_be_elsewhere() {
+        for start in [0, 77] {
+            find_each_newest(start);
+        }
+    }
+
+    fn find_each_newest(start: i64) {
         let mut series = Series::default();
         for i in 0..600i64 {
-            series.push(i * 15_000, i as f64, RANGE);
+            series.push(i * 15_000, start, i as f64, RULE);
         }
         let open_start = chunks_of(&series).last().unwrap().min.0;
         assert!(open_start > 15_000 && open_start < 599 * 15_000);
@@ -511,23 +580,65 @@ mod tests {
         use crate::storage::Encoding::{FloatHistogram as F, Histogram as H, Xor};
         let float = crate::model::FloatHistogram { count: 1.0, ..Default::default() };
         let mut series = Series::default();
-        assert!(series.push(1, 1.0, RANGE));
-        assert!(series.push_histogram(2, HistogramRef::Integer(&histogram(5)), RANGE));
-        assert!(!series.push_histogram(3, HistogramRef::Integer(&histogram(6)), RANGE));
-        assert!(!series.push(4, STALE_NAN, RANGE));
-        assert!(series.push_histogram(5, HistogramRef::Float(&float), RANGE));
-        assert!(!series.push(6, STALE_NAN, RANGE));
-        assert!(series.push(7, 1.0, RANGE));
-        assert!(!series.push(8, STALE_NAN, RANGE));
+        assert!(series.push(1, 0, 1.0, RULE));
+        assert!(series.push_histogram(2, 0, HistogramRef::Integer(&histogram(5)), RULE));
+        assert!(!series.push_histogram(3, 0, HistogramRef::Integer(&histogram(6)), RULE));
+        assert!(!series.push(4, 0, STALE_NAN, RULE));
+        assert!(series.push_histogram(5, 0, HistogramRef::Float(&float), RULE));
+        assert!(!series.push(6, 0, STALE_NAN, RULE));
+        assert!(series.push(7, 0, 1.0, RULE));
+        assert!(!series.push(8, 0, STALE_NAN, RULE));
         assert_eq!(kinds(&chunks_of(&series)), [(Xor, 1), (H, 3), (F, 2), (Xor, 2)]);
         assert_eq!((series.first_t(), series.last_t(), series.chunk_count()), (Some(1), Some(8), 4));
+    }
+
+    #[test]
+    fn the_first_sample_with_a_start_opens_a_chunk_that_has_room_for_it_and_those_without_follow() {
+        use crate::storage::Encoding::{Histogram as H, HistogramStarts as HS, Xor, Xor2};
+        let float = |series: &mut Series, t, start| series.push(t, start, 1.5, RULE);
+        let mut series = Series::default();
+        let opened = [(1, 0), (2, 0), (3, 1), (4, 0), (5, 1)].map(|(t, start)| float(&mut series, t, start));
+        assert_eq!(opened, [true, false, true, false, false]);
+        assert_eq!((series.judge(5, 1.5, 0), series.judge(5, 2.5, 0)), (Verdict::Same, Verdict::Duplicate));
+        let h = histogram(5);
+        let opened =
+            [(6, 0), (7, 2), (8, 0)].map(|(t, start)| series.push_histogram(t, start, HistogramRef::Integer(&h), RULE));
+        assert_eq!(opened, [true, true, false]);
+        assert!(!series.push(9, 3, STALE_NAN, RULE), "a marker of the histograms' kind");
+        assert!(float(&mut series, 10, 0));
+        let chunks = chunks_of(&series);
+        assert_eq!(chunks.iter().map(|c| c.encoding).collect::<Vec<_>>(), [Xor, Xor2, H, HS, Xor]);
+        let mut values = Vec::new();
+        chunks.iter().for_each(|c| chunk::decode_values(c, &mut values).unwrap());
+        let keys: Vec<_> = values.iter().map(|v| (v.t.0, v.start.0)).collect();
+        let expected = [(1, 0), (2, 0), (3, 1), (4, 0), (5, 1), (6, 0), (7, 2), (8, 0), (9, 3), (10, 0)];
+        assert_eq!(keys, expected);
+        assert!(values[8].value.is_stale());
+    }
+
+    #[test]
+    fn chunks_are_opened_as_the_rule_says_and_floats_go_on_as_they_were_opened() {
+        use crate::storage::Encoding::{Histogram as H, HistogramStarts as HS, Xor, Xor2};
+        let newer = ChunkRule { xor2: true, histogram_starts: true, ..RULE };
+        let h = histogram(5);
+        let mut series = Series::default();
+        for (t, rule) in [(1, RULE), (2, newer), (RANGE, newer), (RANGE + 1, RULE), (2 * RANGE, RULE)] {
+            series.push(t, 0, 1.0, rule);
+        }
+        for (t, rule) in [(1, RULE), (2, newer), (3, RULE)] {
+            series.push_histogram(2 * RANGE + t, 0, HistogramRef::Integer(&h), rule);
+        }
+        assert_eq!(
+            chunks_of(&series).iter().map(|c| (c.encoding, c.sample_count())).collect::<Vec<_>>(),
+            [(Xor, 2), (Xor2, 2), (Xor, 1), (H, 1), (HS, 2)]
+        );
     }
 
     #[test]
     fn a_histogram_is_the_same_known_contradicted_or_late() {
         let (h, other) = (histogram(5), histogram(6));
         let mut series = Series::default();
-        series.push_histogram(10, HistogramRef::Integer(&h), RANGE);
+        series.push_histogram(10, 0, HistogramRef::Integer(&h), RULE);
         let judge = |t, h| series.judge_histogram(t, HistogramRef::Integer(h), 0);
         assert_eq!(judge(11, &h), Verdict::Keep);
         assert_eq!(judge(10, &h), Verdict::Same);
@@ -540,30 +651,36 @@ mod tests {
         let mut wider = histogram(7);
         wider.layout.positive_spans[0].length = 3;
         wider.positive_buckets.push(-1);
-        assert!(!series.push_histogram(12, HistogramRef::Integer(&wider), RANGE));
+        assert!(!series.push_histogram(12, 0, HistogramRef::Integer(&wider), RULE));
         assert_eq!(series.judge_histogram(12, HistogramRef::Integer(&wider), 0), Verdict::Same);
-        assert!(!series.push_histogram(13, HistogramRef::Integer(&histogram(9)), RANGE));
+        assert!(!series.push_histogram(13, 0, HistogramRef::Integer(&histogram(9)), RULE));
         assert_eq!(series.judge_histogram(13, HistogramRef::Integer(&histogram(9)), 0), Verdict::Same);
     }
 
     #[test]
     fn whoever_looks_sees_a_series_as_it_was_whatever_came_later() {
         for step in [1_000, 15_000, 400_000] {
-            let (mut series, mut looks) = (Series::default(), Vec::new());
+            let (mut series, mut looks, mut starts) = (Series::default(), Vec::new(), Vec::new());
             for i in 0..500i64 {
                 let t = RANGE * 100 + i * step;
+                // The starts begin within a chunk, too.
+                let start = if i / 40 % 2 == 0 { 0 } else { t - i % 3 };
                 match i / 60 % 3 {
-                    0 => series.push(t, i as f64, RANGE),
-                    1 => series.push_histogram(t, HistogramRef::Integer(&histogram(i.cast_unsigned() + 3)), RANGE),
+                    0 => series.push(t, start, i as f64, RULE),
+                    1 => {
+                        let h = histogram(i.cast_unsigned() + 3);
+                        series.push_histogram(t, start, HistogramRef::Integer(&h), RULE)
+                    }
                     // Gains a bucket now and then.
                     _ => {
                         let mut h = histogram(i.cast_unsigned() + 3);
                         h.layout.positive_spans[0].length += (i as u32 % 60) / 7;
                         h.positive_buckets.resize(h.layout.positive_spans[0].length as usize, 0);
                         h.count = h.positive_buckets.len() as u64 + h.count - 2;
-                        series.push_histogram(t, HistogramRef::Integer(&h), RANGE)
+                        series.push_histogram(t, start, HistogramRef::Integer(&h), RULE)
                     }
                 };
+                starts.push(start);
                 looks.push((i + 1, series.seen().unwrap()));
             }
             let disk = Arc::new(MemDisk::new());
@@ -580,6 +697,7 @@ mod tests {
                 }
                 let times: Vec<i64> = values.iter().map(|v| (v.t.0 - RANGE * 100) / step).collect();
                 assert_eq!(times, (0..n).collect::<Vec<_>>());
+                assert!(values.iter().map(|v| v.start.0).eq(starts[..n as usize].iter().copied()));
             }
         }
     }

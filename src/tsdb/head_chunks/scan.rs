@@ -81,7 +81,7 @@ impl Scan {
             let Some(encoding) = Encoding::from_byte(head.encoding) else {
                 return Ok(Verdict::Foreign(format!("chunk encoding {} is not supported", head.encoding)));
             };
-            let Some(samples) = data.first_chunk::<2>() else {
+            let Some(samples) = encoding.sample_count(data) else {
                 return Ok(Verdict::Damaged("expected a number of samples".into()));
             };
             self.chunks.push(FoundChunk {
@@ -89,7 +89,7 @@ impl Scan {
                 place: ChunkPlace::new(number, at),
                 min: head.min,
                 max: head.max,
-                samples: u16::from_be_bytes(*samples),
+                samples,
                 encoding,
                 out_of_order: head.out_of_order,
             });

@@ -155,8 +155,7 @@ impl SeriesStream for OooStream<'_> {
         }
         let chunks = || batch.series.iter().flat_map(|series| &series.chunks);
         let bytes = chunks().map(|chunk| chunk.data.len() as u64).sum();
-        let counts = chunks().filter_map(|chunk| chunk.data.first_chunk::<2>());
-        let samples = counts.map(|count| u64::from(u16::from_be_bytes(*count))).sum();
+        let samples = chunks().map(|chunk| u64::from(chunk.sample_count())).sum();
         self.stats.series += batch.series.len() as u64;
         self.stats.chunks += chunks().count() as u64;
         self.stats.bytes += bytes;

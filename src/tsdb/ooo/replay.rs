@@ -162,7 +162,7 @@ impl Replay<'_> {
         record::check(bytes)?;
         match Kind::of(bytes) {
             Kind::Samples | Kind::SamplesV2 => record::each_sample(bytes, &mut |sample| {
-                let (t, start, value) = (TimestampMs(sample.t), TimestampMs(0), Value::Float(sample.v));
+                let (t, start, value) = (TimestampMs(sample.t), TimestampMs(sample.start), Value::Float(sample.v));
                 self.sample(sample.series, TimedValue { t, start, value });
             }),
             kind if kind.is_histograms() => each_histogram(bytes, &mut |sample| {

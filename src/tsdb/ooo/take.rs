@@ -12,7 +12,7 @@ use crate::storage::chunk::TimedValue;
 use crate::tsdb::head::Series;
 use crate::tsdb::wal::WriteError;
 use crate::tsdb::wal::record::markers::{Marker, push_marker};
-use crate::tsdb::wal::record::{HistogramsEncoder, SamplesEncoder, WalSample};
+use crate::tsdb::wal::record::{HistogramsEncoder, SamplesEncoder, WalHistogram, WalSample};
 
 /// A late sample on its way.
 #[derive(Clone, Debug)]
@@ -25,8 +25,8 @@ pub(crate) struct Late {
 
 impl Late {
     /// A float of a series.
-    pub(crate) fn float(slot: u32, series: &Series, t: i64, v: f64) -> Late {
-        let (t, start, value) = (TimestampMs(t), TimestampMs(0), series.typed(v));
+    pub(crate) fn float(slot: u32, series: &Series, t: i64, start: i64, v: f64) -> Late {
+        let (t, start, value) = (TimestampMs(t), TimestampMs(start), series.typed(v));
         Late { slot, wal_ref: series.wal_ref, sample: TimedValue { t, start, value } }
     }
 }
@@ -140,28 +140,35 @@ struct Round {
 }
 
 impl Round {
-    /// The markers, then the samples. A record of histograms holds one kind of them.
+    /// The markers, then the samples. A record holds one kind of them.
     fn records(&self) -> Vec<Vec<u8>> {
-        let mut floats = SamplesEncoder::default();
-        let mut histograms: Vec<HistogramsEncoder> = Vec::new();
-        for Late { wal_ref, sample: TimedValue { t, value, .. }, .. } in &self.now {
+        let (mut floats, mut histograms) = (Vec::<SamplesEncoder>::new(), Vec::<HistogramsEncoder>::new());
+        for Late { wal_ref, sample: TimedValue { t, start, value }, .. } in &self.now {
+            let (series, t, start) = (*wal_ref, t.0, start.0);
             let value = match value {
                 Value::Float(v) => {
-                    floats.push(WalSample { series: *wal_ref, t: t.0, v: *v });
+                    let sample = WalSample { series, t, start, v: *v };
+                    record_that(&mut floats, |record| record.takes(sample)).push(sample);
                     continue;
                 }
                 Value::Histogram(h) => HistogramRef::Integer(h),
                 Value::FloatHistogram(h) => HistogramRef::Float(h),
             };
-            if !histograms.iter().any(|record| record.takes(value)) {
-                histograms.push(HistogramsEncoder::default());
-            }
-            if let Some(record) = histograms.iter_mut().find(|record| record.takes(value)) {
-                record.push(*wal_ref, t.0, value);
-            }
+            let record = record_that(&mut histograms, |record| record.takes(start, value));
+            record.push(WalHistogram { series, t, start, value });
         }
-        let samples = std::iter::once(floats.record()).chain(histograms.iter().map(HistogramsEncoder::record));
+        let samples = floats.iter().map(SamplesEncoder::record).chain(histograms.iter().map(HistogramsEncoder::record));
         let all = std::iter::once(&self.markers[..]).chain(samples);
         all.filter(|record| !record.is_empty()).map(<[u8]>::to_vec).collect()
     }
+}
+
+/// The first record that takes a sample, a new one if none does. Samples of one round have different times, so their order
+/// does not matter.
+fn record_that<E: Default>(records: &mut Vec<E>, takes: impl Fn(&E) -> bool) -> &mut E {
+    let at = records.iter().position(takes).unwrap_or(records.len());
+    if at == records.len() {
+        records.push(E::default());
+    }
+    &mut records[at]
 }

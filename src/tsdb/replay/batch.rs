@@ -64,6 +64,7 @@ pub(super) struct SeriesRow {
 pub(super) struct HistogramRow {
     pub(super) series: u64,
     pub(super) t: i64,
+    pub(super) start: i64,
     pub(super) value: Value,
 }
 

@@ -174,7 +174,8 @@ impl Reading<'_> {
         let is_long = is_long(bytes)?;
         let mut before = self.batch.histograms.len();
         let read = record::each_histogram(bytes, &mut |found| {
-            self.batch.push_histogram(HistogramRow { series: found.series, t: found.t, value: found.value.to_value() });
+            let record::WalHistogram { series, t, start, value } = found;
+            self.batch.push_histogram(HistogramRow { series, t, start, value: value.to_value() });
             if is_long && self.batch.is_full() {
                 self.batch.ran(What::Histograms, before);
                 self.hand_on();

@@ -1,10 +1,11 @@
 //! The third hand: samples into series.
 
 use super::SegmentTimes;
-use super::batch::{Batch, Step};
+use super::batch::{Batch, HistogramRow, Step};
 use crate::model::Value;
 use crate::storage::HistogramRef;
-use crate::tsdb::head::{FoundChunks, Head, PAGE_SERIES, PageCursor, Verdict};
+use crate::tsdb::head::{ChunkRule, FoundChunks, Head, PAGE_SERIES, PageCursor, Verdict};
+use crate::tsdb::wal::record::WalSample;
 
 /// What one has taken.
 #[derive(Debug, Default)]
@@ -26,7 +27,7 @@ pub(super) struct Taker<'a> {
     /// Which of how many takers this is. The latter is a power of two.
     number: usize,
     of: usize,
-    chunk_range: i64,
+    rule: ChunkRule,
     min_valid: i64,
     /// Times of what was kept of this batch.
     min: i64,
@@ -38,13 +39,13 @@ impl<'a> Taker<'a> {
     /// Those among whom the series are shared.
     pub(super) fn all(head: &'a Head, found: &'a FoundChunks, count: usize) -> Vec<Taker<'a>> {
         let of = count.next_power_of_two();
-        let (chunk_range, min_valid) = (head.chunk_range(), head.min_valid());
+        let (rule, min_valid) = (head.chunk_rule(), head.min_valid());
         let taker = |number| Taker {
             head,
             found,
             number,
             of,
-            chunk_range,
+            rule,
             min_valid,
             min: i64::MAX,
             max: i64::MIN,
@@ -74,11 +75,11 @@ impl<'a> Taker<'a> {
                 }
                 Step::Samples(rows) => {
                     let rows = batch.samples[rows.clone()].iter().zip(&batch.sample_slots[rows.clone()]);
-                    rows.for_each(|(row, slot)| self.sample(&mut cursor, *slot, row.t, row.v));
+                    rows.for_each(|(row, slot)| self.sample(&mut cursor, *slot, row));
                 }
                 Step::Histograms(rows) => {
                     let rows = batch.histograms[rows.clone()].iter().zip(&batch.histogram_slots[rows.clone()]);
-                    rows.for_each(|(row, slot)| self.histogram(&mut cursor, *slot, row.t, &row.value));
+                    rows.for_each(|(row, slot)| self.histogram(&mut cursor, *slot, row));
                 }
                 Step::Attach(..) | Step::Clear(_) => {}
             }
@@ -95,33 +96,33 @@ impl<'a> Taker<'a> {
     }
 
     #[inline]
-    fn sample(&mut self, cursor: &mut PageCursor<'_>, slot: u32, t: i64, v: f64) {
+    fn sample(&mut self, cursor: &mut PageCursor<'_>, slot: u32, row: &WalSample) {
         if !self.owns(slot) {
             return;
         }
         let Some(series) = cursor.series(slot) else { return };
-        let taken = match series.judge(t, v, self.min_valid) {
-            Verdict::Keep => Ok(series.push(t, v, self.chunk_range)),
-            verdict => Err((verdict, series.is_in_file(t))),
+        let taken = match series.judge(row.t, row.v, self.min_valid) {
+            Verdict::Keep => Ok(series.push(row.t, row.start, row.v, self.rule)),
+            verdict => Err((verdict, series.is_in_file(row.t))),
         };
-        self.count(t, taken);
+        self.count(row.t, taken);
     }
 
-    fn histogram(&mut self, cursor: &mut PageCursor<'_>, slot: u32, t: i64, value: &Value) {
+    fn histogram(&mut self, cursor: &mut PageCursor<'_>, slot: u32, row: &HistogramRow) {
         if !self.owns(slot) {
             return;
         }
-        let value = match value {
+        let value = match &row.value {
             Value::Histogram(h) => HistogramRef::Integer(h),
             Value::FloatHistogram(h) => HistogramRef::Float(h),
             Value::Float(_) => return,
         };
         let Some(series) = cursor.series(slot) else { return };
-        let taken = match series.judge_histogram(t, value, self.min_valid) {
-            Verdict::Keep => Ok(series.push_histogram(t, value, self.chunk_range)),
-            verdict => Err((verdict, series.is_in_file(t))),
+        let taken = match series.judge_histogram(row.t, value, self.min_valid) {
+            Verdict::Keep => Ok(series.push_histogram(row.t, row.start, value, self.rule)),
+            verdict => Err((verdict, series.is_in_file(row.t))),
         };
-        self.count(t, taken);
+        self.count(row.t, taken);
     }
 
     /// `taken`: whether a chunk was opened, or why the sample was not kept and whether a file has it.

@@ -13,8 +13,8 @@ use crate::telemetry::Registry;
 use crate::tsdb::head_chunks::{HeadChunks, Options};
 use crate::tsdb::metrics::ExemplarMetrics;
 use crate::tsdb::wal::record::{
-    ExemplarsEncoder, HistogramsEncoder, Kind, SamplesEncoder, WalExemplar, WalSample, push_metadata, push_series,
-    push_tombstone,
+    ExemplarsEncoder, HistogramsEncoder, Kind, SamplesEncoder, WalExemplar, WalHistogram, WalSample, push_metadata,
+    push_series, push_tombstone,
 };
 use crate::tsdb::wal::{Compression, Writer, checkpoint_path, segment_path, segments};
 
@@ -60,6 +60,11 @@ impl Logger {
         }
     }
 
+    /// Few have one, so that most records have none.
+    fn start(&mut self) -> i64 {
+        if self.random.one_in(200) { self.t - 1_000_000 } else { 0 }
+    }
+
     fn value(&mut self) -> f64 {
         if self.random.one_in(40) { STALE_NAN } else { self.random.below(5) as f64 }
     }
@@ -99,8 +104,11 @@ impl Logger {
         let mut record = SamplesEncoder::default();
         let most = if self.random.one_in(15) { 4000 } else { 120 };
         for _ in 0..self.random.below(most) {
-            let (series, t, v) = (self.wal_ref(), self.time(), self.value());
-            record.push(WalSample { series, t, v });
+            let (series, t, start, v) = (self.wal_ref(), self.time(), self.start(), self.value());
+            let sample = WalSample { series, t, start, v };
+            if record.takes(sample) {
+                record.push(sample);
+            }
         }
         record.record().to_vec()
     }
@@ -123,8 +131,9 @@ impl Logger {
                 integer = Histogram { layout, sum, count: 9 + n, positive_buckets, ..Histogram::default() };
                 HistogramRef::Integer(&integer)
             };
-            if record.takes(value) {
-                record.push(series, t, value);
+            let start = self.start();
+            if record.takes(start, value) {
+                record.push(WalHistogram { series, t, start, value });
             }
         }
         record.record().to_vec()

@@ -115,16 +115,7 @@ impl Copy<'_> {
                 })?;
                 self.push(&kept);
             }
-            Kind::Samples | Kind::SamplesV2 => {
-                let mut kept = SamplesEncoder::default();
-                record::each_sample(bytes, &mut |sample| {
-                    if sample.t >= keep.min_t {
-                        kept.push(sample);
-                        self.done.samples += 1;
-                    }
-                })?;
-                self.push(kept.record());
-            }
+            Kind::Samples | Kind::SamplesV2 => self.samples(bytes)?,
             Kind::Metadata => record::each_metadata(bytes, &mut |series, entry| {
                 if (keep.series)(series) {
                     self.metadata.insert(series, entry.to_vec());
@@ -154,18 +145,37 @@ impl Copy<'_> {
         Ok(())
     }
 
-    /// A record of one kind can become several of the first version's, which tells integer, float and custom bounds apart.
+    /// What is left may begin without starts, and then becomes two records.
+    fn samples(&mut self, bytes: &[u8]) -> Result<(), RecordError> {
+        let (min_t, mut kept) = (self.keep.min_t, vec![SamplesEncoder::default()]);
+        record::each_sample(bytes, &mut |sample| {
+            if sample.t < min_t {
+                return;
+            }
+            if kept.last().is_none_or(|open| !open.takes(sample)) {
+                kept.push(SamplesEncoder::default());
+            }
+            if let Some(open) = kept.last_mut() {
+                open.push(sample);
+                self.done.samples += 1;
+            }
+        })?;
+        kept.iter().for_each(|record| self.push(record.record()));
+        Ok(())
+    }
+
+    /// A record of one kind can become several: the first version tells custom bounds apart, and has no starts.
     fn histograms(&mut self, bytes: &[u8]) -> Result<(), RecordError> {
         let (min_t, mut kept) = (self.keep.min_t, vec![HistogramsEncoder::default()]);
         record::each_histogram(bytes, &mut |h| {
             if h.t < min_t {
                 return;
             }
-            if kept.last().is_none_or(|open| !open.takes(h.value)) {
+            if kept.last().is_none_or(|open| !open.takes(h.start, h.value)) {
                 kept.push(HistogramsEncoder::default());
             }
             if let Some(open) = kept.last_mut() {
-                open.push(h.series, h.t, h.value);
+                open.push(h);
                 self.done.samples += 1;
             }
         })?;

@@ -1,5 +1,6 @@
 //! Records of native histograms, in both versions.
 
+use super::starts::{StartsDecoder, StartsEncoder};
 use super::{Cursor, Kind, RecordError, push_uvarint, push_varint};
 use crate::model::{BucketLayout, CounterResetHint, FloatHistogram, Histogram, Span, is_stale};
 use crate::storage::HistogramRef;
@@ -19,16 +20,18 @@ pub(crate) struct WalHistogram<'a> {
     pub(crate) series: u64,
     pub(crate) t: i64,
     /// 0 where the record has none.
-    #[allow(dead_code, reason = "the head keeps no start times yet")]
     pub(crate) start: i64,
     pub(crate) value: HistogramRef<'a>,
 }
 
-/// Writes records of histograms, each of which holds one of the four kinds.
+/// Writes records of histograms, each of which holds one of the six kinds. As with floats, a record that a histogram with
+/// a start timestamp opens is one of the second version.
 #[derive(Debug, Default)]
 pub(crate) struct HistogramsEncoder {
     bytes: Vec<u8>,
     first: (u64, i64),
+    /// Of a record of the second version.
+    starts: Option<StartsEncoder>,
 }
 
 impl HistogramsEncoder {
@@ -45,21 +48,39 @@ impl HistogramsEncoder {
     }
 
     /// Whether a histogram can follow in this record.
-    pub(crate) fn takes(&self, value: HistogramRef<'_>) -> bool {
-        self.bytes.first().is_none_or(|kind| *kind == kind_of(value) as u8)
+    pub(crate) fn takes(&self, start: i64, value: HistogramRef<'_>) -> bool {
+        match (self.bytes.first(), self.starts) {
+            (None, _) => true,
+            (Some(kind), Some(_)) => *kind == kind_with_starts(value) as u8,
+            (Some(kind), None) => start == 0 && *kind == kind_of(value) as u8,
+        }
     }
 
     /// Adds one that the record [`takes`](Self::takes).
-    pub(crate) fn push(&mut self, series: u64, t: i64, value: HistogramRef<'_>) {
-        if self.bytes.is_empty() {
-            self.first = (series, t);
-            self.bytes.push(kind_of(value) as u8);
-            self.bytes.extend_from_slice(&series.to_be_bytes());
-            self.bytes.extend_from_slice(&t.to_be_bytes());
-        }
+    pub(crate) fn push(&mut self, WalHistogram { series, t, start, value }: WalHistogram<'_>) {
+        let is_first = self.bytes.is_empty();
         let out = &mut self.bytes;
-        push_varint(out, series.wrapping_sub(self.first.0).cast_signed());
-        push_varint(out, t.wrapping_sub(self.first.1));
+        if is_first {
+            self.first = (series, t);
+            self.starts = None;
+            if start != 0 {
+                out.push(kind_with_starts(value) as u8);
+                self.starts = Some(StartsEncoder::open(out, series, t, start));
+            } else {
+                out.push(kind_of(value) as u8);
+                out.extend_from_slice(&series.to_be_bytes());
+                out.extend_from_slice(&t.to_be_bytes());
+            }
+        }
+        match &mut self.starts {
+            // The first key stands there already.
+            Some(_) if is_first => {}
+            Some(starts) => starts.push_key(out, series, t, start),
+            None => {
+                push_varint(out, series.wrapping_sub(self.first.0).cast_signed());
+                push_varint(out, t.wrapping_sub(self.first.1));
+            }
+        }
         match value {
             HistogramRef::Integer(h) => push_histogram(out, h),
             HistogramRef::Float(h) => push_float_histogram(out, h),
@@ -73,6 +94,14 @@ fn kind_of(value: HistogramRef<'_>) -> Kind {
         HistogramRef::Integer(_) => Kind::Histograms,
         HistogramRef::Float(h) if h.layout.schema == CUSTOM_BOUNDS => Kind::CustomBucketFloatHistograms,
         HistogramRef::Float(_) => Kind::FloatHistograms,
+    }
+}
+
+/// With start timestamps, custom bounds have no kind of their own.
+fn kind_with_starts(value: HistogramRef<'_>) -> Kind {
+    match value {
+        HistogramRef::Integer(_) => Kind::HistogramsV2,
+        HistogramRef::Float(_) => Kind::FloatHistogramsV2,
     }
 }
 
@@ -163,22 +192,19 @@ pub(crate) fn each_histogram(record: &[u8], visit: &mut dyn FnMut(WalHistogram<'
 /// Series, times and start times of a record's samples.
 enum Keys {
     /// Each against the first.
-    V1 { first: (u64, i64) },
-    /// The reference against the sample before.
-    V2 { first: Option<(i64, i64, i64)>, first_t: i64, first_start: i64, series: i64, start: i64 },
+    V1 {
+        first: (u64, i64),
+    },
+    V2(StartsDecoder),
 }
 
 impl Keys {
     fn open(kind: Kind, cursor: &mut Cursor<'_>) -> Result<Keys, RecordError> {
-        let is_v2 = matches!(kind, Kind::HistogramsV2 | Kind::FloatHistogramsV2);
         if cursor.rest.is_empty() {
             return Ok(Keys::V1 { first: (0, 0) });
         }
-        if is_v2 {
-            let series = cursor.varint("the first reference")?;
-            let first_t = cursor.varint("the first time")?;
-            let start = cursor.varint("the first start time")?;
-            return Ok(Keys::V2 { first: Some((series, first_t, start)), first_t, first_start: start, series, start });
+        if matches!(kind, Kind::HistogramsV2 | Kind::FloatHistogramsV2) {
+            return StartsDecoder::open(cursor).map(Keys::V2);
         }
         let series = cursor.u64("the first reference")?;
         Ok(Keys::V1 { first: (series, cursor.u64("the first time")?.cast_signed()) })
@@ -190,19 +216,7 @@ impl Keys {
                 let series = first.0.wrapping_add_signed(cursor.varint("a reference")?);
                 Ok((series, first.1.wrapping_add(cursor.varint("a time")?), 0))
             }
-            Keys::V2 { first, first_t, first_start, series, start } => {
-                if let Some((series, t, start)) = first.take() {
-                    return Ok((series.cast_unsigned(), t, start));
-                }
-                *series = series.wrapping_add(cursor.varint("a reference")?);
-                let t = first_t.wrapping_add(cursor.varint("a time")?);
-                *start = match cursor.u8("a start time marker")? {
-                    0 => 0,
-                    1 => *start,
-                    _ => first_start.wrapping_add(cursor.varint("a start time")?),
-                };
-                Ok((series.cast_unsigned(), t, *start))
-            }
+            Keys::V2(starts) => starts.next(cursor),
         }
     }
 }
@@ -366,8 +380,8 @@ mod tests {
     fn record(values: &[(u64, i64, Owned)]) -> Vec<u8> {
         let mut encoder = HistogramsEncoder::default();
         for (series, t, value) in values {
-            assert!(encoder.takes(value.as_ref()));
-            encoder.push(*series, *t, value.as_ref());
+            assert!(encoder.takes(0, value.as_ref()));
+            encoder.push(WalHistogram { series: *series, t: *t, start: 0, value: value.as_ref() });
         }
         encoder.record().to_vec()
     }
@@ -381,9 +395,11 @@ mod tests {
             (10, float(true), float(false)),
         ] {
             let mut encoder = HistogramsEncoder::default();
-            encoder.push(500, 1_000_000, value.as_ref());
-            encoder.push(3, 999_000, value.as_ref());
-            assert!(encoder.takes(value.as_ref()) && !encoder.takes(other.as_ref()));
+            for (series, t) in [(500, 1_000_000), (3, 999_000)] {
+                encoder.push(WalHistogram { series, t, start: 0, value: value.as_ref() });
+            }
+            assert!(encoder.takes(0, value.as_ref()) && !encoder.takes(0, other.as_ref()));
+            assert!(!encoder.takes(1, value.as_ref()));
             assert_eq!(encoder.record()[0], kind);
             let expected = vec![(500, 1_000_000, 0, value.clone()), (3, 999_000, 0, value)];
             assert_eq!(read(encoder.record()), Ok(expected));
@@ -391,8 +407,8 @@ mod tests {
     }
 
     #[test]
-    fn records_with_start_times_are_read_with_every_marker() {
-        for value in [integer(true), float(false)] {
+    fn records_with_start_times_are_read_and_written_with_every_marker() {
+        for value in [integer(true), integer(false), float(false), float(true)] {
             let is_float = matches!(value, Owned::Float(_));
             let mut body = Vec::new();
             match &value {
@@ -414,6 +430,13 @@ mod tests {
             let keys = [(5, 1000, 900), (6, 1000, 0), (3, 1015, 977), (13, 995, 977)];
             let expected = keys.map(|(series, t, start)| (series, t, start, value.clone()));
             assert_eq!(read(&record).as_deref(), Ok(&expected[..]));
+            // We say the same start by its marker, the reference too.
+            let mut encoder = HistogramsEncoder::default();
+            for (series, t, start) in keys {
+                assert!(encoder.takes(start, value.as_ref()));
+                encoder.push(WalHistogram { series, t, start, value: value.as_ref() });
+            }
+            assert_eq!(encoder.record(), record);
         }
     }
 

@@ -4,10 +4,13 @@ mod exemplars;
 mod histograms;
 pub(crate) mod markers;
 mod metadata;
+mod starts;
 
 pub(crate) use exemplars::{ExemplarsEncoder, WalExemplar, each_exemplar};
-pub(crate) use histograms::{HistogramsEncoder, each_histogram};
+pub(crate) use histograms::{HistogramsEncoder, WalHistogram, each_histogram};
 pub(crate) use metadata::{check_metadata, each_metadata, push_metadata, read_metadata};
+
+use starts::{StartsDecoder, StartsEncoder};
 
 use crate::model::LabelsBuilder;
 use crate::model::labels::push_pair;
@@ -105,14 +108,19 @@ pub(crate) enum RecordError {
 pub(crate) struct WalSample {
     pub(crate) series: u64,
     pub(crate) t: i64,
+    /// Since when it has been counted; 0 if that is not known.
+    pub(crate) start: i64,
     pub(crate) v: f64,
 }
 
-/// Writes a samples record sample by sample, without an intermediate list.
+/// Writes a samples record sample by sample, without an intermediate list. A record that a sample with a start timestamp
+/// opens is one of the second version, which only newer Prometheus servers read.
 #[derive(Debug, Default)]
 pub(crate) struct SamplesEncoder {
     bytes: Vec<u8>,
     first: (u64, i64),
+    /// Of a record of the second version.
+    starts: Option<StartsEncoder>,
 }
 
 impl SamplesEncoder {
@@ -128,12 +136,28 @@ impl SamplesEncoder {
         self.bytes.capacity()
     }
 
+    /// Whether a sample can follow in this record.
+    #[inline]
+    pub(crate) fn takes(&self, sample: WalSample) -> bool {
+        sample.start == 0 || self.bytes.is_empty() || self.starts.is_some()
+    }
+
+    /// Adds one that the record [`takes`](Self::takes).
+    #[inline]
     pub(crate) fn push(&mut self, sample: WalSample) {
         if self.bytes.is_empty() {
             self.first = (sample.series, sample.t);
+            self.starts = None;
+            if sample.start != 0 {
+                return self.open_with_starts(sample);
+            }
             self.bytes.push(Kind::Samples as u8);
             self.bytes.extend_from_slice(&sample.series.to_be_bytes());
             self.bytes.extend_from_slice(&sample.t.to_be_bytes());
+        }
+        if let Some(starts) = &mut self.starts {
+            starts.push_key(&mut self.bytes, sample.series, sample.t, sample.start);
+            return self.bytes.extend_from_slice(&sample.v.to_bits().to_be_bytes());
         }
         // Put together on the stack: one copy into the vector instead of a bounds check per byte.
         let mut row = [0; 10 + 10 + 8];
@@ -141,6 +165,13 @@ impl SamplesEncoder {
         n = put_varint(&mut row, n, sample.t.wrapping_sub(self.first.1));
         row[n..n + 8].copy_from_slice(&sample.v.to_bits().to_be_bytes());
         self.bytes.extend_from_slice(&row[..n + 8]);
+    }
+
+    #[cold]
+    fn open_with_starts(&mut self, WalSample { series, t, start, v }: WalSample) {
+        self.bytes.push(Kind::SamplesV2 as u8);
+        self.starts = Some(StartsEncoder::open(&mut self.bytes, series, t, start));
+        self.bytes.extend_from_slice(&v.to_bits().to_be_bytes());
     }
 }
 
@@ -199,31 +230,21 @@ fn each_sample_v1(record: &[u8], visit: &mut impl FnMut(WalSample)) -> Result<()
         let series = first.wrapping_add_signed(cursor.varint("a reference")?);
         let t = first_t.wrapping_add(cursor.varint("a time")?);
         let v = f64::from_bits(cursor.u64("a value")?);
-        visit(WalSample { series, t, v });
+        visit(WalSample { series, t, start: 0, v });
     }
     Ok(())
 }
 
-/// Start times are read and dropped; the store does not keep them.
 fn each_sample_v2(record: &[u8], visit: &mut impl FnMut(WalSample)) -> Result<(), RecordError> {
-    const EXPLICIT_START: u8 = 2;
     let mut cursor = Cursor::after_kind(record);
     if cursor.rest.is_empty() {
         return Ok(());
     }
-    let mut series = cursor.varint("the first reference")?;
-    let first_t = cursor.varint("the first time")?;
-    cursor.varint("the first start time")?;
-    let v = f64::from_bits(cursor.u64("a value")?);
-    visit(WalSample { series: series.cast_unsigned(), t: first_t, v });
+    let mut starts = StartsDecoder::open(&mut cursor)?;
     while !cursor.rest.is_empty() {
-        series = series.wrapping_add(cursor.varint("a reference")?);
-        let t = first_t.wrapping_add(cursor.varint("a time")?);
-        if cursor.u8("a start time marker")? >= EXPLICIT_START {
-            cursor.varint("a start time")?;
-        }
+        let (series, t, start) = starts.next(&mut cursor)?;
         let v = f64::from_bits(cursor.u64("a value")?);
-        visit(WalSample { series: series.cast_unsigned(), t, v });
+        visit(WalSample { series, t, start, v });
     }
     Ok(())
 }
@@ -401,9 +422,9 @@ mod tests {
     use crate::model::Labels;
     use proptest::prelude::*;
 
-    fn samples_of(record: &[u8]) -> Vec<(u64, i64, u64)> {
+    fn samples_of(record: &[u8]) -> Vec<(u64, i64, i64, u64)> {
         let mut out = Vec::new();
-        each_sample(record, &mut |s| out.push((s.series, s.t, s.v.to_bits()))).unwrap();
+        each_sample(record, &mut |s| out.push((s.series, s.t, s.start, s.v.to_bits()))).unwrap();
         out
     }
 
@@ -446,15 +467,56 @@ mod tests {
             record.extend_from_slice(&2f64.to_bits().to_be_bytes());
         }
         let two = 2f64.to_bits();
-        assert_eq!(samples_of(&record), [(5, 1000, 1f64.to_bits()), (6, 1000, two), (3, 1015, two), (13, 995, two)]);
+        let expected = [(5, 1000, 900, 1f64.to_bits()), (6, 1000, 0, two), (3, 1015, 0, two), (13, 995, 977, two)];
+        assert_eq!(samples_of(&record), expected);
+    }
+
+    #[test]
+    fn only_a_sample_with_a_start_opens_a_record_of_version_two() {
+        let sample = |series, start| WalSample { series, t: 1000, start, v: 2.0 };
+        let mut encoder = SamplesEncoder::default();
+        encoder.push(sample(5, 0));
+        assert!(encoder.takes(sample(6, 0)) && !encoder.takes(sample(6, 900)));
+        assert_eq!(Kind::of(encoder.record()), Kind::Samples);
+        encoder.clear();
+        for (series, start) in [(5, 900), (6, 0), (7, 901), (8, 901)] {
+            assert!(encoder.takes(sample(series, start)));
+            encoder.push(sample(series, start));
+        }
+        // First sample, no start, another start as its distance to the first, the same start again.
+        let mut record = vec![11, 10, 0xd0, 0x0f, 0x88, 0x0e];
+        let value = 2f64.to_bits().to_be_bytes();
+        record.extend_from_slice(&value);
+        for key in [&[2, 0, 0][..], &[2, 0, 2, 2], &[2, 0, 1]] {
+            record.extend_from_slice(key);
+            record.extend_from_slice(&value);
+        }
+        assert_eq!(encoder.record(), record);
+        encoder.clear();
+        encoder.push(sample(9, 0));
+        assert_eq!(Kind::of(encoder.record()), Kind::Samples);
+    }
+
+    fn starts() -> impl Strategy<Value = i64> {
+        prop_oneof![Just(0i64), Just(5i64), any::<i64>()]
     }
 
     proptest! {
         #[test]
-        fn samples_come_back_to_the_bit(samples in prop::collection::vec((any::<u64>(), any::<i64>(), any::<u64>()), 1..50)) {
+        fn samples_come_back_to_the_bit(
+            mut samples in prop::collection::vec((any::<u64>(), any::<i64>(), starts(), any::<u64>()), 1..50),
+            with_starts: bool,
+        ) {
             let mut encoder = SamplesEncoder::default();
-            for &(series, t, bits) in &samples {
-                encoder.push(WalSample { series, t, v: f64::from_bits(bits) });
+            if !with_starts {
+                samples.iter_mut().for_each(|(_, _, start, _)| *start = 0);
+            } else if samples[0].2 == 0 {
+                samples[0].2 = 1;
+            }
+            for &(series, t, start, bits) in &samples {
+                let sample = WalSample { series, t, start, v: f64::from_bits(bits) };
+                prop_assert!(encoder.takes(sample));
+                encoder.push(sample);
             }
             prop_assert_eq!(samples_of(encoder.record()), samples);
         }

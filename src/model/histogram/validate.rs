@@ -1,11 +1,7 @@
 //! Whether a native histogram is consistent with itself; the rules are Prometheus's.
 
+use super::bounds::{MAX_SCHEMA, MIN_SCHEMA};
 use super::{FloatHistogram, Histogram, Span};
-
-/// The schema of custom bounds.
-const CUSTOM_BOUNDS: i32 = -53;
-/// Exponential schemas in use.
-const EXPONENTIAL: std::ops::RangeInclusive<i32> = -4..=8;
 
 /// What is wrong with a histogram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -51,7 +47,7 @@ impl Histogram {
     pub fn validate(&self) -> Result<(), MalformedHistogram> {
         let l = &self.layout;
         let has_negative = !l.negative_spans.is_empty() || !self.negative_buckets.is_empty();
-        if l.schema == CUSTOM_BOUNDS {
+        if l.has_custom_bounds() {
             check_bounds(&l.custom_values, &l.positive_spans, self.positive_buckets.len())?;
             if self.zero_count != 0 || l.zero_threshold != 0.0 || has_negative {
                 return Err(MalformedHistogram::MixedKinds);
@@ -77,7 +73,7 @@ impl FloatHistogram {
     pub fn validate(&self) -> Result<(), MalformedHistogram> {
         let l = &self.layout;
         let has_negative = !l.negative_spans.is_empty() || !self.negative_buckets.is_empty();
-        if l.schema == CUSTOM_BOUNDS {
+        if l.has_custom_bounds() {
             check_bounds(&l.custom_values, &l.positive_spans, self.positive_buckets.len())?;
             if self.zero_count != 0.0 || l.zero_threshold != 0.0 || has_negative {
                 return Err(MalformedHistogram::MixedKinds);
@@ -99,7 +95,7 @@ impl FloatHistogram {
 }
 
 fn check_schema(schema: i32) -> Result<(), MalformedHistogram> {
-    if EXPONENTIAL.contains(&schema) { Ok(()) } else { Err(MalformedHistogram::Schema(schema)) }
+    if (MIN_SCHEMA..=MAX_SCHEMA).contains(&schema) { Ok(()) } else { Err(MalformedHistogram::Schema(schema)) }
 }
 
 fn check_spans(spans: &[Span], buckets: usize) -> Result<(), MalformedHistogram> {
@@ -175,32 +171,11 @@ mod tests {
         }
     }
 
-    fn float(h: &Histogram) -> FloatHistogram {
-        let counts = |deltas: &[i64]| {
-            deltas
-                .iter()
-                .scan(0, |at, d| {
-                    *at += d;
-                    Some(*at as f64)
-                })
-                .collect()
-        };
-        FloatHistogram {
-            counter_reset_hint: h.counter_reset_hint,
-            layout: h.layout.clone(),
-            zero_count: h.zero_count as f64,
-            count: h.count as f64,
-            sum: h.sum,
-            positive_buckets: counts(&h.positive_buckets),
-            negative_buckets: counts(&h.negative_buckets),
-        }
-    }
-
     #[test]
     fn sound_histograms_are_sound_in_both_kinds() {
         for h in [sound(), custom(), Histogram { sum: f64::NAN, count: 13, ..sound() }] {
             assert_eq!(h.validate(), Ok(()));
-            assert_eq!(float(&h).validate(), Ok(()));
+            assert_eq!(h.to_float().validate(), Ok(()));
         }
     }
 
@@ -230,7 +205,7 @@ mod tests {
         assert_eq!(change(custom, &|h| h.layout.positive_spans[1].offset = 2), M::BeyondBounds);
         assert_eq!(change(custom, &|h| h.layout.positive_spans[0].offset = -1), M::Spans);
         let negative = |f: &dyn Fn(&mut FloatHistogram)| {
-            let mut h = float(&sound());
+            let mut h = sound().to_float();
             f(&mut h);
             h.validate().unwrap_err()
         };

@@ -3,8 +3,45 @@
 //! Shapes and meaning are those of Prometheus's native histogram specification: schemas -4 to 8 are exponential
 //! (`2^(2^-schema)` per bucket), schema -53 has custom upper bounds. Buckets are stored as spans of consecutive
 //! indexes; integer histograms hold deltas to the bucket before, float histograms hold absolute counts.
+//!
+//! Queries compute with float histograms. Outcomes are those of the reference to the bit, buckets that hold nothing
+//! included, but for how spans are cut: here they always are as long as can be. What a user should be told comes back
+//! as data ([`Combined`], [`Accumulated`]), since only the caller knows of which expression it was.
+//!
+//! | file | content |
+//! |---|---|
+//! | `bounds`, `buckets`, `text` | bounds from schemas, buckets one by one, the text form |
+//! | `cells` | spans with counts beside them, plain or [compensated](crate::model::Compensated) |
+//! | `scale`, `combine`, `zero`, `custom` | arithmetic of one and of two histograms |
+//! | `accumulate` | sums and means of many |
+//! | `reset`, `trim`, `interpolate` | counter resets; cutting off at a value; values within buckets |
+//! | `validate` | whether a histogram is sound |
+//!
+//! Not here: quantiles and what else only PromQL's functions ask, and the encodings.
 
 use super::is_stale;
+
+mod accumulate;
+mod bounds;
+mod buckets;
+mod cells;
+mod combine;
+mod custom;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod interpolate;
+mod reset;
+mod scale;
+mod text;
+mod trim;
+mod validate;
+mod zero;
+
+pub use accumulate::{Accumulated, HistogramMean, HistogramSum};
+pub use buckets::Bucket;
+pub use combine::{Combined, IncompatibleBounds};
+pub use interpolate::Spread;
+pub use validate::MalformedHistogram;
 
 /// A run of consecutive buckets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,6 +136,28 @@ impl BucketLayout {
 }
 
 impl Histogram {
+    /// With float counts.
+    pub fn to_float(&self) -> FloatHistogram {
+        // Floats are added up as the reference does, which above 2^53 is not the same as the float of an integer sum.
+        let absolute = |deltas: &[i64]| {
+            let mut count = 0.0;
+            let add = |delta: &i64| {
+                count += *delta as f64;
+                count
+            };
+            deltas.iter().map(add).collect()
+        };
+        FloatHistogram {
+            counter_reset_hint: self.counter_reset_hint,
+            layout: self.layout.clone(),
+            zero_count: self.zero_count as f64,
+            count: self.count as f64,
+            sum: self.sum,
+            positive_buckets: absolute(&self.positive_buckets),
+            negative_buckets: absolute(&self.negative_buckets),
+        }
+    }
+
     /// Whether both say the same to the bit. Empty buckets say nothing, because encoding adds some; neither do hints, as
     /// long as none or both are of a gauge. Of stale samples nothing else counts.
     pub fn is_same(&self, other: &Histogram) -> bool {
@@ -116,6 +175,23 @@ impl Histogram {
 }
 
 impl FloatHistogram {
+    /// Whether PromQL's `==` holds: the same buckets, also empty ones, and the same counts to the bit. Hints, and how
+    /// spans are cut, do not count.
+    pub fn equals(&self, other: &FloatHistogram) -> bool {
+        let (a, b) = (&self.layout, &other.layout);
+        let bits = |h: &FloatHistogram| [h.count, h.sum, h.zero_count].map(f64::to_bits);
+        let same_counts =
+            |a: &[f64], b: &[f64]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
+        a.schema == b.schema
+            && bits(self) == bits(other)
+            && a.zero_threshold == b.zero_threshold
+            && (!a.has_custom_bounds() || a.custom_values == b.custom_values)
+            && same_counts(&self.positive_buckets, &other.positive_buckets)
+            && same_counts(&self.negative_buckets, &other.negative_buckets)
+            && same_indexes(&a.positive_spans, &b.positive_spans, self.positive_buckets.len())
+            && same_indexes(&a.negative_spans, &b.negative_spans, self.negative_buckets.len())
+    }
+
     /// As [`Histogram::is_same`].
     pub fn is_same(&self, other: &FloatHistogram) -> bool {
         let layouts = (&self.layout, &other.layout);
@@ -133,6 +209,11 @@ impl FloatHistogram {
                 && filled(&layouts.0.negative_spans, &self.negative_buckets)
                     == filled(&layouts.1.negative_spans, &other.negative_buckets)
     }
+}
+
+/// Whether spans stand for the same buckets, of which there are `count`.
+fn same_indexes(a: &[Span], b: &[Span], count: usize) -> bool {
+    a == b || buckets::indexes(a).take(count).eq(buckets::indexes(b).take(count))
 }
 
 fn absolute(deltas: &[i64]) -> Vec<i64> {
@@ -153,4 +234,71 @@ fn filled<C>(spans: &[Span], counts: Vec<C>, holds: impl Fn(&C) -> bool) -> Vec<
         first..next
     });
     indexes.zip(counts).filter(|(_, count)| holds(count)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixture::{custom, exponential, hinted, with_zero};
+    use super::*;
+
+    #[test]
+    fn integer_histograms_become_float_histograms() {
+        let expected = with_zero(0.5, 2.0, exponential(1, &[(2, &[3.0, 1.0])], &[(1, &[4.0])]));
+        let h = Histogram {
+            counter_reset_hint: CounterResetHint::Gauge,
+            layout: expected.layout.clone(),
+            zero_count: 2,
+            count: 10,
+            sum: 7.5,
+            positive_buckets: vec![3, -2],
+            negative_buckets: vec![4],
+        };
+        assert_eq!(h.to_float(), hinted(CounterResetHint::Gauge, FloatHistogram { sum: 7.5, ..expected }));
+    }
+
+    #[test]
+    fn equality_is_of_buckets_and_bits_but_not_of_hints_and_spans() {
+        let h = with_zero(0.5, 2.0, exponential(1, &[(2, &[3.0, 0.0, 1.0])], &[(1, &[4.0])]));
+        assert!(h.equals(&hinted(CounterResetHint::Gauge, h.clone())));
+        let mut split = h.clone();
+        split.layout.positive_spans =
+            [(1, 0), (1, 1), (0, 2), (7, 0)].map(|(offset, length)| Span { offset, length }).into();
+        assert!(h.equals(&split));
+        let mut compact = h.clone();
+        compact.compact(0);
+        assert!(!h.equals(&compact), "empty buckets count");
+        let changes: [fn(&mut FloatHistogram); 8] = [
+            |h| h.sum = -0.0,
+            |h| h.count += 1.0,
+            |h| h.zero_count = 3.0,
+            |h| h.layout.zero_threshold = 0.25,
+            |h| h.layout.schema = 2,
+            |h| h.positive_buckets[0] = 4.0,
+            |h| h.negative_buckets[0] = 3.0,
+            |h| h.layout.positive_spans[0].offset = 1,
+        ];
+        for change in changes {
+            let mut other = h.clone();
+            change(&mut other);
+            assert!(!h.equals(&other), "{h} and {other}");
+        }
+        let (a, b) = (custom(&[1.0, 2.0], &[(0, &[1.0])]), custom(&[1.0, 3.0], &[(0, &[1.0])]));
+        assert!(a.equals(&a.clone()) && !a.equals(&b));
+    }
+
+    #[test]
+    fn overflow_is_seen_everywhere() {
+        let h = with_zero(0.5, 2.0, exponential(1, &[(2, &[3.0])], &[(1, &[4.0])]));
+        assert!(!FloatHistogram { sum: f64::NAN, ..h.clone() }.has_overflow());
+        let changes: [fn(&mut FloatHistogram); 3] = [
+            |h| h.sum = f64::NEG_INFINITY,
+            |h| h.zero_count = f64::INFINITY,
+            |h| h.negative_buckets[0] = f64::INFINITY,
+        ];
+        for change in changes {
+            let mut other = h.clone();
+            change(&mut other);
+            assert!(other.has_overflow());
+        }
+    }
 }

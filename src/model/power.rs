@@ -1,0 +1,145 @@
+//! The logarithm to base 2 and its inverse.
+//!
+//! Both take the same steps as the reference's runtime (they are those of FreeBSD's library), because the results of
+//! other libraries differ in the last bit now and then.
+
+const LN2_HIGH: f64 = 6.931_471_803_691_238e-1;
+const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+
+/// The logarithm to base 2; exact for powers of 2.
+pub fn log2(v: f64) -> f64 {
+    if v == 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if v < 0.0 || v.is_nan() {
+        return f64::NAN;
+    }
+    if v.is_infinite() {
+        return v;
+    }
+    let (fraction, exponent) = split(v);
+    if fraction == 0.5 {
+        f64::from(exponent - 1)
+    } else {
+        ln(fraction) * std::f64::consts::LOG2_E + f64::from(exponent)
+    }
+}
+
+/// `v` as a fraction of at least a half and less than 1, and a power of 2. `v` is finite and above 0.
+fn split(v: f64) -> (f64, i32) {
+    const SUBNORMAL_SHIFT: i32 = 52;
+    let (v, shift) =
+        if v < f64::MIN_POSITIVE { (v * (1u64 << SUBNORMAL_SHIFT) as f64, SUBNORMAL_SHIFT) } else { (v, 0) };
+    let exponent = (v.to_bits() >> 52) as i32 - 1022;
+    (f64::from_bits(v.to_bits() & !(0x7ff << 52) | 1022 << 52), exponent - shift)
+}
+
+/// The natural logarithm of a fraction of at least a half and less than 1.
+fn ln(fraction: f64) -> f64 {
+    const L: [f64; 7] = [
+        6.666_666_666_666_735e-1,
+        3.999_999_999_940_942e-1,
+        2.857_142_874_366_239e-1,
+        2.222_219_843_214_978_4e-1,
+        1.818_357_216_161_805e-1,
+        1.531_383_769_920_937_3e-1,
+        1.479_819_860_511_658_6e-1,
+    ];
+    let (k, f) =
+        if fraction <= std::f64::consts::FRAC_1_SQRT_2 { (-1.0, fraction * 2.0 - 1.0) } else { (0.0, fraction - 1.0) };
+    let s = f / (2.0 + f);
+    let s2 = s * s;
+    let s4 = s2 * s2;
+    let odd = s2 * (L[0] + s4 * (L[2] + s4 * (L[4] + s4 * L[6])));
+    let even = s4 * (L[1] + s4 * (L[3] + s4 * L[5]));
+    let half_square = 0.5 * f * f;
+    k * LN2_HIGH - ((half_square - (s * (half_square + (odd + even)) + k * LN2_LOW)) - f)
+}
+
+/// 2 to the power of `v`.
+pub fn exp2(v: f64) -> f64 {
+    const OVERFLOW: f64 = 1_023.999_999_999_999_9;
+    const UNDERFLOW: f64 = -1074.0;
+    const P: [f64; 5] = [
+        1.666_666_666_666_666_6e-1,
+        -2.777_777_777_701_559_3e-3,
+        6.613_756_321_437_934e-5,
+        -1.653_390_220_546_525_2e-6,
+        4.138_136_797_057_238_5e-8,
+    ];
+    if v.is_nan() {
+        return v;
+    }
+    if v > OVERFLOW {
+        return f64::INFINITY;
+    }
+    if v < UNDERFLOW {
+        return 0.0;
+    }
+    let whole = if v > 0.0 { (v + 0.5).trunc() } else { (v - 0.5).trunc() };
+    let rest = v - whole;
+    let (high, low) = (rest * LN2_HIGH, -rest * LN2_LOW);
+    let r = high - low;
+    let t = r * r;
+    let c = r - t * (P[0] + t * (P[1] + t * (P[2] + t * (P[3] + t * P[4]))));
+    let y = 1.0 - ((low - (r * c) / (2.0 - c)) - high);
+    scale(y, whole as i64)
+}
+
+/// `fraction * 2^exponent` with a single rounding; `fraction` is about 1.
+pub(super) fn scale(fraction: f64, exponent: i64) -> f64 {
+    let exponent = exponent.clamp(-1200, 1200);
+    let half = exponent / 2;
+    // Both are within the exponents of normal floats, and the first product is normal.
+    let power = |n: i64| f64::from_bits(((n + 1023) as u64) << 52);
+    fraction * power(half) * power(exponent - half)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powers_of_two_are_exact() {
+        for exponent in -1074..1024 {
+            let power = scale(1.0, exponent);
+            assert_eq!(log2(power), exponent as f64);
+            assert_eq!(exp2(exponent as f64), power, "{exponent}");
+        }
+    }
+
+    #[test]
+    fn other_values_are_those_of_the_reference() {
+        for (v, expected) in [
+            (3e+00, 1.5849625007211563e+00),
+            (1e-01, -3.321928094887362e+00),
+            (7.071067811865476e-01, -4.999999999999999e-01),
+            (7.071067811865475e-01, -5.000000000000001e-01),
+            (1e-310, -1.0297977094150824e+03),
+            (1e+300, 9.965784284662087e+02),
+            (9.999999999999999e-01, -1.6017132519074588e-16),
+            (5.5e+00, 2.4594316186372973e+00),
+        ] {
+            assert_eq!(log2(v).to_bits(), f64::to_bits(expected), "log2 of {v}");
+        }
+        for (v, expected) in [
+            (5e-01, 1.414213562373095e+00),
+            (1e-01, 1.0717734625362931e+00),
+            (-3e-01, 8.122523963562356e-01),
+            (1.07e+01, 1.6634929077375696e+03),
+            (-1.0736e+03, 5e-324),
+            (1.0239e+03, 1.6773070034857416e+308),
+            (1e-20, 1e+00),
+            (3.3333e+00, 1.0079135518989743e+01),
+        ] {
+            assert_eq!(exp2(v).to_bits(), f64::to_bits(expected), "2 to the power of {v}");
+        }
+    }
+
+    #[test]
+    fn there_are_answers_for_what_has_none() {
+        assert_eq!((log2(0.0), log2(-0.0), log2(f64::INFINITY)), (f64::NEG_INFINITY, f64::NEG_INFINITY, f64::INFINITY));
+        assert!(log2(-1.0).is_nan() && log2(f64::NAN).is_nan() && exp2(f64::NAN).is_nan());
+        assert_eq!((exp2(f64::INFINITY), exp2(1024.0), exp2(-1075.0)), (f64::INFINITY, f64::INFINITY, 0.0));
+    }
+}

@@ -1,0 +1,169 @@
+//! From an expression as written to one that can be run.
+//!
+//! A plan knows the query's times: durations are computed, `@ start()` is an instant, `start()` and its like are numbers.
+//! What gives the same at every step is marked, so that it runs once ([`Op::Invariant`]).
+
+mod build;
+mod duration;
+
+pub(crate) use build::{absent_matchers, build};
+
+use super::ast::{AggregateOp, BinaryOp, Extension, Function, Matching, Position, ValueType};
+use crate::model::{METRIC_NAME, MatchOp};
+use crate::storage::Selector;
+
+/// The times of a query, milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// The first step.
+    pub start: i64,
+    /// The last instant that may be a step.
+    pub end: i64,
+    /// Between steps; 0 if there is only one.
+    pub interval: i64,
+    /// Between the steps of a subquery that tells none.
+    pub default_subquery_step: i64,
+}
+
+/// A node of a plan.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Place of what it was made from.
+    pub position: Position,
+    /// What it evaluates to.
+    pub value_type: ValueType,
+    /// What it does.
+    pub op: Op,
+}
+
+/// What a node does.
+#[derive(Debug)]
+pub(crate) enum Op {
+    /// A number at every step.
+    Number(f64),
+    /// A text.
+    Text(String),
+    /// The newest sample of each series at each step.
+    Select(Select),
+    /// A window of samples of each series; only as a function's argument, and as the whole query.
+    Range(RangeSelect),
+    /// A window of another node's results; only where [`Op::Range`] may stand.
+    Subquery(Box<Subquery>),
+    /// The node gives the same at every step: it is run for the first one.
+    Invariant(Box<Node>),
+    /// Unary minus.
+    Negate(Box<Node>),
+    /// An operator between two nodes.
+    Binary(Box<Binary>),
+    /// An aggregation.
+    Aggregate(Box<Aggregate>),
+    /// A function.
+    Call(Call),
+}
+
+/// Which series, and from when.
+#[derive(Clone, Debug)]
+pub(crate) struct Select {
+    /// All conditions.
+    pub selector: Selector,
+    /// Milliseconds between the step and the instant that is looked at.
+    pub offset: i64,
+    /// `@`, milliseconds: looked at instead of the step; the offset counts from here.
+    pub at: Option<i64>,
+    /// `anchored` or `smoothed`.
+    pub extension: Extension,
+}
+
+/// A selector with a window.
+#[derive(Debug)]
+pub(crate) struct RangeSelect {
+    /// Which series.
+    pub select: Select,
+    /// Length of the window, milliseconds; its start does not belong to it, its end does.
+    pub range: i64,
+}
+
+/// A node evaluated at steps of its own.
+#[derive(Debug)]
+pub(crate) struct Subquery {
+    /// What is evaluated.
+    pub node: Node,
+    /// Length of the window, milliseconds.
+    pub range: i64,
+    /// Distance of the steps, milliseconds, above 0. They are multiples of it.
+    pub step: i64,
+    /// As in [`Select`].
+    pub offset: i64,
+    /// As in [`Select`].
+    pub at: Option<i64>,
+}
+
+/// An operator between two nodes.
+#[derive(Debug)]
+pub(crate) struct Binary {
+    /// Which.
+    pub op: BinaryOp,
+    /// Left operand.
+    pub left: Node,
+    /// Right operand.
+    pub right: Node,
+    /// Whether a comparison gives 0 or 1 instead of filtering.
+    pub returns_bool: bool,
+    /// Only between vectors.
+    pub matching: Option<Matching>,
+}
+
+/// An aggregation.
+#[derive(Debug)]
+pub(crate) struct Aggregate {
+    /// Which.
+    pub op: AggregateOp,
+    /// Over what.
+    pub node: Node,
+    /// Its parameter.
+    pub param: Option<Node>,
+    /// Sorted, each once.
+    pub grouping: Vec<String>,
+    /// `without` if true.
+    pub is_without: bool,
+}
+
+/// A call.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// The function.
+    pub function: &'static Function,
+    /// Its arguments.
+    pub args: Vec<Node>,
+}
+
+impl Node {
+    /// Whether all series that it yields have the same name, or none, so that they stay apart when it is dropped.
+    pub fn has_one_name(&self) -> bool {
+        match &self.op {
+            Op::Select(select) => select.has_one_name(),
+            Op::Range(range) => range.select.has_one_name(),
+            Op::Subquery(subquery) => subquery.node.has_one_name(),
+            Op::Invariant(inner) | Op::Negate(inner) => inner.has_one_name(),
+            Op::Aggregate(aggregate) => aggregate.has_one_name(),
+            _ => false,
+        }
+    }
+}
+
+impl Aggregate {
+    fn has_one_name(&self) -> bool {
+        use AggregateOp::{Bottomk, LimitRatio, Limitk, Topk};
+        match self.op {
+            // These hand on series of their input.
+            Topk | Bottomk | Limitk | LimitRatio => self.node.has_one_name(),
+            _ => self.is_without || !self.grouping.iter().any(|label| label == METRIC_NAME),
+        }
+    }
+}
+
+impl Select {
+    fn has_one_name(&self) -> bool {
+        self.selector.iter().any(|m| &*m.name == METRIC_NAME && m.op == MatchOp::Equal)
+    }
+}
