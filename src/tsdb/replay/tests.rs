@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::batch::{Batch, SeriesRow, Step, What};
+use super::read::{HandOn, Read};
 use super::*;
 use crate::disk::MemDisk;
 use crate::model::{
@@ -320,4 +322,40 @@ fn any_number_of_threads_makes_the_same_of_a_log() {
     assert!(seen.checkpoint.is_some() && damages > 200 && seen.segments > 100, "{damages} {seen:?}");
     assert!(seen.samples > 100_000 && seen.chunks > 1000 && seen.exemplars > 500, "{seen:?}");
     assert!(seen.out_of_order > 1000 && seen.unknown_series > 1000, "{seen:?}");
+}
+
+/// What comes of a thousand batches, each of which `make` fills.
+fn pass(threads: Threads, make: impl Fn(&mut Batch) + Sync) -> io::Result<Read> {
+    let (files, ..) = HeadChunks::open(Arc::new(MemDisk::new()), Path::new(CHUNKS), Options::default()).unwrap();
+    let (head, found) = (Head::new(1000, Arc::new(files)), FoundChunks::default());
+    let exemplars = Exemplars::new(ExemplarMetrics::new(&Registry::new()));
+    let into = Into { head: &head, exemplars: &exemplars, metadata: &SeriesMetadata::default() };
+    let (mut names, mut takers) = (Names::new(into, &found), Taker::all(&head, &found, threads.takers()));
+    let read = |hand_on: HandOn<'_>| {
+        for _ in 0..1000 {
+            let mut batch = Batch::default();
+            let labels = Labels::from_pairs([("__name__", "up")]);
+            batch.labels.extend_from_slice(labels.as_bytes());
+            batch.series.push(SeriesRow { wal_ref: 1, labels_end: labels.as_bytes().len() });
+            batch.ran(What::Series, 0);
+            make(&mut batch);
+            hand_on(&mut batch)?;
+            assert!(batch.is_empty());
+        }
+        Ok(Read { next_segment: 7, ..Read::default() })
+    };
+    pipeline::run(threads, read, &mut names, &mut takers)
+}
+
+#[test]
+fn a_thread_that_panics_ends_the_others_and_is_an_error() {
+    for takers in [1, 2, 4] {
+        let threads = Threads::Takers(takers);
+        assert_eq!(pass(threads, |_| {}).unwrap().next_segment, 7);
+        // There is no such chunk.
+        let error = pass(threads, |batch| batch.steps.push(Step::Attach(0, 3..5))).unwrap_err();
+        assert!(error.to_string().contains("failed unexpectedly"), "{error}");
+        let error = pass(threads, |_| panic!("on purpose")).unwrap_err();
+        assert!(error.to_string().contains("failed unexpectedly"), "{error}");
+    }
 }
