@@ -3,10 +3,12 @@
 //! A plan knows the query's times: durations are computed, `@ start()` is an instant, `start()` and its like are numbers.
 //! What gives the same at every step is marked, so that it runs once ([`Op::Invariant`]).
 
+mod buckets;
 mod build;
 mod duration;
 mod share;
 
+pub(crate) use buckets::Buckets;
 pub(crate) use build::{absent_matchers, build};
 pub(crate) use share::Shared;
 
@@ -77,6 +79,8 @@ pub(crate) struct Select {
     pub at: Option<i64>,
     /// `anchored` or `smoothed`.
     pub extension: Extension,
+    /// Whether the buckets of native histograms are needed.
+    pub buckets: Buckets,
 }
 
 /// A selector with a window.
