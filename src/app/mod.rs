@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::ConfigErrors;
+use crate::config::{ConfigErrors, Features};
+use crate::promql::service::Limits;
 use crate::runtime::{PoolError, Tasks};
 use crate::scrape::ApplyError;
 use crate::tsdb::{self, OpenError};
@@ -45,6 +46,10 @@ pub struct Options {
     pub storage: tsdb::Options,
     /// How long samples are kept unless the config says.
     pub retention: tsdb::Retention,
+    /// What `--enable-feature` names.
+    pub features: Features,
+    /// What bounds queries.
+    pub queries: Limits,
     /// All flags as text, for the API.
     pub flags: BTreeMap<String, String>,
 }
@@ -58,6 +63,14 @@ pub enum AppError {
     /// The configuration cannot be put to work.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The file that queries are to be logged to cannot be opened.
+    #[error("opening query_log_file {path}: {source}")]
+    QueryLog {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -77,7 +90,7 @@ pub enum AppError {
 
 /// Runs until a signal or a request ends it, and drains. Dropping the future leaves the store's log as a crash would.
 pub async fn serve(options: Options) -> Result<(), AppError> {
-    let config = crate::config::load(&options.config_file)?;
+    let config = crate::config::load_with(&options.config_file, &options.features)?;
     let mut signals = Signals::listen()?;
     let (core, mut reloads) = Core::new(&options, &config)?;
     let server = Server::bind(&options.listen, options.web.clone(), core.web_deps(&options)).await?;

@@ -5,17 +5,24 @@ use std::process::ExitCode;
 
 use super::ServeFlags;
 use crate::app::{self, AppError, Options};
-use crate::config::ByteSize;
+use crate::config::{self, ByteSize, FeatureFate, FeatureNote, Features};
 use crate::model::DurationMs;
-use crate::telemetry::logging;
+use crate::promql::service::Limits;
+use crate::telemetry::{self, logging};
 use crate::tsdb;
 use crate::web::{AdminApi, CorsOrigin, ExternalUrl, Lifecycle, RoutePrefix, WebConfig};
 
 /// How long samples are kept if nobody says.
 const RETENTION_DEFAULT: DurationMs = DurationMs::from_secs(15 * 24 * 3600);
 
+/// How often the config is looked at if only a feature asks for it; as in the reference.
+const AUTO_RELOAD: DurationMs = DurationMs::from_secs(30);
+
 /// Usage mistakes end with the same code as those that the parser of the command line finds.
 const USAGE: u8 = 2;
+
+/// A query may have so large a part of the memory, and all together twice that: the store has the rest.
+const MEMORY_PART: u64 = 4;
 
 /// Async work is small and short; more threads than this only cost memory.
 const ASYNC_THREADS_MAX: usize = 4;
@@ -59,6 +66,35 @@ fn retention(time: DurationMs, size: ByteSize) -> tsdb::Retention {
     tsdb::Retention { time, bytes, percentage: None }
 }
 
+fn limits(flags: &ServeFlags) -> Limits {
+    let told = u64::try_from(flags.query_max_bytes.0).ok().filter(|bytes| *bytes > 0);
+    let max_bytes = told.or_else(|| telemetry::memory::limit().map(|bytes| bytes / MEMORY_PART)).unwrap_or(u64::MAX);
+    Limits {
+        timeout: flags.query_timeout.to_std(),
+        max_concurrency: flags.query_max_concurrency.max(1) as usize,
+        max_samples: flags.query_max_samples,
+        max_bytes,
+        max_bytes_of_all: max_bytes.saturating_mul(2),
+        slow: Some(flags.query_log_slower_than.to_std()).filter(|d| !d.is_zero()),
+    }
+}
+
+/// Reads the names of features, and tells in the log what becomes of each.
+fn features(lists: &[String]) -> Features {
+    let (features, notes) = config::read_features(lists);
+    for FeatureNote { name: feature, fate } in &notes {
+        match fate {
+            FeatureFate::Enabled => tracing::info!(feature, "enabled a feature"),
+            FeatureFate::Always => tracing::info!(feature, "--enable-feature names what is always on"),
+            FeatureFate::Absent => {
+                tracing::warn!(feature, "--enable-feature names what this version does not have; it changes nothing")
+            }
+            FeatureFate::Unknown => tracing::warn!(feature, "--enable-feature names an unknown feature"),
+        }
+    }
+    features
+}
+
 fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<Options, String> {
     let first = flags.listen.first().map_or("", String::as_str);
     let external_url = ExternalUrl::parse(flags.external_url.as_deref().unwrap_or_default(), first)
@@ -77,9 +113,15 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
     web.max_connections = flags.max_connections;
     web.read_timeout = flags.read_timeout.to_std();
     web.lookback = flags.lookback_delta;
+    let features = features(&flags.enable_feature);
+    let auto_reload = match flags.auto_reload_interval {
+        DurationMs(0) if features.auto_reload_config => AUTO_RELOAD,
+        interval => interval,
+    };
+    let queries = limits(&flags);
     Ok(Options {
         config_file: flags.config_file,
-        auto_reload: (flags.auto_reload_interval.0 > 0).then(|| flags.auto_reload_interval.to_std()),
+        auto_reload: (auto_reload.0 > 0).then(|| auto_reload.to_std()),
         listen: flags.listen,
         web,
         host_metrics: flags.enable_host_metrics,
@@ -91,6 +133,8 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
             ..tsdb::Options::default()
         },
         retention: retention(flags.retention_time, flags.retention_size),
+        features,
+        queries,
         flags: flag_values,
     })
 }

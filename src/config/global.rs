@@ -88,7 +88,6 @@ pub(super) fn read(at: &At<'_>, given: bool, env: Environment<'_>) -> (GlobalCon
     let rule_query_offset = f.take("rule_query_offset", DurationMs(0));
     f.not_yet("rule_query_offset");
     let query_log_file = f.path("query_log_file");
-    f.not_yet("query_log_file");
     let scrape_failure_log_file = f.path("scrape_failure_log_file");
     // The labels are judged by a key that is shown far behind them.
     let is_legacy = |at: At<'_>| at.node.scalar().is_some_and(|s| s.text == "legacy");
@@ -108,7 +107,7 @@ pub(super) fn read(at: &At<'_>, given: bool, env: Environment<'_>) -> (GlobalCon
     let scrape_native_histograms = f.always("scrape_native_histograms", false);
     let convert_classic_histograms_to_nhcb = f.take("convert_classic_histograms_to_nhcb", false);
     let always_scrape_classic_histograms = f.take("always_scrape_classic_histograms", false);
-    let extra_scrape_metrics = f.always("extra_scrape_metrics", false);
+    let extra_scrape_metrics = f.always("extra_scrape_metrics", f.features().extra_scrape_metrics);
     warn_about_histograms(
         &f,
         [

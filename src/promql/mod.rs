@@ -20,6 +20,7 @@ mod print;
 mod same;
 #[cfg(test)]
 mod selector;
+pub mod service;
 mod tokens;
 mod tree;
 
