@@ -16,6 +16,10 @@ mod duration;
 mod grouping;
 mod number;
 mod postfix;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
 
 use self::build::{Open, Tree};
 use self::grouping::BinaryModifiers;
