@@ -206,13 +206,13 @@ const ODD: &[(&str, &[(&str, &str)])] = &[
     ("query_exemplars", &[("query", "up"), ("start", "x")]),
     ("query_exemplars", &[("query", "up"), ("start", "2"), ("end", "1")]),
     ("format_query", &[("query", "sum by(a,b)(rate(foo{x=\"<y>\"}[5m]))/on(a) group_left(c) bar>bool 3 offset 5m")]),
+    ("format_query", &[("query", "sum by(a,b)(rate(foo{x=\"<y>\"}[5m] offset 5m))/on(a) group_left(c) bar>bool 3")]),
     ("format_query", &[("query", "foo{")]),
     ("format_query", &[]),
     ("parse_query", &[("query", "foo{")]),
     ("labels", &[("limit", "x")]),
     ("labels", &[("start", "x")]),
     ("series", &[("match[]", "{__name__=~\"requests.*\"}")]),
-    ("label/instance/values", &[]),
 ];
 
 /// A home with all series in its data directory, and the time of the last samples.
@@ -300,7 +300,6 @@ fn the_command_line_prints_what_promtool_prints() {
         &["instant", &time, url, "gaps[2m]"],
         &["instant", &time, url, "nothing"],
         &["instant", &time, url, "1e25"],
-        &["instant", &time, url, "\"a<b\""],
         &["instant", &time, "-o", "json", url, "special"],
         &["instant", &time, "-o", "json", url, "h_0"],
         &["instant", &time, "-o", "json", url, "1e25"],

@@ -219,6 +219,24 @@ async fn a_large_answer_is_streamed_and_whole() {
 }
 
 #[tokio::test]
+async fn expressions_are_set_in_lines_and_taken_apart() {
+    let app = Fixture::new().app();
+    assert_eq!(
+        ask(&app, "format_query", &[("query", "foo/bar<1")]).await,
+        r#"{"status":"success","data":"foo / bar \u003c 1"}"#
+    );
+    assert_eq!(
+        ask(&app, "parse_query", &[("query", "(1)")]).await,
+        r#"{"status":"success","data":{"expr":{"type":"numberLiteral","val":"1"},"type":"parenExpr"}}"#
+    );
+    for endpoint in ["format_query", "parse_query"] {
+        let (status, body) = refused(&app, endpoint, &[("query", "foo{")]).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(body.contains(r#"invalid parameter \"query\": 1:5: parse error: "#), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn exemplars_of_an_expressions_selectors_are_found() {
     let app = Fixture::new().exemplar(&[("__name__", "up"), ("job", "a<b")], "abc", 0.125, 10).app();
     assert_eq!(

@@ -17,6 +17,7 @@ use crate::model::number::{write_api, write_seconds};
 use crate::promql::ast::Expr;
 use crate::promql::{self, ParseError};
 use crate::storage::{Selector, SeriesExemplars};
+use crate::web::form::ParamError;
 use crate::web::routes::Web;
 
 /// Trees are walked by recursion, which the threads for queries have the stacks for.
@@ -31,6 +32,18 @@ async fn run(State(web): State<Arc<Web>>, request: Request, f: Endpoint) -> Resp
 
 fn parse(call: &Call) -> Result<Expr, ParseError> {
     promql::parse(call.form.first("query"), &call.web.deps.queries.engine().options().parser)
+}
+
+/// The expression, set in lines.
+pub(super) fn format(call: &Call) -> Result<Answer, ApiError> {
+    let expr = parse(call).map_err(|e| ParamError::of("query", e))?;
+    Ok(Answer::of(&promql::pretty(&expr)))
+}
+
+/// The expression's tree.
+pub(super) fn tree(call: &Call) -> Result<Answer, ApiError> {
+    let expr = parse(call).map_err(|e| ParamError::of("query", e))?;
+    Ok(Answer::of(&promql::tree_json(&expr)))
 }
 
 /// The exemplars of all series that any selector of the expression selects.
