@@ -17,49 +17,55 @@ const WORTH_IT: usize = 3;
 
 /// One float of each window.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lanes(pub [f64; LANES]);
+pub(super) struct Lanes<const N: usize = LANES>(pub [f64; N]);
 
-impl Lanes {
+impl<const N: usize> Lanes<N> {
     /// The same for all.
     #[inline]
-    pub fn splat(v: f64) -> Lanes {
-        Lanes([v; LANES])
+    pub fn splat(v: f64) -> Lanes<N> {
+        Lanes([v; N])
+    }
+
+    /// `then` where this is less than `limit`, else `otherwise`.
+    #[inline]
+    pub fn if_less(self, limit: Lanes<N>, then: Lanes<N>, otherwise: Lanes<N>) -> Lanes<N> {
+        Lanes(array::from_fn(|i| if self.0[i] < limit.0[i] { then.0[i] } else { otherwise.0[i] }))
     }
 
     #[inline]
-    fn zip(self, other: Lanes, f: impl Fn(f64, f64) -> f64) -> Lanes {
+    fn zip(self, other: Lanes<N>, f: impl Fn(f64, f64) -> f64) -> Lanes<N> {
         Lanes(array::from_fn(|lane| f(self.0[lane], other.0[lane])))
     }
 }
 
-impl Add for Lanes {
-    type Output = Lanes;
+impl<const N: usize> Add for Lanes<N> {
+    type Output = Lanes<N>;
     #[inline]
-    fn add(self, other: Lanes) -> Lanes {
+    fn add(self, other: Lanes<N>) -> Lanes<N> {
         self.zip(other, |a, b| a + b)
     }
 }
 
-impl Sub for Lanes {
-    type Output = Lanes;
+impl<const N: usize> Sub for Lanes<N> {
+    type Output = Lanes<N>;
     #[inline]
-    fn sub(self, other: Lanes) -> Lanes {
+    fn sub(self, other: Lanes<N>) -> Lanes<N> {
         self.zip(other, |a, b| a - b)
     }
 }
 
-impl Mul for Lanes {
-    type Output = Lanes;
+impl<const N: usize> Mul for Lanes<N> {
+    type Output = Lanes<N>;
     #[inline]
-    fn mul(self, other: Lanes) -> Lanes {
+    fn mul(self, other: Lanes<N>) -> Lanes<N> {
         self.zip(other, |a, b| a * b)
     }
 }
 
-impl Div for Lanes {
-    type Output = Lanes;
+impl<const N: usize> Div for Lanes<N> {
+    type Output = Lanes<N>;
     #[inline]
-    fn div(self, other: Lanes) -> Lanes {
+    fn div(self, other: Lanes<N>) -> Lanes<N> {
         self.zip(other, |a, b| a / b)
     }
 }
