@@ -88,7 +88,7 @@ impl Both {
     fn ask(&mut self, endpoint: &str, parameters: &[(&str, &str)]) {
         self.asked += 1;
         let path = format!("/api/v1/{endpoint}");
-        let (ours, theirs) = if self.asked % 2 == 0 {
+        let (ours, theirs) = if self.asked.is_multiple_of(2) {
             let form = http::url("", "", parameters);
             let post = |server: &Server| http::post_form(&format!("{}{path}", server.url), &form[1..]).unwrap();
             (post(&self.ours), post(&self.theirs))
