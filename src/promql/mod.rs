@@ -7,13 +7,20 @@
 //! Not here: evaluation, and any knowledge of where samples come from; `storage` is all that this module may know.
 
 pub mod ast;
+mod engine;
 mod error;
 mod exec;
 mod functions;
 mod lex;
 mod notes;
+mod parse;
 mod plan;
 mod selector;
 
+pub use engine::{
+    Answer, Engine, EngineOptions, MatrixSeries, Outcome, Point, PrepareError, Query, QueryStats, VectorSample,
+};
 pub use error::ParseError;
+pub use exec::Failure;
+pub use parse::{ParserOptions, parse};
 pub use selector::{has_non_empty_matcher, parse_match, parse_selector};

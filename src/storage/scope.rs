@@ -34,6 +34,7 @@ struct Inner {
     max_samples: u64,
     max_bytes: u64,
     samples: AtomicU64,
+    peak_samples: AtomicU64,
     bytes: AtomicU64,
 }
 
@@ -51,6 +52,7 @@ impl Scope {
             max_samples,
             max_bytes,
             samples: AtomicU64::new(0),
+            peak_samples: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         };
         Scope { inner: Arc::new(inner) }
@@ -75,7 +77,9 @@ impl Scope {
     /// Charges what a batch has loaded.
     pub fn charge(&self, samples: u64, bytes: u64) -> Result<(), Cancelled> {
         let inner = &self.inner;
-        if inner.samples.fetch_add(samples, Ordering::Relaxed).saturating_add(samples) > inner.max_samples {
+        let held = inner.samples.fetch_add(samples, Ordering::Relaxed).saturating_add(samples);
+        inner.peak_samples.fetch_max(held, Ordering::Relaxed);
+        if held > inner.max_samples {
             return Err(Cancelled::Samples(inner.max_samples));
         }
         if inner.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > inner.max_bytes {
@@ -90,8 +94,8 @@ impl Scope {
         self.inner.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Samples that are held now.
-    pub fn samples(&self) -> u64 {
-        self.inner.samples.load(Ordering::Relaxed)
+    /// Most samples that were held at a time.
+    pub fn peak_samples(&self) -> u64 {
+        self.inner.peak_samples.load(Ordering::Relaxed)
     }
 }

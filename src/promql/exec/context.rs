@@ -1,5 +1,7 @@
 //! What every part of a running query shares.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use parking_lot::Mutex;
 
 use super::series::StepSeries;
@@ -54,6 +56,8 @@ pub(crate) struct Context<'q> {
     pub uses_starts: bool,
     /// How many threads may work on it.
     pub threads: usize,
+    /// Samples that were looked at: every window counts in full.
+    samples: AtomicU64,
     /// What was remarked so far.
     notes: Mutex<Notes>,
     /// What storage remarked.
@@ -71,6 +75,7 @@ impl<'q> Context<'q> {
             has_type_labels: false,
             uses_starts: false,
             threads: 1,
+            samples: AtomicU64::new(0),
             notes: Mutex::default(),
             annotations: Mutex::default(),
         }
@@ -84,6 +89,16 @@ impl<'q> Context<'q> {
     /// Counts a series that is no longer held.
     pub fn release(&self, series: &StepSeries) {
         self.scope.release(series.floats.len() as u64, series.bytes());
+    }
+
+    /// Counts samples that were looked at.
+    pub fn count_samples(&self, samples: u64) {
+        self.samples.fetch_add(samples, Ordering::Relaxed);
+    }
+
+    /// Samples that were looked at.
+    pub fn samples(&self) -> u64 {
+        self.samples.load(Ordering::Relaxed)
     }
 
     /// Keeps a remark.

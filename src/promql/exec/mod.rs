@@ -13,15 +13,26 @@ mod aggregate;
 mod binary;
 mod call;
 mod context;
+mod extended;
+mod read;
+mod select;
 mod series;
 mod steps;
 mod unique;
+mod windows;
 
-pub(crate) use context::{Context, Failure, without_name};
+pub use context::Failure;
+pub(crate) use context::{Context, without_name};
+pub(crate) use select::Wanted;
 pub(crate) use series::{ABSENT, Cell, Histograms, StepSeries, is_absent};
 pub(crate) use steps::Steps;
 pub(crate) use unique::Unique;
 
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+
+use super::ast::Extension;
 use super::plan::{Node, Op};
 
 /// Takes a node's series one by one.
@@ -45,7 +56,10 @@ impl Evaluator<'_> {
             Op::Binary(binary) => binary::vector(self, node.position, binary, steps, sink),
             Op::Aggregate(aggregate) => aggregate::vector(self, node.position, aggregate, steps, sink),
             Op::Call(call) => call::vector(self, node.position, call, steps, sink),
-            Op::Select(_) => Err(Failure::Execution("selectors come next".to_owned())),
+            Op::Select(selector) if selector.extension == Extension::Smoothed => {
+                self.smoothed(node.position, selector, steps, sink)
+            }
+            Op::Select(selector) => self.select(selector, Wanted::Value, steps, sink),
             Op::Number(_) | Op::Text(_) | Op::Range(_) | Op::Subquery(_) => Err(not_a("vector", node)),
         }
     }
@@ -102,11 +116,31 @@ impl Evaluator<'_> {
         unique.into_iter().try_for_each(sink)
     }
 
+    /// As [`Evaluator::merging`], where the reference refuses two series of one label set whatever their steps.
+    pub fn merging_strictly(
+        &self,
+        is_one_name: bool,
+        sink: Sink<'_>,
+        work: impl FnOnce(Sink<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if is_one_name || self.context.delays_name_removal {
+            return work(sink);
+        }
+        let mut seen = HashSet::new();
+        work(&mut |series| match seen.insert(series.labels.clone()) {
+            true => sink(series),
+            false => Err(Failure::same_labels()),
+        })
+    }
+
     fn negate(&self, inner: &Node, steps: Steps, sink: Sink<'_>) -> Result<(), Failure> {
         self.merging(inner.has_one_name(), sink, |sink| {
             self.vector(inner, steps, &mut |mut series| {
                 self.context.drop_name(&mut series.labels, &mut series.drop_name);
                 series.floats.iter_mut().filter(|v| !is_absent(**v)).for_each(|v| *v = -*v);
+                for histogram in series.histograms.iter_mut().flatten().flatten() {
+                    Arc::make_mut(histogram).mul(-1.0);
+                }
                 sink(series)
             })
         })

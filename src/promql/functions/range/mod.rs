@@ -58,6 +58,8 @@ pub(crate) struct RangeCall<'a> {
     pub steps: super::super::exec::Steps,
     /// Whether start timestamps are to be used.
     pub uses_starts: bool,
+    /// Whether `__type__` tells counters from others.
+    pub has_type_labels: bool,
     /// Place of the argument that has the windows.
     pub position: Position,
     /// Place of each argument of the call.
@@ -66,3 +68,18 @@ pub(crate) struct RangeCall<'a> {
 
 /// A function over windows: writes into the series' columns what it computes at each step; the floats are absent at first.
 pub(crate) type RangeFunction = fn(&RangeCall<'_>, &mut StepSeries, &mut Notes) -> Result<(), String>;
+
+/// Functions that know what to do with `anchored` windows.
+pub(crate) const ANCHORED_FUNCTIONS: &[&str] = &["changes", "delta", "increase", "rate", "resets"];
+/// Functions that know what to do with `smoothed` windows.
+pub(crate) const SMOOTHED_FUNCTIONS: &[&str] = &["delta", "increase", "rate"];
+
+/// The function of a name.
+pub(crate) fn range_function(_name: &str) -> Option<RangeFunction> {
+    None
+}
+
+/// Whether series keep their names.
+pub(crate) fn keeps_name(name: &str) -> bool {
+    matches!(name, "last_over_time" | "first_over_time")
+}

@@ -3,9 +3,27 @@
 //! A plan knows the query's times: durations are computed, `@ start()` is an instant, `start()` and its like are numbers.
 //! What gives the same at every step is marked, so that it runs once ([`Op::Invariant`]).
 
+mod build;
+mod duration;
+
+pub(crate) use build::{absent_matchers, build};
+
 use super::ast::{AggregateOp, BinaryOp, Extension, Function, Matching, Position, ValueType};
 use crate::model::{METRIC_NAME, MatchOp};
 use crate::storage::Selector;
+
+/// The times of a query, milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// The first step.
+    pub start: i64,
+    /// The last instant that may be a step.
+    pub end: i64,
+    /// Between steps; 0 if there is only one.
+    pub interval: i64,
+    /// Between the steps of a subquery that tells none.
+    pub default_subquery_step: i64,
+}
 
 /// A node of a plan.
 #[derive(Debug)]
@@ -54,8 +72,6 @@ pub(crate) struct Select {
     pub at: Option<i64>,
     /// `anchored` or `smoothed`.
     pub extension: Extension,
-    /// Whether only count and sum of histograms are needed.
-    pub skips_buckets: bool,
 }
 
 /// A selector with a window.

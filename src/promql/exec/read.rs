@@ -1,0 +1,315 @@
+//! Reading series from storage, and turning each into what its selector wants.
+//!
+//! Series come in batches. If there are more than one, threads take them in turns, so that decoding and the function above
+//! it run on several processors; what they make is handed on in the order of the batches, so that the answer does not
+//! depend on the number of threads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use parking_lot::Mutex;
+
+use super::context::{Context, Failure};
+use super::series::StepSeries;
+use super::{Evaluator, Sink};
+use crate::model::{Histogram, Labels, STALE_NAN, TimestampMs, Value, is_stale};
+use crate::promql::functions::range::{Samples, Window};
+use crate::promql::notes::Notes;
+use crate::storage::{
+    Chunk, Columns, DecodeError, Encoding, QueryError, SelectRequest, Selector, SeriesBatch, SeriesStream, StreamStep,
+    TimeRange, TimedValue, decode_into, decode_values,
+};
+
+/// What becomes of staleness markers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Markers {
+    /// They stand among the floats, also those of histograms.
+    Kept,
+    /// They are left out.
+    Dropped,
+}
+
+/// Which samples are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading<'a> {
+    pub selector: &'a Selector,
+    /// Both ends belong to it; more may come.
+    pub range: TimeRange,
+    pub markers: Markers,
+}
+
+/// What a thread reuses from series to series.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub samples: Samples,
+    pub windows: Vec<Window>,
+    pub notes: Notes,
+    values: Vec<TimedValue>,
+}
+
+/// Makes of a series' decoded samples what its selector wants; `None` if nothing comes of them.
+pub(super) type Work<'a> = &'a (dyn Fn(Labels, &mut Scratch) -> Result<Option<StepSeries>, Failure> + Sync);
+
+impl Evaluator<'_> {
+    /// Reads series and hands on what `work` makes of them.
+    pub(super) fn read(&self, reading: &Reading<'_>, work: Work<'_>, sink: Sink<'_>) -> Result<(), Failure> {
+        let context = self.context;
+        if reading.range.min > reading.range.max {
+            return Ok(());
+        }
+        let selectors = std::slice::from_ref(reading.selector);
+        let request = SelectRequest { selectors, range: reading.range, sorted: false, limit: None };
+        let mut stream = context.storage.select(context.scope, &request)?;
+        let mut first = SeriesBatch::default();
+        if !advance(context, &mut *stream, &mut first)? {
+            return Ok(());
+        }
+        let mut second = SeriesBatch::default();
+        if context.threads > 1 && advance(context, &mut *stream, &mut second)? {
+            return in_parallel(context, reading, work, sink, stream, [first, second]);
+        }
+        let mut scratch = Scratch::default();
+        loop {
+            for made in process(context, reading, work, &mut first, &mut scratch)? {
+                sink(made)?;
+            }
+            context.merge_notes(std::mem::take(&mut scratch.notes));
+            if !advance(context, &mut *stream, &mut first)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Fetches the next batch; false at the end.
+fn advance(
+    context: &Context<'_>,
+    stream: &mut (dyn SeriesStream + '_),
+    batch: &mut SeriesBatch,
+) -> Result<bool, Failure> {
+    context.scope.check()?;
+    match stream.next(batch)? {
+        StreamStep::Batch => Ok(true),
+        StreamStep::End(end) => {
+            context.merge_annotations(end.annotations);
+            Ok(false)
+        }
+    }
+}
+
+/// Decodes a batch series by series. What it has charged is given back.
+fn process(
+    context: &Context<'_>,
+    reading: &Reading<'_>,
+    work: Work<'_>,
+    batch: &mut SeriesBatch,
+    scratch: &mut Scratch,
+) -> Result<Vec<StepSeries>, Failure> {
+    let size = batch.size();
+    let mut made = Vec::with_capacity(batch.series.len());
+    for series in batch.series.drain(..) {
+        decode(&series.chunks, reading.markers, scratch)?;
+        made.extend(work(series.labels, scratch)?);
+    }
+    context.scope.release(size.samples, size.bytes);
+    Ok(made)
+}
+
+/// What a thread has made of one batch.
+struct Made {
+    /// Batches are counted from 0.
+    index: usize,
+    outcome: Result<(Vec<StepSeries>, Notes), Failure>,
+}
+
+struct Shared<'s> {
+    stream: Box<dyn SeriesStream + 's>,
+    /// Batches read before the threads started, the next one last.
+    waiting: Vec<SeriesBatch>,
+    /// Index of the next batch.
+    next: usize,
+    is_over: bool,
+}
+
+fn in_parallel(
+    context: &Context<'_>,
+    reading: &Reading<'_>,
+    work: Work<'_>,
+    sink: Sink<'_>,
+    stream: Box<dyn SeriesStream + '_>,
+    [first, second]: [SeriesBatch; 2],
+) -> Result<(), Failure> {
+    let shared = Mutex::new(Shared { stream, waiting: vec![second, first], next: 0, is_over: false });
+    let stop = AtomicBool::new(false);
+    // Two batches for each thread may lie finished; then threads wait for whoever takes them.
+    let (sender, made) = sync_channel(context.threads * 2);
+    std::thread::scope(|scope| {
+        for _ in 0..context.threads {
+            let (sender, shared, stop) = (sender.clone(), &shared, &stop);
+            scope.spawn(move || work_off(context, reading, work, shared, stop, &sender));
+        }
+        drop(sender);
+        let outcome = hand_on(context, &made, sink);
+        // Whoever is still at work finishes its batch; nobody waits for room any more.
+        stop.store(true, Ordering::Relaxed);
+        drop(made);
+        outcome
+    })
+}
+
+/// A thread's work: one batch after the other until there is none.
+fn work_off(
+    context: &Context<'_>,
+    reading: &Reading<'_>,
+    work: Work<'_>,
+    shared: &Mutex<Shared<'_>>,
+    stop: &AtomicBool,
+    made: &SyncSender<Made>,
+) {
+    let (mut batch, mut scratch) = (SeriesBatch::default(), Scratch::default());
+    while !stop.load(Ordering::Relaxed) {
+        let (index, fetched) = {
+            let mut shared = shared.lock();
+            if shared.is_over {
+                return;
+            }
+            let fetched = match shared.waiting.pop() {
+                Some(waiting) => {
+                    batch = waiting;
+                    Ok(true)
+                }
+                None => advance(context, &mut *shared.stream, &mut batch),
+            };
+            shared.is_over = !matches!(fetched, Ok(true));
+            shared.next += 1;
+            (shared.next - 1, fetched)
+        };
+        let outcome = match fetched {
+            Ok(false) => return,
+            Ok(true) => process(context, reading, work, &mut batch, &mut scratch),
+            Err(failure) => Err(failure),
+        };
+        let outcome = outcome.map(|all| (all, std::mem::take(&mut scratch.notes)));
+        let is_failure = outcome.is_err();
+        if made.send(Made { index, outcome }).is_err() || is_failure {
+            return;
+        }
+    }
+}
+
+/// Hands on what threads made, in the order of the batches.
+fn hand_on(context: &Context<'_>, made: &Receiver<Made>, sink: Sink<'_>) -> Result<(), Failure> {
+    let (mut next, mut early) = (0, BTreeMap::new());
+    for Made { index, outcome } in made {
+        early.insert(index, outcome);
+        while let Some(outcome) = early.remove(&next) {
+            let (all, notes) = outcome?;
+            all.into_iter().try_for_each(&mut *sink)?;
+            context.merge_notes(notes);
+            next += 1;
+        }
+    }
+    // A thread that panicked has left a gap; its panic goes on when the threads are joined.
+    Ok(())
+}
+
+/// Decodes chunks into `scratch.samples`.
+fn decode(chunks: &[Chunk], markers: Markers, scratch: &mut Scratch) -> Result<(), Failure> {
+    let samples = &mut scratch.samples;
+    samples.clear();
+    for chunk in chunks {
+        let decoded = match chunk.encoding {
+            Encoding::Xor | Encoding::Xor2 => decode_floats(chunk, samples),
+            _ => decode_histograms(chunk, samples, &mut scratch.values),
+        };
+        decoded.map_err(|error| damaged(chunk, error))?;
+    }
+    if markers == Markers::Dropped {
+        samples.drop_markers();
+    }
+    Ok(())
+}
+
+fn damaged(chunk: &Chunk, error: DecodeError) -> Failure {
+    let reason = format!("a chunk from {} to {}: {error}", chunk.min, chunk.max);
+    Failure::Storage(QueryError::Corrupt { path: "memory".to_owned(), offset: 0, reason })
+}
+
+fn decode_floats(chunk: &Chunk, samples: &mut Samples) -> Result<(), DecodeError> {
+    let mut columns = Columns {
+        times: std::mem::take(&mut samples.times),
+        values: std::mem::take(&mut samples.floats),
+        starts: std::mem::take(&mut samples.starts),
+    };
+    let result = decode_into(chunk, &mut columns);
+    (samples.times, samples.floats, samples.starts) = (columns.times, columns.values, columns.starts);
+    result
+}
+
+fn decode_histograms(chunk: &Chunk, samples: &mut Samples, values: &mut Vec<TimedValue>) -> Result<(), DecodeError> {
+    values.clear();
+    decode_values(chunk, values)?;
+    for TimedValue { t: TimestampMs(t), start: TimestampMs(start), value } in values.drain(..) {
+        match value {
+            value if value.is_stale() => samples.push_float(t, STALE_NAN, 0),
+            Value::Float(v) => samples.push_float(t, v, start),
+            Value::Histogram(h) => samples.push_histogram(t, Arc::new(Histogram::to_float(&h)), start),
+            Value::FloatHistogram(h) => samples.push_histogram(t, Arc::new(*h), start),
+        }
+    }
+    Ok(())
+}
+
+impl Samples {
+    pub(super) fn clear(&mut self) {
+        self.times.clear();
+        self.floats.clear();
+        self.starts.clear();
+        self.histogram_times.clear();
+        self.histograms.clear();
+        self.histogram_starts.clear();
+    }
+
+    pub(super) fn push_float(&mut self, t: i64, v: f64, start: i64) {
+        push_start(&mut self.starts, self.times.len(), start);
+        self.times.push(t);
+        self.floats.push(v);
+    }
+
+    pub(super) fn push_histogram(&mut self, t: i64, histogram: Arc<crate::model::FloatHistogram>, start: i64) {
+        push_start(&mut self.histogram_starts, self.histogram_times.len(), start);
+        self.histogram_times.push(t);
+        self.histograms.push(histogram);
+    }
+
+    fn drop_markers(&mut self) {
+        if !self.floats.iter().any(|v| is_stale(*v)) {
+            return;
+        }
+        let mut kept = 0;
+        for index in 0..self.floats.len() {
+            if is_stale(self.floats[index]) {
+                continue;
+            }
+            self.times[kept] = self.times[index];
+            self.floats[kept] = self.floats[index];
+            if !self.starts.is_empty() {
+                self.starts[kept] = self.starts[index];
+            }
+            kept += 1;
+        }
+        self.times.truncate(kept);
+        self.floats.truncate(kept);
+        self.starts.truncate(kept);
+    }
+}
+
+/// Adds a start; the column stays empty until a sample has one.
+fn push_start(starts: &mut Vec<i64>, before: usize, start: i64) {
+    if start != 0 || !starts.is_empty() {
+        starts.resize(before, 0);
+        starts.push(start);
+    }
+}

@@ -1,0 +1,66 @@
+//! `label_replace` and `label_join`.
+
+use super::text_of;
+use crate::model::regex::Regex;
+use crate::model::{Labels, LabelsBuilder, METRIC_NAME};
+use crate::promql::exec::{Evaluator, Failure, Sink, StepSeries, Steps, Unique};
+use crate::promql::plan::Call;
+
+/// `label_replace(v, target, replacement, source, regex)`
+pub(super) fn replace(eval: &Evaluator<'_>, call: &Call, steps: Steps, sink: Sink<'_>) -> Result<(), Failure> {
+    let [target, replacement, source, pattern] = [1, 2, 3, 4].map(|index| text_of(&call.args[index]));
+    let regex = Regex::new(pattern)
+        .map_err(|_| Failure::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+    if target.is_empty() {
+        return Err(Failure::Execution(format!("invalid destination label name in label_replace(): {target}")));
+    }
+    let (mut builder, mut value) = (LabelsBuilder::new(), String::new());
+    relabelled(eval, call, target, steps, sink, |labels| {
+        value.clear();
+        if !regex.expand(labels.get(source).unwrap_or_default(), replacement, &mut value) {
+            return None;
+        }
+        builder.reset(labels);
+        builder.set(target, &value);
+        Some(builder.labels())
+    })
+}
+
+/// `label_join(v, target, separator, source...)`
+pub(super) fn join(eval: &Evaluator<'_>, call: &Call, steps: Steps, sink: Sink<'_>) -> Result<(), Failure> {
+    let [target, separator] = [1, 2].map(|index| text_of(&call.args[index]));
+    let sources: Vec<&str> = call.args[3..].iter().map(text_of).collect();
+    if sources.iter().any(|source| source.is_empty()) {
+        return Err(Failure::Execution("invalid source label name in label_join(): ".to_owned()));
+    }
+    if target.is_empty() {
+        return Err(Failure::Execution(format!("invalid destination label name in label_join(): {target}")));
+    }
+    let mut builder = LabelsBuilder::new();
+    relabelled(eval, call, target, steps, sink, |labels| {
+        let values: Vec<&str> = sources.iter().map(|source| labels.get(source).unwrap_or_default()).collect();
+        builder.reset(labels);
+        builder.set(target, &values.join(separator));
+        Some(builder.labels())
+    })
+}
+
+/// Gives series other labels; who sets the name means to keep it.
+fn relabelled(
+    eval: &Evaluator<'_>,
+    call: &Call,
+    target: &str,
+    steps: Steps,
+    sink: Sink<'_>,
+    mut change: impl FnMut(&Labels) -> Option<Labels>,
+) -> Result<(), Failure> {
+    let mut unique = Unique::default();
+    eval.vector(&call.args[0], steps, &mut |series| {
+        let changed = match change(&series.labels) {
+            Some(labels) => StepSeries { labels, drop_name: series.drop_name && target != METRIC_NAME, ..series },
+            None => series,
+        };
+        unique.add(changed)
+    })?;
+    unique.into_iter().try_for_each(sink)
+}
