@@ -10,6 +10,8 @@ mod engine;
 mod fuzz;
 mod golden;
 mod histograms;
+mod hostile;
+mod laws;
 mod notation;
 mod run;
 mod script;
