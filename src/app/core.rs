@@ -65,7 +65,7 @@ impl Core {
             offset_seed: scrape::offset_seed(&host, &config.global.external_labels),
         });
         let (reload_sender, reloads) = mpsc::channel(RELOADS_WAITING);
-        let settings = storage::settings(&config.storage, options.retention);
+        let settings = storage::settings(&config.storage, options.retention, options.features);
         let facts =
             RuntimeFacts { storage_retention: storage::describe(&settings.retention), ..RuntimeFacts::default() };
         let (tasks, external_labels) = (Tasks::new(), Arc::new(ArcSwap::from_pointee(Labels::empty())));
@@ -123,7 +123,7 @@ impl Core {
 
     /// Reads the store's log, on the pool: it may be long.
     pub(super) async fn open_store(&self, options: &Options, config: &Config) -> Result<(), AppError> {
-        let store_options = storage::options(&options.storage, &config.storage, options.retention);
+        let store_options = storage::options(&options.storage, &config.storage, options.retention, options.features);
         let deps = tsdb::Deps { disk: Arc::new(RealDisk), clock: self.clock.clone(), registry: self.registry.clone() };
         let path = options.storage_path.clone();
         let opened = self.pool.run(move || Tsdb::open(&path, store_options, deps)).await?;
@@ -202,7 +202,7 @@ impl Core {
 
     /// Loads the file anew; the answer tells why it was refused.
     fn reload(&self, options: &Options, running: &mut Running) -> Result<(), String> {
-        let outcome = crate::config::load(&options.config_file)
+        let outcome = crate::config::load_with(&options.config_file, &options.features)
             .map_err(AppError::from)
             .and_then(|config| self.apply(options, running, config))
             .map_err(|e| e.to_string());
@@ -224,7 +224,7 @@ impl Core {
         }
         let labels = config.global.external_labels.clone();
         let rendered = config.rendered.clone();
-        let settings = storage::settings(&config.storage, options.retention);
+        let settings = storage::settings(&config.storage, options.retention, options.features);
         let ship = config.storage.ship.clone();
         running.apply(config)?;
         let retention = storage::describe(&settings.retention);

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::ConfigErrors;
+use crate::config::{ConfigErrors, Features};
 use crate::runtime::{PoolError, Tasks};
 use crate::scrape::ApplyError;
 use crate::tsdb::{self, OpenError};
@@ -45,6 +45,8 @@ pub struct Options {
     pub storage: tsdb::Options,
     /// How long samples are kept unless the config says.
     pub retention: tsdb::Retention,
+    /// What `--enable-feature` names.
+    pub features: Features,
     /// All flags as text, for the API.
     pub flags: BTreeMap<String, String>,
 }
@@ -77,7 +79,7 @@ pub enum AppError {
 
 /// Runs until a signal or a request ends it, and drains. Dropping the future leaves the store's log as a crash would.
 pub async fn serve(options: Options) -> Result<(), AppError> {
-    let config = crate::config::load(&options.config_file)?;
+    let config = crate::config::load_with(&options.config_file, &options.features)?;
     let mut signals = Signals::listen()?;
     let (core, mut reloads) = Core::new(&options, &config)?;
     let server = Server::bind(&options.listen, options.web.clone(), core.web_deps(&options)).await?;

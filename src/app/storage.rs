@@ -6,19 +6,21 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{FloatEncoding, Fsync, StorageConfig};
+use crate::config::{Features, FloatEncoding, Fsync, StorageConfig};
 use crate::model::DurationMs;
 use crate::runtime::{CpuPool, Tasks};
 use crate::tsdb::{LowWrite, Options, Retention, Settings, Starts, SyncPolicy, Tsdb, UpkeepError};
 
 /// How often the store is tidied up and its log forced to disk.
 const UPKEEP: Duration = Duration::from_secs(60);
+/// Exemplars kept if only the command line asks for them; as in the reference.
+const MAX_EXEMPLARS: usize = 100_000;
 /// Longest block, whatever the retention.
 const MAX_BLOCK: DurationMs = DurationMs::from_secs(31 * 24 * 3600);
 
 /// What takes effect at start: flags, and what the config says of it.
-pub(super) fn options(flags: &Options, config: &StorageConfig, retention: Retention) -> Options {
-    let settings = settings(config, retention);
+pub(super) fn options(flags: &Options, config: &StorageConfig, retention: Retention, features: Features) -> Options {
+    let settings = settings(config, retention, features);
     let by_retention = settings.retention.time.map_or(MAX_BLOCK, |t| DurationMs(t.0 / 10).min(MAX_BLOCK));
     Options {
         max_block: flags.max_block.or(Some(by_retention)),
@@ -36,7 +38,9 @@ pub(super) fn options(flags: &Options, config: &StorageConfig, retention: Retent
 }
 
 /// What a reload can change. The config's retention, where it has one, wins over the flags' as a whole.
-pub(super) fn settings(config: &StorageConfig, flags: Retention) -> Settings {
+pub(super) fn settings(config: &StorageConfig, flags: Retention, features: Features) -> Settings {
+    let exemplars = if features.exemplar_storage { MAX_EXEMPLARS } else { 0 };
+    let floats = if features.xor2_encoding { FloatEncoding::Xor2 } else { FloatEncoding::Xor };
     let retention = config.retention.map_or(flags, |config| Retention {
         time: Some(config.time).filter(|t| t.0 > 0),
         bytes: u64::try_from(config.size.0).ok().filter(|n| *n > 0),
@@ -45,10 +49,10 @@ pub(super) fn settings(config: &StorageConfig, flags: Retention) -> Settings {
     Settings {
         retention,
         out_of_order_window: config.out_of_order_time_window,
-        max_exemplars: config.max_exemplars.and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
-        starts: Starts::Keep,
-        xor2: config.float_encoding == Some(FloatEncoding::Xor2),
-        histogram_starts: false,
+        max_exemplars: config.max_exemplars.map_or(exemplars, |n| usize::try_from(n).unwrap_or(0)),
+        starts: if features.st_storage { Starts::Keep } else { Starts::Drop },
+        xor2: config.float_encoding.unwrap_or(floats) == FloatEncoding::Xor2,
+        histogram_starts: features.histograms_st_encoding,
     }
 }
 
@@ -113,11 +117,30 @@ mod tests {
     fn the_configs_retention_replaces_that_of_the_flags_as_a_whole() {
         let flags = Retention { time: Some(DurationMs::from_secs(86_400)), bytes: Some(7), percentage: None };
         let mut config = StorageConfig::default();
-        assert_eq!(settings(&config, flags).retention, flags);
+        let settings = |config: &StorageConfig| super::settings(config, flags, Features::default());
+        assert_eq!(settings(&config).retention, flags);
         config.retention = Some(RetentionConfig { size: ByteSize(1 << 30), ..RetentionConfig::default() });
-        let retention = settings(&config, flags).retention;
+        let retention = settings(&config).retention;
         assert_eq!(retention, Retention { time: None, bytes: Some(1 << 30), percentage: None });
         assert_eq!(describe(&retention), "1GiB");
         assert_eq!(describe(&flags), "1d or 7B");
+    }
+    #[test]
+    fn features_are_defaults_that_the_config_wins_over() {
+        let features =
+            Features { exemplar_storage: true, xor2_encoding: true, st_storage: true, ..Features::default() };
+        let mut config = StorageConfig::default();
+        let of = |config: &StorageConfig, features| {
+            let Settings { max_exemplars, starts, xor2, .. } = settings(config, Retention::default(), features);
+            (max_exemplars, starts, xor2)
+        };
+        assert_eq!(of(&config, Features::default()), (0, Starts::Drop, false));
+        assert_eq!(of(&config, features), (100_000, Starts::Keep, true));
+        config.max_exemplars = Some(-1);
+        config.float_encoding = Some(FloatEncoding::Xor);
+        assert_eq!(of(&config, features), (0, Starts::Keep, false));
+        config.max_exemplars = Some(7);
+        config.float_encoding = Some(FloatEncoding::Xor2);
+        assert_eq!(of(&config, Features::default()), (7, Starts::Drop, true));
     }
 }

@@ -154,6 +154,10 @@ pub struct ServeFlags {
     #[arg(long = "query.lookback-delta", value_name = "DURATION", default_value = "5m")]
     pub lookback_delta: DurationMs,
 
+    /// Features of Prometheus to enable, a comma list; may be given several times.
+    #[arg(long = "enable-feature", value_name = "NAMES")]
+    pub enable_feature: Vec<String>,
+
     /// Log this and what is more severe.
     #[arg(long = "log.level", value_enum, default_value = "info")]
     pub log_level: LogLevel,

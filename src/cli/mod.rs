@@ -117,10 +117,14 @@ mod tests {
             "--storage.tsdb.retention.time=1d12h",
             "--web.listen-address=127.0.0.1:1",
             "--web.listen-address=127.0.0.1:2",
+            "--enable-feature=st-storage,xor2-encoding",
+            "--enable-feature",
+            "exemplar-storage",
         ])
         .unwrap();
         assert_eq!(cli.serve.retention_time, DurationMs::from_secs(36 * 3600));
         assert_eq!(cli.serve.listen.len(), 2);
+        assert_eq!(cli.serve.enable_feature, ["st-storage,xor2-encoding", "exemplar-storage"]);
         assert!(Cli::try_parse_from(["watershed", "--web.listen-adress=x"]).is_err());
     }
 }

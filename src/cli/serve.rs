@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::ServeFlags;
 use crate::app::{self, AppError, Options};
-use crate::config::ByteSize;
+use crate::config::{self, ByteSize, FeatureFate, FeatureNote, Features};
 use crate::model::DurationMs;
 use crate::telemetry::logging;
 use crate::tsdb;
@@ -13,6 +13,9 @@ use crate::web::{AdminApi, CorsOrigin, ExternalUrl, Lifecycle, RoutePrefix, WebC
 
 /// How long samples are kept if nobody says.
 const RETENTION_DEFAULT: DurationMs = DurationMs::from_secs(15 * 24 * 3600);
+
+/// How often the config is looked at if only a feature asks for it; as in the reference.
+const AUTO_RELOAD: DurationMs = DurationMs::from_secs(30);
 
 /// Usage mistakes end with the same code as those that the parser of the command line finds.
 const USAGE: u8 = 2;
@@ -59,6 +62,22 @@ fn retention(time: DurationMs, size: ByteSize) -> tsdb::Retention {
     tsdb::Retention { time, bytes, percentage: None }
 }
 
+/// Reads the names of features, and tells in the log what becomes of each.
+fn features(lists: &[String]) -> Features {
+    let (features, notes) = config::read_features(lists);
+    for FeatureNote { name: feature, fate } in &notes {
+        match fate {
+            FeatureFate::Enabled => tracing::info!(feature, "enabled a feature"),
+            FeatureFate::Always => tracing::info!(feature, "--enable-feature names what is always on"),
+            FeatureFate::Absent => {
+                tracing::warn!(feature, "--enable-feature names what this version does not have; it changes nothing")
+            }
+            FeatureFate::Unknown => tracing::warn!(feature, "--enable-feature names an unknown feature"),
+        }
+    }
+    features
+}
+
 fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<Options, String> {
     let first = flags.listen.first().map_or("", String::as_str);
     let external_url = ExternalUrl::parse(flags.external_url.as_deref().unwrap_or_default(), first)
@@ -77,9 +96,14 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
     web.max_connections = flags.max_connections;
     web.read_timeout = flags.read_timeout.to_std();
     web.lookback = flags.lookback_delta;
+    let features = features(&flags.enable_feature);
+    let auto_reload = match flags.auto_reload_interval {
+        DurationMs(0) if features.auto_reload_config => AUTO_RELOAD,
+        interval => interval,
+    };
     Ok(Options {
         config_file: flags.config_file,
-        auto_reload: (flags.auto_reload_interval.0 > 0).then(|| flags.auto_reload_interval.to_std()),
+        auto_reload: (auto_reload.0 > 0).then(|| auto_reload.to_std()),
         listen: flags.listen,
         web,
         host_metrics: flags.enable_host_metrics,
@@ -91,6 +115,7 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
             ..tsdb::Options::default()
         },
         retention: retention(flags.retention_time, flags.retention_size),
+        features,
         flags: flag_values,
     })
 }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::features::Features;
 use super::mistake::{ConfigWarning, Mistake, mistake, nearest};
 use super::render::Out;
 use super::scalar::{ByteSize, Resolved, format_float};
@@ -28,6 +29,8 @@ pub(super) struct Reader {
     file: PathBuf,
     /// Relative paths of the file start here.
     dir: PathBuf,
+    /// Some change defaults.
+    features: Features,
     mistakes: RefCell<Vec<Mistake>>,
     warnings: RefCell<Vec<ConfigWarning>>,
 }
@@ -38,9 +41,15 @@ impl Reader {
         Reader {
             file: file.to_owned(),
             dir: dir.to_owned(),
+            features: Features::default(),
             mistakes: RefCell::default(),
             warnings: RefCell::default(),
         }
+    }
+
+    /// A reader that knows what the command line enables.
+    pub(super) fn with_features(self, features: &Features) -> Reader {
+        Reader { features: *features, ..self }
     }
 
     pub(super) fn file(&self) -> &Path {
@@ -340,6 +349,11 @@ impl<'c> Fields<'c> {
         if let Some(at) = self.given(key) {
             at.mistake(why);
         }
+    }
+
+    /// What the command line enables.
+    pub(super) fn features(&self) -> Features {
+        self.at.reader.features
     }
 
     /// Knows `key` and warns that it has no effect. It is not offered where a key is unknown.

@@ -108,7 +108,7 @@ pub(super) fn read(at: &At<'_>, given: bool, env: Environment<'_>) -> (GlobalCon
     let scrape_native_histograms = f.always("scrape_native_histograms", false);
     let convert_classic_histograms_to_nhcb = f.take("convert_classic_histograms_to_nhcb", false);
     let always_scrape_classic_histograms = f.take("always_scrape_classic_histograms", false);
-    let extra_scrape_metrics = f.always("extra_scrape_metrics", false);
+    let extra_scrape_metrics = f.always("extra_scrape_metrics", f.features().extra_scrape_metrics);
     warn_about_histograms(
         &f,
         [

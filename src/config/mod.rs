@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 mod alerting;
 mod extras;
+mod features;
 mod fields;
 mod files;
 mod global;
@@ -37,6 +38,7 @@ mod yaml;
 
 pub use alerting::{AlertingConfig, AlertmanagerConfig};
 pub use extras::{OtlpConfig, TracingClient, TracingConfig, TranslationStrategy};
+pub use features::{FeatureFate, FeatureNote, Features, read_features};
 pub use global::GlobalConfig;
 pub use http::OAuth2Config;
 pub use mistake::{ConfigErrors, ConfigWarning, Mistake};
@@ -98,7 +100,12 @@ pub enum Target {
 ///
 /// Relative paths in it start at its own directory. The files of the errors are named as seen from `path`.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    let reader = Reader::new(path, path.parent().unwrap_or(Path::new("")));
+    load_with(path, &Features::default())
+}
+
+/// As [`load`], where some features of the command line change defaults.
+pub fn load_with(path: &Path, features: &Features) -> Result<Config, ConfigErrors> {
+    let reader = Reader::new(path, path.parent().unwrap_or(Path::new(""))).with_features(features);
     let text = read_file(&reader, path);
     load_text(reader, text.as_deref(), vec![path.to_owned()], &|name| std::env::var(name).ok())
 }

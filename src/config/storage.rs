@@ -12,7 +12,7 @@ pub struct StorageConfig {
     pub out_of_order_time_window: DurationMs,
     /// The share of stale series in the head that starts a compaction of them.
     pub stale_series_compaction_threshold: f64,
-    /// How float chunks are encoded.
+    /// How float chunks are encoded; `None` where the config does not say, and the flags do.
     pub float_encoding: Option<FloatEncoding>,
     /// How long data is kept; `None` where the config does not say, and the flags do.
     pub retention: Option<RetentionConfig>,
@@ -142,7 +142,15 @@ fn read_encoding(f: &mut Fields<'_>) -> Option<FloatEncoding> {
     let name: String = f.take("floats", String::new());
     match name.as_str() {
         "" => None,
-        "xor" => Some(FloatEncoding::Xor),
+        "xor" => {
+            if f.features().st_storage {
+                f.warn(
+                    "floats",
+                    "chunks with start timestamps, which st-storage keeps, are encoded as xor2 all the same",
+                );
+            }
+            Some(FloatEncoding::Xor)
+        }
         "xor2" => Some(FloatEncoding::Xor2),
         other => {
             let why =

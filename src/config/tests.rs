@@ -396,6 +396,35 @@ fn the_configs_that_we_hand_out_are_right() {
     assert!(seen >= 4, "{seen} configs in {}", dir.display());
 }
 
+#[test]
+fn features_of_the_command_line_change_defaults_only() {
+    let features = Features { extra_scrape_metrics: true, st_storage: true, ..Features::default() };
+    let dir = tempfile::tempdir().unwrap();
+    let load = |text: &str, features: &Features| {
+        let path = dir.path().join("c.yml");
+        std::fs::write(&path, text).unwrap();
+        load_with(&path, features).unwrap()
+    };
+    let jobs = "scrape_configs: [{job_name: a}, {job_name: b, extra_scrape_metrics: false}]\n";
+    let extra = |config: &Config| config.jobs.iter().map(|job| job.extra_scrape_metrics).collect::<Vec<_>>();
+    assert_eq!(extra(&load(jobs, &Features::default())), [false, false]);
+    assert_eq!(extra(&load(jobs, &features)), [true, false]);
+    assert_eq!(extra(&load(&format!("global: {{extra_scrape_metrics: false}}\n{jobs}"), &features)), [false, false]);
+
+    let floats = |name: &str| format!("storage: {{tsdb: {{chunk_encoding: {{floats: {name}}}}}}}");
+    for (name, features, expected) in [
+        ("xor", Features::default(), None),
+        ("xor2", Features::default(), None),
+        ("xor2", features, None),
+        ("xor", features, Some("start timestamps")),
+    ] {
+        let warnings: Vec<_> = load(&floats(name), &features).warnings.iter().map(ToString::to_string).collect();
+        let is_expected =
+            expected.map_or(warnings.is_empty(), |word| warnings.len() == 1 && warnings[0].contains(word));
+        assert!(is_expected, "{name}: {warnings:?}");
+    }
+}
+
 mod random {
     use proptest::prelude::*;
 
