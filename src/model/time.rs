@@ -94,6 +94,14 @@ pub enum DurationError {
     /// The text does not follow the grammar.
     #[error("not a valid duration string: {0:?}; write it like 15s, 1h30m or 500ms")]
     Malformed(String),
+    /// A number is followed by something else than a unit.
+    #[error("not a valid duration string: {text:?}; write it like 15s, 1h30m or 500ms")]
+    UnknownUnit {
+        /// What follows.
+        unit: String,
+        /// The whole text.
+        text: String,
+    },
     /// Longer than about 292 years.
     #[error("duration out of range: {0:?}")]
     OutOfRange(String),
@@ -116,14 +124,18 @@ impl FromStr for DurationMs {
         while !rest.is_empty() {
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
             let (number, tail) = rest.split_at(digits);
-            let letters = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
+            let letters = tail.bytes().take_while(|b| !b.is_ascii_digit()).count();
             let (unit, tail) = tail.split_at(letters);
-            if number.is_empty() {
+            if number.is_empty() || unit.is_empty() {
                 return Err(malformed());
+            }
+            let number: u64 = number.parse().map_err(|_| malformed())?;
+            if UNITS.iter().all(|(name, _)| *name != unit) {
+                return Err(DurationError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() });
             }
             // Going on in the same iterator enforces both the order of units and that none comes twice.
             let (_, factor) = units.find(|(name, _)| *name == unit).ok_or_else(malformed)?;
-            let part = number.parse::<i64>().ok().and_then(|n| n.checked_mul(*factor));
+            let part = i64::try_from(number).ok().and_then(|n| n.checked_mul(*factor));
             total = part.and_then(|p| total.checked_add(p)).filter(|t| *t <= MAX_MS).ok_or_else(out_of_range)?;
             rest = tail;
         }
@@ -142,8 +154,8 @@ impl fmt::Display for DurationMs {
             rest = rest.saturating_neg();
         }
         for (i, (name, factor)) in UNITS.iter().enumerate() {
-            // As the reference prints: years, weeks and days only where nothing smaller remains.
-            let exact_only = i < 3;
+            // As the reference prints: years and weeks only where nothing smaller remains.
+            let exact_only = i < 2;
             if exact_only && rest % factor != 0 {
                 continue;
             }
@@ -187,11 +199,11 @@ mod tests {
             (0, "0s"),
             (324, "324ms"),
             (5_400_000, "1h30m"),
-            (90_061_000, "25h1m1s"),
+            (90_061_000, "1d1h1m1s"),
             (86_400_000, "1d"),
             (604_800_000, "1w"),
             (31_536_000_000, "1y"),
-            (100_800_000, "28h"),
+            (100_800_000, "1d4h"),
         ] {
             assert_eq!(DurationMs(ms).to_string(), text);
         }

@@ -66,8 +66,10 @@ pub struct NumberLiteral {
 /// A text.
 #[derive(Clone, Debug)]
 pub struct StringLiteral {
-    /// Without quotes and escapes.
+    /// Without quotes and escapes. What of it is not UTF-8 stands here as U+FFFD.
     pub value: String,
+    /// All of it, if that is not UTF-8: no label can be named or set so, and errors show it.
+    pub bytes: Option<Box<[u8]>>,
     /// Place.
     pub position: Position,
 }
@@ -395,7 +397,39 @@ impl BinaryOp {
     }
 }
 
+impl Matching {
+    /// Whether it stands in for what is missing on a side.
+    pub fn fills(&self) -> bool {
+        self.fill_left.is_some() || self.fill_right.is_some()
+    }
+}
+
+impl DurationExpr {
+    /// Its place in the text, as the reference sees it: of `min_of` and `max_of` that of the operands, and parentheses are
+    /// part of it only around a number, and then only the opening one.
+    pub fn position(&self) -> Position {
+        match self {
+            DurationExpr::Number(number) => number.position,
+            DurationExpr::Step(position) | DurationExpr::Range(position) => *position,
+            DurationExpr::Unary { position, .. } | DurationExpr::Binary { position, .. } => *position,
+            DurationExpr::MinOf(_, _, position) | DurationExpr::MaxOf(_, _, position) => *position,
+            DurationExpr::Paren(_, position) => *position,
+        }
+    }
+}
+
 impl AggregateOp {
+    /// Whether it has a parameter before what it aggregates.
+    pub fn has_param(self) -> bool {
+        use AggregateOp::*;
+        matches!(self, Topk | Bottomk | CountValues | Quantile | Limitk | LimitRatio)
+    }
+
+    /// Whether it is only there if experimental functions are enabled.
+    pub fn is_experimental(self) -> bool {
+        matches!(self, AggregateOp::Limitk | AggregateOp::LimitRatio)
+    }
+
     /// As written.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,7 +1,10 @@
 //! What is wrong with an expression, and where.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::ops::Range;
+
+use super::ast::Position;
+use crate::model::GoQuoted;
 
 /// A mistake in an expression.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -33,7 +36,8 @@ pub(super) fn place_of(text: &str, start: usize) -> Place {
 }
 
 impl ParseError {
-    pub(super) fn new(text: &str, range: Range<usize>, message: impl Into<String>) -> ParseError {
+    pub(super) fn new(text: &str, position: Position, message: impl Into<String>) -> ParseError {
+        let range = position.start as usize..position.end as usize;
         ParseError { message: message.into(), place: place_of(text, range.start), range }
     }
 }
@@ -47,50 +51,31 @@ impl fmt::Display for Place {
     }
 }
 
-/// `text` in double quotes, escaped as Go escapes it.
-pub(super) fn quote(text: &str) -> String {
-    let mut out = String::from("\"");
-    text.chars().for_each(|c| push_escaped(&mut out, c, '"'));
-    out.push('"');
-    out
-}
-
-/// A character in single quotes; the end of the text counts as one that cannot be decoded.
+/// A character in single quotes as Go shows it; the end of the text counts as one that cannot be decoded.
 pub(super) fn quote_char(c: Option<char>) -> String {
-    let mut out = String::from("'");
-    push_escaped(&mut out, c.unwrap_or('\u{fffd}'), '\'');
-    out.push('\'');
-    out
+    match c.unwrap_or('\u{fffd}') {
+        '\'' => r"'\''".to_owned(),
+        '"' => "'\"'".to_owned(),
+        c => GoQuoted(c.encode_utf8(&mut [0; 4])).to_string().replace('"', "'"),
+    }
 }
 
 /// A character's code point, and the character itself where it can be shown.
 pub(super) fn describe_char(c: char) -> String {
-    let mut out = format!("U+{:04X}", c as u32);
-    if !is_hidden(c) {
-        let _ = write!(out, " '{c}'");
+    let quoted = quote_char(Some(c));
+    let is_shown = matches!(c, '\'' | '\\') || !quoted.starts_with(r"'\");
+    let shown = if is_shown { format!(" '{c}'") } else { String::new() };
+    format!("U+{:04X}{shown}", c as u32)
+}
+
+/// Bytes in double quotes as Go shows them, those that are not UTF-8 as escapes.
+pub(super) fn quote_bytes(bytes: &[u8]) -> String {
+    let mut out = String::from("\"");
+    for chunk in bytes.utf8_chunks() {
+        let quoted = GoQuoted(chunk.valid()).to_string();
+        out.push_str(&quoted[1..quoted.len() - 1]);
+        chunk.invalid().iter().for_each(|b| out.push_str(&format!("\\x{b:02x}")));
     }
+    out.push('"');
     out
-}
-
-fn push_escaped(out: &mut String, c: char, quote: char) {
-    // Writing to a string cannot fail.
-    let _ = match c {
-        c if c == quote || c == '\\' => write!(out, "\\{c}"),
-        '\x07' => write!(out, "\\a"),
-        '\x08' => write!(out, "\\b"),
-        '\x0c' => write!(out, "\\f"),
-        '\n' => write!(out, "\\n"),
-        '\r' => write!(out, "\\r"),
-        '\t' => write!(out, "\\t"),
-        '\x0b' => write!(out, "\\v"),
-        c if !is_hidden(c) => out.write_char(c),
-        c if c.is_ascii() => write!(out, "\\x{:02x}", c as u32),
-        c if (c as u32) < 0x10000 => write!(out, "\\u{:04x}", c as u32),
-        c => write!(out, "\\U{:08x}", c as u32),
-    };
-}
-
-/// Whether a character has no glyph of its own.
-fn is_hidden(c: char) -> bool {
-    c != '\'' && c != '"' && c != '\\' && c.escape_debug().count() > 1
 }

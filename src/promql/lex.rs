@@ -1,12 +1,15 @@
 //! Text to tokens.
 //!
-//! The language has two modes: outside of braces, where operators, numbers and keywords live, and inside, where every
-//! word is a name. The brackets of ranges are a third one, which selectors never enter.
+//! The language has three modes: outside of braces, where operators, numbers and keywords live; inside of braces, where
+//! every word is a name; and within the brackets of a range, where words are those of duration expressions. The last one
+//! has two spellings, as in the reference: up to the first number of a range, and behind it. They differ in whether
+//! comments may stand there and in how they name what is wrong.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
-use super::error::{ParseError, describe_char, quote, quote_char};
+use super::ast::{AggregateOp, BinaryOp, Position};
+use super::error::{ParseError, describe_char, quote_char};
+use crate::model::GoQuoted;
 
 /// What a token is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,8 +20,6 @@ pub(super) enum Kind {
     Identifier,
     /// A word with colons.
     MetricIdentifier,
-    /// A word that is a keyword outside of braces.
-    Keyword(Keyword),
     /// A quoted string, with its quotes.
     String,
     Number,
@@ -28,93 +29,138 @@ pub(super) enum Kind {
     LeftParen,
     RightParen,
     LeftBracket,
+    RightBracket,
     Comma,
+    /// `:` within brackets
+    Colon,
     /// `=`
     Equal,
-    /// `!=`, also between expressions
-    NotEqual,
     /// `=~`
     EqualRegex,
     /// `!~`
     NotEqualRegex,
-    /// An operator that only expressions know.
-    Operator,
-}
-
-/// What sort of word a keyword is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Keyword {
-    /// `and`, `atan2`
-    Operator,
-    /// `sum`, `topk`
-    Aggregator,
+    /// `@`
+    At,
+    /// `+`, `and`; `!=` also stands in braces
+    Operator(BinaryOp),
+    /// `sum`
+    Aggregator(AggregateOp),
     /// `by`, `offset`
-    Modifier,
+    Modifier(Modifier),
     /// `start`, `step`
-    Preprocessor,
+    Preprocessor(Preprocessor),
 }
 
-/// Keywords in any case, and whether each may be a metric's name all the same.
-const KEYWORDS: [(&str, Keyword, bool); 37] = [
-    ("and", Keyword::Operator, true),
-    ("or", Keyword::Operator, true),
-    ("unless", Keyword::Operator, true),
-    ("atan2", Keyword::Operator, false),
-    ("sum", Keyword::Aggregator, true),
-    ("avg", Keyword::Aggregator, true),
-    ("count", Keyword::Aggregator, true),
-    ("min", Keyword::Aggregator, true),
-    ("max", Keyword::Aggregator, true),
-    ("group", Keyword::Aggregator, true),
-    ("stddev", Keyword::Aggregator, true),
-    ("stdvar", Keyword::Aggregator, true),
-    ("topk", Keyword::Aggregator, true),
-    ("bottomk", Keyword::Aggregator, true),
-    ("count_values", Keyword::Aggregator, true),
-    ("quantile", Keyword::Aggregator, true),
-    ("limitk", Keyword::Aggregator, true),
-    ("limit_ratio", Keyword::Aggregator, true),
-    ("offset", Keyword::Modifier, true),
-    ("smoothed", Keyword::Modifier, true),
-    ("anchored", Keyword::Modifier, true),
-    ("by", Keyword::Modifier, true),
-    ("without", Keyword::Modifier, true),
-    ("on", Keyword::Modifier, false),
-    ("ignoring", Keyword::Modifier, false),
-    ("group_left", Keyword::Modifier, false),
-    ("group_right", Keyword::Modifier, false),
-    ("fill", Keyword::Modifier, true),
-    ("fill_left", Keyword::Modifier, true),
-    ("fill_right", Keyword::Modifier, true),
-    ("bool", Keyword::Modifier, false),
-    ("start", Keyword::Preprocessor, true),
-    ("end", Keyword::Preprocessor, true),
-    ("step", Keyword::Preprocessor, true),
-    ("range", Keyword::Preprocessor, true),
-    ("max_of", Keyword::Preprocessor, true),
-    ("min_of", Keyword::Preprocessor, true),
+/// A word that changes what stands before or behind it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Modifier {
+    Anchored,
+    Bool,
+    By,
+    Fill,
+    FillLeft,
+    FillRight,
+    GroupLeft,
+    GroupRight,
+    Ignoring,
+    Offset,
+    On,
+    Smoothed,
+    Without,
+}
+
+/// A word that stands for an instant or a duration of the query, or computes one; also a function's name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Preprocessor {
+    Start,
+    End,
+    Step,
+    Range,
+    MaxOf,
+    MinOf,
+}
+
+/// Keywords, in any case.
+const KEYWORDS: [(&str, Kind); 37] = [
+    ("and", Kind::Operator(BinaryOp::And)),
+    ("or", Kind::Operator(BinaryOp::Or)),
+    ("unless", Kind::Operator(BinaryOp::Unless)),
+    ("atan2", Kind::Operator(BinaryOp::Atan2)),
+    ("sum", Kind::Aggregator(AggregateOp::Sum)),
+    ("avg", Kind::Aggregator(AggregateOp::Avg)),
+    ("count", Kind::Aggregator(AggregateOp::Count)),
+    ("min", Kind::Aggregator(AggregateOp::Min)),
+    ("max", Kind::Aggregator(AggregateOp::Max)),
+    ("group", Kind::Aggregator(AggregateOp::Group)),
+    ("stddev", Kind::Aggregator(AggregateOp::Stddev)),
+    ("stdvar", Kind::Aggregator(AggregateOp::Stdvar)),
+    ("topk", Kind::Aggregator(AggregateOp::Topk)),
+    ("bottomk", Kind::Aggregator(AggregateOp::Bottomk)),
+    ("count_values", Kind::Aggregator(AggregateOp::CountValues)),
+    ("quantile", Kind::Aggregator(AggregateOp::Quantile)),
+    ("limitk", Kind::Aggregator(AggregateOp::Limitk)),
+    ("limit_ratio", Kind::Aggregator(AggregateOp::LimitRatio)),
+    ("offset", Kind::Modifier(Modifier::Offset)),
+    ("smoothed", Kind::Modifier(Modifier::Smoothed)),
+    ("anchored", Kind::Modifier(Modifier::Anchored)),
+    ("by", Kind::Modifier(Modifier::By)),
+    ("without", Kind::Modifier(Modifier::Without)),
+    ("on", Kind::Modifier(Modifier::On)),
+    ("ignoring", Kind::Modifier(Modifier::Ignoring)),
+    ("group_left", Kind::Modifier(Modifier::GroupLeft)),
+    ("group_right", Kind::Modifier(Modifier::GroupRight)),
+    ("fill", Kind::Modifier(Modifier::Fill)),
+    ("fill_left", Kind::Modifier(Modifier::FillLeft)),
+    ("fill_right", Kind::Modifier(Modifier::FillRight)),
+    ("bool", Kind::Modifier(Modifier::Bool)),
+    ("start", Kind::Preprocessor(Preprocessor::Start)),
+    ("end", Kind::Preprocessor(Preprocessor::End)),
+    ("step", Kind::Preprocessor(Preprocessor::Step)),
+    ("range", Kind::Preprocessor(Preprocessor::Range)),
+    ("max_of", Kind::Preprocessor(Preprocessor::MaxOf)),
+    ("min_of", Kind::Preprocessor(Preprocessor::MinOf)),
 ];
 
 /// A token: what it is and which bytes it takes.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Token {
     pub kind: Kind,
-    pub range: Range<usize>,
+    pub position: Position,
 }
 
 impl Token {
     /// The token's text in `text`.
     pub(super) fn of<'a>(&self, text: &'a str) -> &'a str {
-        &text[self.range.clone()]
+        &text[self.position.start as usize..self.position.end as usize]
     }
 
-    /// Whether it may stand before braces as a metric's name.
-    pub(super) fn is_metric_name(&self, text: &str) -> bool {
+    /// Whether it may stand before braces as a metric's name: most keywords may.
+    pub(super) fn is_metric_name(&self) -> bool {
+        use Modifier::*;
         match self.kind {
-            Kind::Identifier | Kind::MetricIdentifier => true,
-            Kind::Keyword(_) => keyword(self.of(text)).is_some_and(|(_, _, is_name)| *is_name),
+            Kind::Identifier | Kind::MetricIdentifier | Kind::Aggregator(_) | Kind::Preprocessor(_) => true,
+            Kind::Operator(op) => op.is_set(),
+            Kind::Modifier(modifier) => !matches!(modifier, Bool | On | Ignoring | GroupLeft | GroupRight),
             _ => false,
         }
+    }
+
+    /// Whether it may stand in a list of labels to group by: all keywords but one may.
+    pub(super) fn is_label_name(&self) -> bool {
+        match self.kind {
+            Kind::Identifier | Kind::MetricIdentifier | Kind::Aggregator(_) | Kind::Preprocessor(_) => true,
+            Kind::Operator(op) => op.is_set() || op == BinaryOp::Atan2,
+            Kind::Modifier(modifier) => modifier != Modifier::Without,
+            _ => false,
+        }
+    }
+
+    /// Whether an expression may start with it.
+    pub(super) fn starts_expression(&self) -> bool {
+        use Kind::*;
+        matches!(self.kind, Number | Duration | String | LeftBrace | LeftParen)
+            || matches!(self.kind, Operator(BinaryOp::Add | BinaryOp::Sub))
+            || self.is_metric_name()
     }
 
     /// How an error speaks of it.
@@ -122,31 +168,34 @@ impl Token {
         let own = self.of(text);
         match self.kind {
             Kind::End => "end of input".to_owned(),
-            Kind::Identifier => format!("identifier {}", quote(own)),
-            Kind::MetricIdentifier => format!("metric identifier {}", quote(own)),
+            Kind::Identifier => format!("identifier {}", GoQuoted(own)),
+            Kind::MetricIdentifier => format!("metric identifier {}", GoQuoted(own)),
             Kind::String => format!("string {}", quote_short(own)),
             Kind::Number => format!("number {}", quote_short(own)),
             Kind::Duration => format!("duration {}", quote_short(own)),
-            Kind::Keyword(Keyword::Aggregator) => format!("<aggr:{own}>"),
-            Kind::Keyword(Keyword::Modifier) => format!("<{own}>"),
-            Kind::Keyword(Keyword::Operator) | Kind::Operator => format!("<op:{own}>"),
-            Kind::NotEqual | Kind::EqualRegex | Kind::NotEqualRegex => format!("<op:{own}>"),
+            Kind::Aggregator(_) => format!("<aggr:{own}>"),
+            Kind::Modifier(_) => format!("<{own}>"),
+            Kind::Operator(_) | Kind::At | Kind::EqualRegex | Kind::NotEqualRegex => format!("<op:{own}>"),
             _ => quote_short(own),
         }
     }
 }
 
-/// At most ten characters of a text.
+/// At most ten characters of a text that is longer than ten bytes.
 fn quote_short(text: &str) -> String {
-    match text.char_indices().nth(10) {
-        Some((end, _)) if text.len() > 10 => format!("{}...", quote(&text[..end])),
-        _ => quote(text),
+    if text.len() <= 10 {
+        return GoQuoted(text).to_string();
     }
+    let end = text.char_indices().nth(10).map_or(text.len(), |(at, _)| at);
+    format!("{}...", GoQuoted(&text[..end]))
 }
 
-fn keyword(word: &str) -> Option<&'static (&'static str, Keyword, bool)> {
-    KEYWORDS.iter().find(|(k, _, _)| k.eq_ignore_ascii_case(word))
+fn keyword(word: &str) -> Option<Kind> {
+    KEYWORDS.iter().find(|(k, _)| k.eq_ignore_ascii_case(word)).map(|(_, kind)| *kind)
 }
+
+/// Longest text that is read. URLs and forms that carry one are bounded by the server; this is the last line.
+pub(super) const MAX_LEN: usize = 4 << 20;
 
 /// Walks over a text and hands out its tokens; comments and spaces are passed over.
 #[derive(Clone, Debug)]
@@ -155,20 +204,47 @@ pub(super) struct Lexer<'a> {
     at: usize,
     start: usize,
     in_braces: bool,
+    /// Within brackets and before their first number, or behind its sign or operator.
+    in_duration: bool,
+    in_brackets: bool,
+    /// Whether the brackets had a colon.
+    had_colon: bool,
+    /// Whether any brackets had a number. The reference asks no more of a colon.
+    had_duration: bool,
     open_parens: usize,
 }
 
 impl<'a> Lexer<'a> {
-    pub(super) fn new(text: &'a str) -> Lexer<'a> {
-        Lexer { text, at: 0, start: 0, in_braces: false, open_parens: 0 }
+    /// Refuses what is too long to be counted in.
+    pub(super) fn new(text: &'a str) -> Result<Lexer<'a>, ParseError> {
+        if text.len() > MAX_LEN {
+            let message = format!("the text is longer than {MAX_LEN} bytes");
+            return Err(ParseError::new(text, Position::default(), message));
+        }
+        Ok(Lexer {
+            text,
+            at: 0,
+            start: 0,
+            in_braces: false,
+            in_duration: false,
+            in_brackets: false,
+            had_colon: false,
+            had_duration: false,
+            open_parens: 0,
+        })
     }
 
     /// The next token. After the end, the end again; after an error, nothing sensible.
     pub(super) fn next(&mut self) -> Result<Token, ParseError> {
         self.skip_space_and_comments();
         self.start = self.at;
-        let kind = if self.in_braces { self.inside_braces() } else { self.outside_braces() }?;
-        Ok(Token { kind, range: self.start..self.at })
+        let kind = match (self.in_duration, self.in_braces) {
+            (true, _) => self.inside_brackets(),
+            (false, true) => self.inside_braces(),
+            (false, false) => self.outside_braces(),
+        }?;
+        // The text is shorter than 4 GiB.
+        Ok(Token { kind, position: Position { start: self.start as u32, end: self.at as u32 } })
     }
 
     fn rest(&self) -> &'a str {
@@ -196,17 +272,17 @@ impl<'a> Lexer<'a> {
     }
 
     fn fail<T>(&self, message: impl Into<String>) -> Result<T, ParseError> {
-        Err(ParseError::new(self.text, self.start..self.text.len(), message))
+        let position = Position { start: self.start as u32, end: self.text.len() as u32 };
+        Err(ParseError::new(self.text, position, message))
     }
 
     fn skip_space_and_comments(&mut self) {
         loop {
-            self.accept_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'));
-            if self.peek() != Some('#') {
+            self.accept_while(is_space);
+            if self.in_duration || self.peek() != Some('#') {
                 return;
             }
-            let line = self.rest().find(['\n', '\r']).unwrap_or(self.rest().len());
-            self.at += line;
+            self.at += self.rest().find(['\n', '\r']).unwrap_or(self.rest().len());
         }
     }
 
@@ -223,7 +299,7 @@ impl<'a> Lexer<'a> {
             '=' if self.accept('~') => Ok(Kind::EqualRegex),
             '=' => Ok(Kind::Equal),
             '!' if self.accept('~') => Ok(Kind::NotEqualRegex),
-            '!' if self.accept('=') => Ok(Kind::NotEqual),
+            '!' if self.accept('=') => Ok(Kind::Operator(BinaryOp::NotEqual)),
             '!' => {
                 let next = quote_char(self.peek());
                 self.fail(format!("unexpected character after '!' inside braces: {next}"))
@@ -238,52 +314,139 @@ impl<'a> Lexer<'a> {
     }
 
     fn outside_braces(&mut self) -> Result<Kind, ParseError> {
-        let Some(c) = self.bump() else {
-            return if self.open_parens > 0 { self.fail("unclosed left parenthesis") } else { Ok(Kind::End) };
-        };
+        let Some(c) = self.bump() else { return self.end() };
         match c {
             ',' => Ok(Kind::Comma),
-            '*' | '/' | '%' | '+' | '-' | '^' | '@' => Ok(Kind::Operator),
-            '=' if self.accept('=') => Ok(Kind::Operator),
+            '@' => Ok(Kind::At),
+            '=' if self.accept('=') => Ok(Kind::Operator(BinaryOp::Equal)),
             '=' if self.peek() == Some('~') => self.fail("unexpected character after '=': '~'"),
             '=' => Ok(Kind::Equal),
-            '!' if self.accept('=') => Ok(Kind::NotEqual),
+            '!' if self.accept('=') => Ok(Kind::Operator(BinaryOp::NotEqual)),
             '!' => {
                 let next = quote_char(self.peek());
                 self.fail(format!("unexpected character after '!': {next}"))
             }
-            '<' | '>' => {
-                let _ = self.accept('=') || self.accept('/');
-                Ok(Kind::Operator)
-            }
-            c if c.is_ascii_digit() || (c == '.' && self.peek().is_some_and(|c| c.is_ascii_digit())) => {
-                self.at = self.start;
-                self.number_or_duration()
-            }
+            '<' if self.accept('=') => Ok(Kind::Operator(BinaryOp::LessEqual)),
+            '<' if self.accept('/') => Ok(Kind::Operator(BinaryOp::TrimUpper)),
+            '<' => Ok(Kind::Operator(BinaryOp::Less)),
+            '>' if self.accept('=') => Ok(Kind::Operator(BinaryOp::GreaterEqual)),
+            '>' if self.accept('/') => Ok(Kind::Operator(BinaryOp::TrimLower)),
+            '>' => Ok(Kind::Operator(BinaryOp::Greater)),
+            c if self.starts_number(c) => self.number_or_duration(),
             '"' | '\'' => self.string(c),
             '`' => self.raw_string(),
+            c if self.in_brackets && (is_alpha(c) || c == ':') => self.colon_or_word(c),
             c if is_alpha(c) || c == ':' => Ok(self.word()),
-            '(' => {
-                self.open_parens += 1;
-                Ok(Kind::LeftParen)
-            }
-            ')' if self.open_parens > 0 => {
-                self.open_parens -= 1;
-                Ok(Kind::RightParen)
-            }
-            ')' => {
-                // The reference complains of the place behind it.
-                self.start = self.at;
-                self.fail("unexpected right parenthesis ')'")
-            }
+            '(' | ')' => self.parenthesis(c),
             '{' => {
                 self.in_braces = true;
                 Ok(Kind::LeftBrace)
             }
-            '[' => Ok(Kind::LeftBracket),
+            '[' if self.in_brackets => self.fail("unexpected left bracket '['"),
+            '[' => {
+                (self.in_brackets, self.in_duration, self.had_colon) = (true, true, false);
+                Ok(Kind::LeftBracket)
+            }
+            ']' if self.in_brackets => {
+                self.in_brackets = false;
+                Ok(Kind::RightBracket)
+            }
             ']' => self.fail("unexpected right bracket ']'"),
-            c => self.fail(format!("unexpected character: {}", quote_char(Some(c)))),
+            c => match arithmetic(c) {
+                Some(op) => Ok(Kind::Operator(op)),
+                None => self.fail(format!("unexpected character: {}", quote_char(Some(c)))),
+            },
         }
+    }
+
+    fn end(&self) -> Result<Kind, ParseError> {
+        match (self.open_parens, self.in_brackets) {
+            (0, false) => Ok(Kind::End),
+            (0, true) => self.fail("unclosed left bracket"),
+            _ => self.fail("unclosed left parenthesis"),
+        }
+    }
+
+    fn parenthesis(&mut self, c: char) -> Result<Kind, ParseError> {
+        if c == '(' {
+            self.open_parens += 1;
+            return Ok(Kind::LeftParen);
+        }
+        let Some(open) = self.open_parens.checked_sub(1) else {
+            // The reference complains of the place behind it.
+            self.start = self.at;
+            return self.fail("unexpected right parenthesis ')'");
+        };
+        self.open_parens = open;
+        Ok(Kind::RightParen)
+    }
+
+    /// Within brackets, up to their first number and behind each operator.
+    fn inside_brackets(&mut self) -> Result<Kind, ParseError> {
+        let Some(c) = self.bump() else { return self.fail("unexpected end of input in duration expression") };
+        match c {
+            ']' => {
+                (self.in_brackets, self.in_duration) = (false, false);
+                Ok(Kind::RightBracket)
+            }
+            ':' => self.colon(),
+            '(' | ')' => self.parenthesis(c),
+            ',' => Ok(Kind::Comma),
+            c if self.starts_number(c) => {
+                (self.in_duration, self.had_duration) = (false, true);
+                self.number_or_duration()
+            }
+            c => match arithmetic(c).map(Kind::Operator).or_else(|| self.duration_word(c)) {
+                Some(kind) => Ok(kind),
+                None => self.fail(format!("unexpected character in duration expression: {}", quote_char(Some(c)))),
+            },
+        }
+    }
+
+    /// The colon before a number. The reference complains of the place behind it.
+    fn colon(&mut self) -> Result<Kind, ParseError> {
+        let message = match (self.had_duration, self.had_colon) {
+            (false, _) => "unexpected colon before duration in duration expression",
+            (true, true) => "unexpected repeated colon in duration expression",
+            (true, false) => {
+                self.had_colon = true;
+                return Ok(Kind::Colon);
+            }
+        };
+        self.start = self.at;
+        self.fail(message)
+    }
+
+    /// Within brackets, behind a number.
+    fn colon_or_word(&mut self, c: char) -> Result<Kind, ParseError> {
+        match c {
+            ':' if self.had_colon => self.fail("unexpected colon ':'"),
+            ':' => {
+                self.had_colon = true;
+                Ok(Kind::Colon)
+            }
+            c => match self.duration_word(c) {
+                Some(kind) => Ok(kind),
+                None => self.fail(format!("unexpected character: {}, expected ':'", quote_char(Some(c)))),
+            },
+        }
+    }
+
+    /// A word of duration expressions that starts with `c`, if it is one.
+    fn duration_word(&mut self, c: char) -> Option<Kind> {
+        use Preprocessor::*;
+        if !is_alpha(c) {
+            return None;
+        }
+        self.accept_while(|b| is_alpha(char::from(b)));
+        match keyword(&self.text[self.start..self.at]) {
+            Some(kind @ Kind::Preprocessor(Step | Range | MaxOf | MinOf)) => Some(kind),
+            _ => None,
+        }
+    }
+
+    fn starts_number(&self, c: char) -> bool {
+        c.is_ascii_digit() || (c == '.' && self.peek().is_some_and(|c| c.is_ascii_digit()))
     }
 
     fn word(&mut self) -> Kind {
@@ -294,8 +457,12 @@ impl<'a> Lexer<'a> {
         }
         match keyword(word) {
             // These became keywords late; where no parenthesis follows, they stay names.
-            Some((k, ..)) if k.starts_with("fill") && !self.parenthesis_follows() => Kind::Identifier,
-            Some((_, class, _)) => Kind::Keyword(*class),
+            Some(Kind::Modifier(Modifier::Fill | Modifier::FillLeft | Modifier::FillRight))
+                if !self.parenthesis_follows() =>
+            {
+                Kind::Identifier
+            }
+            Some(kind) => kind,
             None if word.contains(':') => Kind::MetricIdentifier,
             None => Kind::Identifier,
         }
@@ -305,14 +472,16 @@ impl<'a> Lexer<'a> {
         self.rest().trim_start_matches([' ', '\t', '\n', '\r']).starts_with('(')
     }
 
+    /// A number whose first character has been passed over.
     fn number_or_duration(&mut self) -> Result<Kind, ParseError> {
+        self.at = self.start;
         if self.number() {
             return Ok(Kind::Number);
         }
         if self.rest_of_duration() {
             return Ok(Kind::Duration);
         }
-        let read = quote(&self.text[self.start..self.at]);
+        let read = GoQuoted(&self.text[self.start..self.at]);
         self.fail(format!("bad number or duration syntax: {read}"))
     }
 
@@ -454,20 +623,20 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// The value of a string token, which the lexer has found well-formed. `None` if its escapes make invalid UTF-8.
-pub(super) fn unquote(token: &str) -> Option<Cow<'_, str>> {
+/// The value of a string token, which the lexer has found well-formed. Its escapes may make what is not UTF-8.
+pub(super) fn unquote(token: &str) -> Cow<'_, [u8]> {
     let inner = &token[1..token.len() - 1];
     if token.starts_with('`') || !inner.contains('\\') {
-        return Some(Cow::Borrowed(inner));
+        return Cow::Borrowed(inner.as_bytes());
     }
     let mut out = Vec::with_capacity(inner.len());
     let mut rest = inner;
     while let Some((before, after)) = rest.split_once('\\') {
         out.extend_from_slice(before.as_bytes());
-        rest = unescape(after, &mut out)?;
+        rest = unescape(after, &mut out).unwrap_or_default();
     }
     out.extend_from_slice(rest.as_bytes());
-    String::from_utf8(out).ok().map(Cow::Owned)
+    Cow::Owned(out)
 }
 
 /// Appends what the escape at the start of `text` stands for and returns what follows it.
@@ -493,6 +662,22 @@ fn unescape<'a>(text: &'a str, out: &mut Vec<u8>) -> Option<&'a str> {
     };
     out.push(byte);
     text.get(len..)
+}
+
+fn arithmetic(c: char) -> Option<BinaryOp> {
+    match c {
+        '+' => Some(BinaryOp::Add),
+        '-' => Some(BinaryOp::Sub),
+        '*' => Some(BinaryOp::Mul),
+        '/' => Some(BinaryOp::Div),
+        '%' => Some(BinaryOp::Mod),
+        '^' => Some(BinaryOp::Pow),
+        _ => None,
+    }
+}
+
+pub(super) fn is_space(b: u8) -> bool {
+    matches!(b, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 fn is_alpha(c: char) -> bool {

@@ -1,36 +1,30 @@
 //! Selectors: `name{label="value", ...}` in all spellings.
 
-use super::error::{ParseError, quote};
-use super::lex::{Kind, Lexer, Token, unquote};
-use crate::model::{METRIC_NAME, MatchOp, Matcher};
+use super::ast::{Extension, Position, VectorSelector};
+use super::error::ParseError;
+use super::lex::{Kind, Token};
+use super::tokens::{Context, Tokens};
+use crate::model::{GoQuoted, METRIC_NAME, MatchOp, Matcher};
 use crate::storage::Selector;
 
-/// Longest selector in bytes. URLs and forms that carry one are bounded by the server; this is the last line.
-const MAX_LEN: usize = 4 << 20;
 /// Most matchers of one selector.
 const MAX_MATCHERS: usize = 10_000;
 
 /// Reads a selector as it may stand in an expression: it names the metric at most once, and it must not match every
 /// series there is.
 pub fn parse_selector(text: &str) -> Result<Selector, ParseError> {
-    let parsed = parse(text)?;
-    let fail = |message: String| Err(ParseError::new(text, parsed.start..parsed.end, message));
-    if let Some(name) = parsed.outer_name {
-        let inside = &parsed.matchers[..parsed.matchers.len() - 1];
-        if let Some(other) = inside.iter().find(|m| &*m.name == METRIC_NAME) {
-            return fail(format!("metric name must not be set twice: {} or {}", quote(name), quote(&other.value)));
-        }
-    } else if !has_non_empty_matcher(&parsed.matchers) {
-        return fail("vector selector must contain at least one non-empty matcher".to_owned());
+    let selector = parse(text)?;
+    match mistake(&selector) {
+        Some(message) => Err(ParseError::new(text, selector.position, message)),
+        None => Ok(selector.matchers),
     }
-    Ok(parsed.matchers)
 }
 
 /// Reads a selector as `match[]` takes it: the grammar alone. The reference's `/federate` serves everything for `{}`, and
 /// lets a name outside of the braces stand beside conditions on it; its other endpoints ask for
 /// [`has_non_empty_matcher`] besides.
 pub fn parse_match(text: &str) -> Result<Selector, ParseError> {
-    parse(text).map(|parsed| parsed.matchers)
+    parse(text).map(|selector| selector.matchers)
 }
 
 /// Whether any condition excludes the empty string, so that the selector cannot mean every series by mistake.
@@ -38,128 +32,101 @@ pub fn has_non_empty_matcher(matchers: &[Matcher]) -> bool {
     matchers.iter().any(|m| !m.matches_empty())
 }
 
-struct Parsed<'a> {
-    matchers: Selector,
-    /// The name before the braces; its matcher is the last one.
-    outer_name: Option<&'a str>,
-    start: usize,
-    end: usize,
+/// What is wrong with a selector whose grammar is right.
+pub(super) fn mistake(selector: &VectorSelector) -> Option<String> {
+    match (&selector.name, selector.matchers.split_last()) {
+        (Some(name), Some((_, inside))) => {
+            let other = inside.iter().find(|m| &*m.name == METRIC_NAME)?;
+            Some(format!("metric name must not be set twice: {} or {}", GoQuoted(name), GoQuoted(&other.value)))
+        }
+        _ if has_non_empty_matcher(&selector.matchers) => None,
+        _ => Some("vector selector must contain at least one non-empty matcher".to_owned()),
+    }
 }
 
-fn parse(text: &str) -> Result<Parsed<'_>, ParseError> {
-    if text.len() > MAX_LEN {
-        let message = format!("the selector is longer than {MAX_LEN} bytes");
-        return Err(ParseError::new(text, 0..text.len(), message));
+fn parse(text: &str) -> Result<VectorSelector, ParseError> {
+    let mut tokens = Tokens::new(text)?;
+    let name = if tokens.peek()?.is_metric_name() { Some(tokens.take()?) } else { None };
+    let selector = vector_selector(&mut tokens, name)?;
+    match tokens.peek()?.kind {
+        Kind::End => Ok(selector),
+        _ => Err(tokens.unexpected(Context::NONE)),
     }
-    let mut lexer = Lexer::new(text);
-    let first = lexer.next()?;
-    let mut parser = Parser { text, lexer, token: first, end: 0 };
-    let start = parser.token.range.start;
-    let outer_name = match parser.token.is_metric_name(text) {
-        true => Some(parser.advance()?.of(text)),
-        false => None,
-    };
-    let mut matchers = match parser.token.kind {
-        Kind::LeftBrace => parser.matchers()?,
-        _ if outer_name.is_some() => Vec::new(),
-        _ => return Err(parser.unexpected("", "")),
-    };
-    if parser.token.kind != Kind::End {
-        return Err(parser.unexpected("", ""));
-    }
-    matchers.extend(outer_name.map(|name| Matcher::equal(METRIC_NAME, name)));
-    Ok(Parsed { matchers, outer_name, start, end: parser.end })
-}
-
-struct Parser<'a> {
-    text: &'a str,
-    lexer: Lexer<'a>,
-    /// The token that is looked at.
-    token: Token,
-    /// Where the token before it ends.
-    end: usize,
 }
 
 const CONTEXT: &str = "label matching";
 
-impl Parser<'_> {
-    /// Passes over the token and returns it.
-    fn advance(&mut self) -> Result<Token, ParseError> {
-        self.end = self.token.range.end;
-        let next = self.lexer.next()?;
-        Ok(std::mem::replace(&mut self.token, next))
+/// Reads braces, which may be missing behind a name that has been passed over. The name's matcher becomes the last one.
+pub(super) fn vector_selector(tokens: &mut Tokens<'_>, name: Option<Token>) -> Result<VectorSelector, ParseError> {
+    let brace = tokens.take_if(Kind::LeftBrace)?;
+    let Some(first) = name.or(brace) else { return Err(tokens.unexpected(Context::NONE)) };
+    let mut selector = VectorSelector {
+        name: name.map(|token| token.of(tokens.text).to_owned()),
+        matchers: Vec::new(),
+        offset: None,
+        at: None,
+        extension: Extension::None,
+        position: first.position,
+    };
+    if brace.is_some() {
+        selector.position.end = braces(tokens, &mut selector.matchers)?;
     }
+    selector.matchers.extend(selector.name.as_ref().map(|name| Matcher::equal(METRIC_NAME, name)));
+    Ok(selector)
+}
 
-    fn unexpected(&self, context: &str, expected: &str) -> ParseError {
-        let mut message = format!("unexpected {}", self.token.describe(self.text));
-        if !context.is_empty() {
-            message.push_str(&format!(" in {context}, expected {expected}"));
+/// What is between braces, and the closing one, whose end is returned. A comma may stand before it, but not alone.
+fn braces(tokens: &mut Tokens<'_>, matchers: &mut Selector) -> Result<u32, ParseError> {
+    loop {
+        if let Some(brace) = tokens.take_if(Kind::RightBrace)? {
+            return Ok(brace.position.end);
         }
-        ParseError::new(self.text, self.token.range.clone(), message)
-    }
-
-    /// The braces and what is in them. A comma may stand before the closing brace, but not alone.
-    fn matchers(&mut self) -> Result<Selector, ParseError> {
-        self.advance()?;
-        let mut matchers = Vec::new();
-        while self.token.kind != Kind::RightBrace {
-            if matchers.len() == MAX_MATCHERS {
-                let message = format!("more than {MAX_MATCHERS} label matchers");
-                return Err(ParseError::new(self.text, self.token.range.clone(), message));
-            }
-            matchers.push(self.matcher()?);
-            match self.token.kind {
-                Kind::Comma => self.advance().map(drop)?,
-                Kind::RightBrace => {}
-                _ => return Err(self.unexpected(CONTEXT, "\",\" or \"}\"")),
-            }
+        if matchers.len() == MAX_MATCHERS {
+            let place = tokens.peek()?.position;
+            return Err(tokens.error(place, format!("more than {MAX_MATCHERS} label matchers")));
         }
-        self.advance()?;
-        Ok(matchers)
-    }
-
-    fn matcher(&mut self) -> Result<Matcher, ParseError> {
-        let start = self.token.range.start;
-        let (name, is_quoted) = match self.token.kind {
-            Kind::Identifier => (self.token.of(self.text).to_owned(), false),
-            Kind::String => (self.string()?, true),
-            _ => return Err(self.unexpected(CONTEXT, "identifier or \"}\"")),
-        };
-        self.advance()?;
-        let op = match self.token.kind {
-            Kind::Equal => MatchOp::Equal,
-            Kind::NotEqual => MatchOp::NotEqual,
-            Kind::EqualRegex => MatchOp::Regex,
-            Kind::NotEqualRegex => MatchOp::NotRegex,
-            _ if is_quoted => return Ok(Matcher::equal(METRIC_NAME, &name)),
-            _ => return Err(self.unexpected(CONTEXT, "label matching operator")),
-        };
-        self.advance()?;
-        if self.token.kind != Kind::String {
-            return Err(self.unexpected(CONTEXT, "string"));
+        matchers.push(matcher(tokens)?);
+        match tokens.peek()?.kind {
+            Kind::Comma => drop(tokens.take()?),
+            Kind::RightBrace => {}
+            _ => return Err(tokens.unexpected(Context::new(CONTEXT, r#""," or "}""#))),
         }
-        let value = self.string()?;
-        let range = start..self.token.range.end;
-        let matcher = Matcher::new(op, &name, &value);
-        let matcher = matcher.map_err(|e| ParseError::new(self.text, range, e.to_string()))?;
-        self.advance()?;
-        Ok(matcher)
     }
+}
 
-    /// The value of the string token that is looked at.
-    fn string(&self) -> Result<String, ParseError> {
-        let token = self.token.of(self.text);
-        unquote(token).map(|value| value.into_owned()).ok_or_else(|| {
-            let message = format!("error unquoting string {}: invalid UTF-8 rune", quote(token));
-            ParseError::new(self.text, self.token.range.clone(), message)
-        })
+fn matcher(tokens: &mut Tokens<'_>) -> Result<Matcher, ParseError> {
+    let first = tokens.peek()?;
+    let name = match first.kind {
+        Kind::Identifier => tokens.take()?.of(tokens.text).to_owned(),
+        Kind::String => {
+            tokens.take()?;
+            tokens.unquote(first)?
+        }
+        _ => return Err(tokens.unexpected(Context::new(CONTEXT, r#"identifier or "}""#))),
+    };
+    let op = match tokens.peek()?.kind {
+        Kind::Equal => MatchOp::Equal,
+        Kind::Operator(_) => MatchOp::NotEqual,
+        Kind::EqualRegex => MatchOp::Regex,
+        Kind::NotEqualRegex => MatchOp::NotRegex,
+        _ if first.kind == Kind::String => return Ok(Matcher::equal(METRIC_NAME, &name)),
+        _ => return Err(tokens.unexpected(Context::new(CONTEXT, "label matching operator"))),
+    };
+    tokens.take()?;
+    if tokens.peek()?.kind != Kind::String {
+        return Err(tokens.unexpected(Context::new(CONTEXT, "string")));
     }
+    let token = tokens.take()?;
+    let value = tokens.unquote(token)?;
+    let place = Position { start: first.position.start, end: token.position.end };
+    Matcher::new(op, &name, &value).map_err(|e| tokens.error(place, e.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::lex::MAX_LEN;
     use super::*;
 
     /// The matchers as `op name value` triples.
@@ -315,7 +282,7 @@ mod tests {
 
         #[test]
         fn any_value_survives_being_quoted(value in any::<String>().prop_filter("replacement", |v| !v.contains('\u{fffd}'))) {
-            let selector = parse_selector(&format!("up{{a={}}}", quote(&value))).unwrap();
+            let selector = parse_selector(&format!("up{{a={}}}", GoQuoted(&value))).unwrap();
             prop_assert_eq!(&*selector[0].value, value.as_str());
         }
     }

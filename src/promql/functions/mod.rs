@@ -8,3 +8,4 @@ mod histogram_calls;
 pub(crate) mod instant;
 pub(crate) mod quantile;
 pub(crate) mod range;
+pub(crate) mod signatures;
