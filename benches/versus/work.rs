@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::Size;
 use crate::fleet::{Fleet, Load, Member};
 use crate::proc::Cpu;
+use crate::promql;
 use crate::report::{Budget, SERVERS, Table};
 use crate::storage;
 use crate::support::http;
@@ -24,6 +25,7 @@ pub const ALL: &[(&str, Work)] = &[
     ("restart", storage::restart),
     ("disk", storage::disk),
     ("ingest", storage::ingest),
+    ("promql", promql::promql),
 ];
 
 const MIB: f64 = (1 << 20) as f64;

@@ -5,7 +5,7 @@
 
 mod annotations;
 mod compensated;
-mod histogram;
+pub(crate) mod histogram;
 pub mod labels;
 mod matcher;
 mod metadata;

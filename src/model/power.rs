@@ -94,3 +94,52 @@ pub(super) fn scale(fraction: f64, exponent: i64) -> f64 {
     let power = |n: i64| f64::from_bits(((n + 1023) as u64) << 52);
     fraction * power(half) * power(exponent - half)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powers_of_two_are_exact() {
+        for exponent in -1074..1024 {
+            let power = scale(1.0, exponent);
+            assert_eq!(log2(power), exponent as f64);
+            assert_eq!(exp2(exponent as f64), power, "{exponent}");
+        }
+    }
+
+    #[test]
+    fn other_values_are_those_of_the_reference() {
+        for (v, expected) in [
+            (3e+00, 1.5849625007211563e+00),
+            (1e-01, -3.321928094887362e+00),
+            (7.071067811865476e-01, -4.999999999999999e-01),
+            (7.071067811865475e-01, -5.000000000000001e-01),
+            (1e-310, -1.0297977094150824e+03),
+            (1e+300, 9.965784284662087e+02),
+            (9.999999999999999e-01, -1.6017132519074588e-16),
+            (5.5e+00, 2.4594316186372973e+00),
+        ] {
+            assert_eq!(log2(v).to_bits(), f64::to_bits(expected), "log2 of {v}");
+        }
+        for (v, expected) in [
+            (5e-01, 1.414213562373095e+00),
+            (1e-01, 1.0717734625362931e+00),
+            (-3e-01, 8.122523963562356e-01),
+            (1.07e+01, 1.6634929077375696e+03),
+            (-1.0736e+03, 5e-324),
+            (1.0239e+03, 1.6773070034857416e+308),
+            (1e-20, 1e+00),
+            (3.3333e+00, 1.0079135518989743e+01),
+        ] {
+            assert_eq!(exp2(v).to_bits(), f64::to_bits(expected), "2 to the power of {v}");
+        }
+    }
+
+    #[test]
+    fn there_are_answers_for_what_has_none() {
+        assert_eq!((log2(0.0), log2(-0.0), log2(f64::INFINITY)), (f64::NEG_INFINITY, f64::NEG_INFINITY, f64::INFINITY));
+        assert!(log2(-1.0).is_nan() && log2(f64::NAN).is_nan() && exp2(f64::NAN).is_nan());
+        assert_eq!((exp2(f64::INFINITY), exp2(1024.0), exp2(-1075.0)), (f64::INFINITY, f64::INFINITY, 0.0));
+    }
+}

@@ -231,3 +231,90 @@ impl Cells {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::fixture::{any_exponential, custom, exponential, hinted};
+    use super::*;
+
+    fn sum(all: &[FloatHistogram]) -> Accumulated {
+        let mut sum = HistogramSum::new(&all[0]);
+        all[1..].iter().for_each(|h| sum.add(h).unwrap());
+        sum.finish()
+    }
+
+    fn mean(all: &[FloatHistogram]) -> Accumulated {
+        let mut mean = HistogramMean::new(&all[0]);
+        all[1..].iter().for_each(|h| mean.add(h).unwrap());
+        mean.finish()
+    }
+
+    fn one(count: f64) -> FloatHistogram {
+        FloatHistogram { sum: count, ..exponential(0, &[(0, &[count])], &[]) }
+    }
+
+    #[test]
+    fn sums_and_means_keep_what_rounding_takes() {
+        let all = [one(1.0), one(1e100), one(1.0), one(-1e100)];
+        assert_eq!(sum(&all).histogram.to_string(), "{count:2, sum:2, (0.5,1]:2}");
+        assert_eq!(mean(&all).histogram.to_string(), "{count:0.5, sum:0.5, (0.5,1]:0.5}");
+    }
+
+    #[test]
+    fn rounding_errors_follow_their_buckets_to_a_lower_resolution() {
+        let fine = |counts: &[f64]| exponential(1, &[(1, counts)], &[]);
+        let all = [fine(&[1e100, 1.0]), fine(&[1.0, 1e100]), one(0.0), fine(&[-1e100, -1e100])];
+        assert_eq!(
+            sum(&all).histogram.positive_buckets().map(|b| (b.upper, b.count)).collect::<Vec<_>>(),
+            [(1.0, 0.0), (2.0, 2.0)]
+        );
+    }
+
+    #[test]
+    fn a_mean_survives_a_sum_beyond_all_floats() {
+        let all = [one(1.5e308), one(1.5e308), one(0.9e308)];
+        assert_eq!(mean(&all).histogram.to_string(), "{count:1.3e+308, sum:1.3e+308, (0.5,1]:1.3e+308}");
+        assert_eq!(sum(&all).histogram.count, f64::INFINITY);
+    }
+
+    #[test]
+    fn one_histogram_is_its_own_sum_and_mean() {
+        let h = FloatHistogram { sum: -0.0, ..exponential(0, &[(0, &[0.0, 2.0])], &[(3, &[1.0])]) };
+        assert_eq!((sum(&[h.clone()]).histogram, mean(&[h.clone()]).histogram), (h.clone(), h.clone()));
+        assert!(sum(&[h]).histogram.sum.is_sign_negative());
+    }
+
+    #[test]
+    fn conflicts_among_all_hints_and_different_bounds_are_told() {
+        use CounterResetHint::{Gauge, NotReset, Reset};
+        let all = |hints: &[CounterResetHint]| hints.iter().map(|hint| hinted(*hint, one(1.0))).collect::<Vec<_>>();
+        assert!(!sum(&all(&[Reset, Reset, Gauge])).resets_conflict);
+        assert!(sum(&all(&[Reset, Gauge, NotReset])).resets_conflict);
+        assert!(mean(&all(&[NotReset, Gauge, Reset])).resets_conflict);
+        let custom = [custom(&[1.0, 2.0], &[(0, &[1.0, 2.0])]), custom(&[1.0], &[(0, &[3.0])])];
+        assert!(sum(&custom).bounds_reconciled && mean(&custom).bounds_reconciled);
+        assert!(!sum(&custom[..1]).bounds_reconciled);
+        assert_eq!(HistogramSum::new(&one(1.0)).add(&custom[0]), Err(IncompatibleBounds));
+        assert_eq!(HistogramMean::new(&one(1.0)).add(&custom[0]), Err(IncompatibleBounds));
+    }
+
+    proptest! {
+        #[test]
+        fn a_compensated_sum_of_whole_counts_is_the_plain_sum(all in prop::collection::vec(any_exponential(), 1..6)) {
+            let mut plain = all[0].clone();
+            all[1..].iter().for_each(|h| { plain.add(h).unwrap(); });
+            let sum = sum(&all).histogram;
+            prop_assert!(sum.equals(&plain), "{sum} and {plain}");
+        }
+
+        #[test]
+        fn a_mean_of_whole_counts_is_the_sum_by_their_number(all in prop::collection::vec(any_exponential(), 1..6)) {
+            let mut expected = sum(&all).histogram;
+            expected.div(all.len() as f64);
+            let mean = mean(&all).histogram;
+            prop_assert!(mean.equals(&expected), "{mean} and {expected}");
+        }
+    }
+}

@@ -140,3 +140,53 @@ fn negative<C>(index: i32, schema: i32, count: C) -> Bucket<C> {
     let (lower, upper) = (-bound(index, schema), -bound(index.wrapping_sub(1), schema));
     Bucket { lower, upper, lower_inclusive: lower < 0.0, upper_inclusive: upper > 0.0, count }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::fixture::{any_exponential, custom, exponential, with_zero};
+    use super::*;
+
+    fn intervals(buckets: impl Iterator<Item = Bucket<f64>>) -> Vec<(f64, f64, f64)> {
+        buckets.map(|b| (b.lower, b.upper, b.count)).collect()
+    }
+
+    #[test]
+    fn all_buckets_come_in_order_and_end_where_the_zero_bucket_begins() {
+        let h = exponential(0, &[(-1, &[1.0, 0.0]), (2, &[2.0])], &[(-1, &[3.0]), (1, &[4.0])]);
+        let h = with_zero(0.375, 5.0, h);
+        let mut expected = vec![
+            (-2.0, -1.0, 4.0),
+            (-0.5, -0.375, 3.0),
+            (-0.375, 0.375, 5.0),
+            (0.375, 0.5, 1.0),
+            (0.5, 1.0, 0.0),
+            (4.0, 8.0, 2.0),
+        ];
+        assert_eq!(intervals(h.all_buckets()), expected);
+        expected.reverse();
+        assert_eq!(intervals(h.all_buckets_down()), expected);
+    }
+
+    #[test]
+    fn an_empty_zero_bucket_is_left_out_and_custom_bounds_have_none() {
+        let h = with_zero(0.1, 0.0, exponential(0, &[(0, &[1.0])], &[]));
+        assert_eq!(intervals(h.all_buckets()), [(0.5, 1.0, 1.0)]);
+        let h = custom(&[1.0], &[(0, &[2.0, 3.0])]);
+        assert_eq!(h.zero_bucket(), None);
+        assert_eq!(intervals(h.all_buckets_down()), [(1.0, f64::INFINITY, 3.0), (f64::NEG_INFINITY, 1.0, 2.0)]);
+    }
+
+    proptest! {
+        #[test]
+        fn downward_is_upward_reversed(h in any_exponential()) {
+            let mut down: Vec<_> = h.all_buckets_down().collect();
+            down.reverse();
+            prop_assert_eq!(down, h.all_buckets().collect::<Vec<_>>());
+            let mut down: Vec<_> = h.positive_buckets_down().collect();
+            down.reverse();
+            prop_assert_eq!(down, h.positive_buckets().collect::<Vec<_>>());
+        }
+    }
+}

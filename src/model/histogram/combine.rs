@@ -179,3 +179,209 @@ fn combine_side<C: Cell>(
         cells::add(spans, cells, coarser.skip_while(|(index, _)| in_zero_bucket(*index)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::fixture::{
+        any_custom, any_pair, any_pair_of_one_threshold, custom, exponential, hinted, with_zero,
+    };
+    use super::*;
+
+    /// Sum and difference in text form, and whether bounds were reconciled; the texts are the reference's.
+    fn combined(a: &FloatHistogram, b: &FloatHistogram) -> (String, String, bool) {
+        let (mut sum, mut difference) = (a.clone(), a.clone());
+        let outcome = sum.add(b).unwrap();
+        assert_eq!(difference.sub(b).unwrap(), outcome);
+        (sum.to_string(), difference.to_string(), outcome.bounds_reconciled)
+    }
+
+    fn compacted(mut h: FloatHistogram) -> FloatHistogram {
+        h.compact(0);
+        h
+    }
+
+    #[test]
+    fn the_coarser_resolution_is_that_of_the_outcome() {
+        let fine = exponential(1, &[(-1, &[1.0, 2.0, 3.0]), (2, &[4.0])], &[]);
+        let coarse = exponential(0, &[(0, &[10.0, 20.0])], &[(3, &[5.0])]);
+        let sum = "{count:45, sum:0, [-8,-4):5, (0.5,1]:13, (1,2]:23, (2,4]:4}";
+        let difference = "{count:-25, sum:0, [-8,-4):-5, (0.5,1]:-7, (1,2]:-17, (2,4]:4}";
+        assert_eq!(combined(&fine, &coarse), (sum.into(), difference.into(), false));
+
+        let coarse = exponential(0, &[(0, &[10.0, 20.0])], &[]);
+        let fine = exponential(2, &[(-3, &[1.0, 2.0, 3.0, 4.0, 5.0])], &[(1, &[1.0, 1.0])]);
+        let sum = "{count:47, sum:0, [-2,-1):2, (0.5,1]:20, (1,2]:25}";
+        let difference = "{count:13, sum:0, [-2,-1):-2, (1,2]:15}";
+        assert_eq!(combined(&coarse, &fine), (sum.into(), difference.into(), false));
+    }
+
+    #[test]
+    fn a_zero_bucket_grows_until_it_ends_in_no_bucket_that_holds_something() {
+        let a = with_zero(0.125, 1.0, exponential(0, &[(-2, &[1.0, 2.0, 3.0])], &[(-1, &[7.0])]));
+        let b = with_zero(0.4, 2.0, exponential(0, &[(0, &[10.0])], &[]));
+        let sum = "{count:26, sum:0, [-0.5,0.5]:13, (0.5,1]:13}";
+        let difference = "{count:2, sum:0, [-0.5,0.5]:9, (0.5,1]:-7}";
+        assert_eq!(combined(&a, &b), (sum.into(), difference.into(), false));
+
+        let a = with_zero(0.5, 2.0, exponential(0, &[(1, &[10.0])], &[]));
+        let b = exponential(0, &[(-3, &[1.0, 2.0, 3.0])], &[(-2, &[4.0, 5.0, 6.0, 7.0])]);
+        let b = with_zero(0.001, 1.0, b);
+        let sum = "{count:41, sum:0, [-2,-1):7, [-1,-0.5):6, [-0.5,0.5]:18, (1,2]:10}";
+        let difference = "{count:-17, sum:0, [-2,-1):-7, [-1,-0.5):-6, [-0.5,0.5]:-14, (1,2]:10}";
+        assert_eq!(combined(&a, &b), (sum.into(), difference.into(), false));
+    }
+
+    #[test]
+    fn a_negative_bucket_can_widen_the_zero_bucket_too() {
+        let a = with_zero(0.0, 1.0, exponential(0, &[(-1, &[2.0, 3.0, 4.0])], &[(0, &[5.0, 6.0])]));
+        let b = with_zero(0.75, 1.0, exponential(0, &[], &[]));
+        let sum = "{count:22, sum:0, [-2,-1):6, [-1,1]:12, (1,2]:4}";
+        let difference = "{count:20, sum:0, [-2,-1):6, [-1,1]:10, (1,2]:4}";
+        assert_eq!(combined(&a, &b), (sum.into(), difference.into(), false));
+    }
+
+    #[test]
+    fn buckets_of_the_other_within_the_common_zero_bucket_are_left_out() {
+        let a = with_zero(1.0, 1.0, exponential(0, &[(-1, &[1.0, 2.0, 3.0])], &[]));
+        let b = with_zero(1.0, 1.0, exponential(0, &[(-1, &[10.0, 20.0, 30.0])], &[]));
+        let sum = "{count:68, sum:0, [-1,1]:2, (0.25,0.5]:1, (0.5,1]:2, (1,2]:33}";
+        let difference = "{count:-54, sum:0, (0.25,0.5]:1, (0.5,1]:2, (1,2]:-27}";
+        assert_eq!(combined(&a, &b), (sum.into(), difference.into(), false));
+    }
+
+    /// The reference's answer. The bucket (1,2] goes into the zero bucket, and again into (1,4].
+    #[test]
+    fn a_bucket_counts_twice_if_it_is_in_the_zero_bucket_only_before_it_is_merged() {
+        let wide = with_zero(2.0, 0.0, exponential(-1, &[], &[]));
+        let (sum, _, _) = combined(&wide, &exponential(0, &[(1, &[1.0])], &[]));
+        assert_eq!(sum, "{count:1, sum:0, [-2,2]:1, (1,4]:1}");
+    }
+
+    #[test]
+    fn custom_bounds_are_reduced_to_the_common_ones() {
+        let a = custom(&[1.0, 2.0, 3.0], &[(0, &[1.0, 2.0]), (1, &[4.0])]);
+        let b = custom(&[1.0, 3.0, 5.0], &[(0, &[10.0, 20.0, 30.0, 40.0])]);
+        let sum = "{count:107, sum:0, [-Inf,1]:11, (1,3]:22, (3,+Inf]:74}";
+        let difference = "{count:-93, sum:0, [-Inf,1]:-9, (1,3]:-18, (3,+Inf]:-66}";
+        assert_eq!(combined(&a, &b), (sum.into(), difference.into(), true));
+
+        let a = custom(&[1.0, 2.0], &[(0, &[1.0, 2.0, 3.0])]);
+        let b = custom(&[3.0], &[(1, &[4.0])]);
+        let (sum, difference) = ("{count:10, sum:0, [-Inf,+Inf]:10}", "{count:2, sum:0, [-Inf,+Inf]:2}");
+        assert_eq!(combined(&a, &b), (sum.into(), difference.into(), true));
+    }
+
+    #[test]
+    fn exponential_and_custom_bounds_do_not_combine() {
+        let (mut a, b) = (exponential(0, &[(0, &[1.0])], &[]), custom(&[1.0], &[(0, &[1.0])]));
+        let before = a.clone();
+        assert_eq!(a.add(&b), Err(IncompatibleBounds));
+        assert_eq!(a.sub(&b), Err(IncompatibleBounds));
+        assert_eq!(a, before);
+    }
+
+    #[test]
+    fn hints_are_joined() {
+        use CounterResetHint::{Gauge, NotReset, Reset, Unknown};
+        for (a, b, joined, conflict) in [
+            (Unknown, Unknown, Unknown, false),
+            (Reset, Reset, Reset, false),
+            (NotReset, NotReset, NotReset, false),
+            (Gauge, Reset, Gauge, false),
+            (NotReset, Gauge, Gauge, false),
+            (Unknown, Gauge, Gauge, false),
+            (Unknown, Reset, Unknown, false),
+            (NotReset, Unknown, Unknown, false),
+            (Reset, NotReset, Unknown, true),
+            (NotReset, Reset, Unknown, true),
+        ] {
+            let h = || exponential(0, &[(0, &[1.0])], &[]);
+            let mut sum = hinted(a, h());
+            let combined = sum.add(&hinted(b, h())).unwrap();
+            assert_eq!((sum.counter_reset_hint, combined.resets_conflict), (joined, conflict), "{a:?} and {b:?}");
+        }
+    }
+
+    #[test]
+    fn thresholds_that_are_not_numbers_do_no_harm() {
+        let mut a = with_zero(f64::NAN, 1.0, exponential(0, &[(0, &[1.0])], &[]));
+        a.add(&with_zero(0.5, 1.0, exponential(0, &[(0, &[1.0])], &[]))).unwrap();
+        let mut a = with_zero(f64::INFINITY, 1.0, exponential(0, &[(0, &[1.0])], &[]));
+        a.add(&with_zero(0.5, 1.0, exponential(0, &[(0, &[2.0])], &[]))).unwrap();
+        assert_eq!(a.zero_count, 4.0);
+    }
+
+    #[test]
+    fn layouts_that_contradict_themselves_do_no_harm() {
+        let odd = |spans: &[(i32, u32)], counts: usize| {
+            let mut h = exponential(0, &[], &[]);
+            h.layout.positive_spans = spans.iter().map(|&(offset, length)| Span { offset, length }).collect();
+            h.positive_buckets = vec![1.0; counts];
+            h
+        };
+        let all = [
+            odd(&[(i32::MAX, u32::MAX), (i32::MAX, 7)], 3),
+            odd(&[(5, 3), (-4, 3), (-9, 2)], 8),
+            odd(&[(0, 2)], 9),
+            odd(&[(0, 0), (0, 0)], 2),
+            odd(&[], 2),
+            odd(&[(i32::MIN, 2), (i32::MIN, 3)], 5),
+            exponential(8, &[(0, &[1.0; 4])], &[]),
+        ];
+        for a in &all {
+            for b in &all {
+                let mut sum = a.clone();
+                sum.add(b).unwrap();
+                sum.compact(2);
+                sum.detect_reset(b);
+                assert!(sum.positive_buckets.len() <= 24);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn sums_do_not_depend_on_the_order((a, b) in any_pair()) {
+            let (mut ab, mut ba) = (a.clone(), b.clone());
+            ab.add(&b).unwrap();
+            ba.add(&a).unwrap();
+            let (ab, ba) = (compacted(ab), compacted(ba));
+            prop_assert!(ab.equals(&ba), "{ab} and {ba}");
+        }
+
+        #[test]
+        fn sums_of_custom_bounds_do_not_depend_on_the_order(a in any_custom(), b in any_custom()) {
+            let (mut ab, mut ba) = (a.clone(), b.clone());
+            ab.add(&b).unwrap();
+            ba.add(&a).unwrap();
+            let (ab, ba) = (compacted(ab), compacted(ba));
+            prop_assert!(ab.equals(&ba), "{ab} and {ba}");
+        }
+
+        #[test]
+        fn subtraction_takes_back_an_addition((a, b) in any_pair_of_one_threshold()) {
+            let mut back = a.clone();
+            back.add(&b).unwrap();
+            back.sub(&b).unwrap();
+            let (back, a) = (compacted(back), compacted(a.to_schema(b.layout.schema)));
+            prop_assert!(back.equals(&a), "{back} and {a}");
+        }
+
+        #[test]
+        fn nothing_is_lost_in_a_sum((a, b) in any_pair()) {
+            let mut sum = a.clone();
+            sum.add(&b).unwrap();
+            let buckets = sum.positive_buckets.iter().chain(&sum.negative_buckets).sum::<f64>();
+            prop_assert_eq!(buckets + sum.zero_count, a.count + b.count);
+        }
+
+        #[test]
+        fn a_counter_that_grew_was_not_reset((a, b) in any_pair()) {
+            let mut grown = a.clone();
+            grown.add(&b).unwrap();
+            prop_assert!(!grown.detect_reset(&a), "{a} to {grown}");
+        }
+    }
+}

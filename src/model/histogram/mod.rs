@@ -27,6 +27,8 @@ mod buckets;
 mod cells;
 mod combine;
 mod custom;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod interpolate;
 mod reset;
 mod scale;
@@ -232,4 +234,71 @@ fn filled<C>(spans: &[Span], counts: Vec<C>, holds: impl Fn(&C) -> bool) -> Vec<
         first..next
     });
     indexes.zip(counts).filter(|(_, count)| holds(count)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixture::{custom, exponential, hinted, with_zero};
+    use super::*;
+
+    #[test]
+    fn integer_histograms_become_float_histograms() {
+        let expected = with_zero(0.5, 2.0, exponential(1, &[(2, &[3.0, 1.0])], &[(1, &[4.0])]));
+        let h = Histogram {
+            counter_reset_hint: CounterResetHint::Gauge,
+            layout: expected.layout.clone(),
+            zero_count: 2,
+            count: 10,
+            sum: 7.5,
+            positive_buckets: vec![3, -2],
+            negative_buckets: vec![4],
+        };
+        assert_eq!(h.to_float(), hinted(CounterResetHint::Gauge, FloatHistogram { sum: 7.5, ..expected }));
+    }
+
+    #[test]
+    fn equality_is_of_buckets_and_bits_but_not_of_hints_and_spans() {
+        let h = with_zero(0.5, 2.0, exponential(1, &[(2, &[3.0, 0.0, 1.0])], &[(1, &[4.0])]));
+        assert!(h.equals(&hinted(CounterResetHint::Gauge, h.clone())));
+        let mut split = h.clone();
+        split.layout.positive_spans =
+            [(1, 0), (1, 1), (0, 2), (7, 0)].map(|(offset, length)| Span { offset, length }).into();
+        assert!(h.equals(&split));
+        let mut compact = h.clone();
+        compact.compact(0);
+        assert!(!h.equals(&compact), "empty buckets count");
+        let changes: [fn(&mut FloatHistogram); 8] = [
+            |h| h.sum = -0.0,
+            |h| h.count += 1.0,
+            |h| h.zero_count = 3.0,
+            |h| h.layout.zero_threshold = 0.25,
+            |h| h.layout.schema = 2,
+            |h| h.positive_buckets[0] = 4.0,
+            |h| h.negative_buckets[0] = 3.0,
+            |h| h.layout.positive_spans[0].offset = 1,
+        ];
+        for change in changes {
+            let mut other = h.clone();
+            change(&mut other);
+            assert!(!h.equals(&other), "{h} and {other}");
+        }
+        let (a, b) = (custom(&[1.0, 2.0], &[(0, &[1.0])]), custom(&[1.0, 3.0], &[(0, &[1.0])]));
+        assert!(a.equals(&a.clone()) && !a.equals(&b));
+    }
+
+    #[test]
+    fn overflow_is_seen_everywhere() {
+        let h = with_zero(0.5, 2.0, exponential(1, &[(2, &[3.0])], &[(1, &[4.0])]));
+        assert!(!FloatHistogram { sum: f64::NAN, ..h.clone() }.has_overflow());
+        let changes: [fn(&mut FloatHistogram); 3] = [
+            |h| h.sum = f64::NEG_INFINITY,
+            |h| h.zero_count = f64::INFINITY,
+            |h| h.negative_buckets[0] = f64::INFINITY,
+        ];
+        for change in changes {
+            let mut other = h.clone();
+            change(&mut other);
+            assert!(other.has_overflow());
+        }
+    }
 }

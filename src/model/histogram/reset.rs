@@ -97,3 +97,73 @@ fn has_less(now: impl Iterator<Item = (i32, f64)>, mut before: impl Iterator<Ite
 fn count_up_to(bound: f64, buckets: &mut Peekable<impl Iterator<Item = Bucket<f64>>>) -> f64 {
     std::iter::from_fn(|| buckets.next_if(|bucket| bucket.upper <= bound)).fold(0.0, |sum, bucket| sum + bucket.count)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{custom, exponential, hinted, with_zero};
+    use super::*;
+
+    #[test]
+    fn a_lower_or_missing_count_is_a_reset() {
+        let before = with_zero(0.01, 2.0, exponential(1, &[(0, &[1.0, 2.0]), (2, &[3.0, 0.0])], &[(1, &[4.0])]));
+        let after = |zero: f64, positive: &[(i32, &[f64])], negative: &[(i32, &[f64])]| {
+            let mut h = with_zero(0.01, zero, exponential(1, positive, negative));
+            h.count = 100.0;
+            h.detect_reset(&before)
+        };
+        let (same, negative): (&[(i32, &[f64])], &[(i32, &[f64])]) =
+            (&[(0, &[1.0, 2.0]), (2, &[3.0, 0.0])], &[(1, &[4.0])]);
+        assert!(!after(2.0, same, negative));
+        assert!(!after(9.0, &[(-3, &[5.0, 0.0, 0.0, 1.0, 2.0, 7.0, 0.0, 3.0])], &[(1, &[4.0, 9.0])]));
+        assert!(after(1.0, same, negative));
+        assert!(after(2.0, &[(0, &[1.0, 1.5]), (2, &[3.0, 0.0])], negative));
+        assert!(after(2.0, &[(0, &[1.0, 2.0]), (3, &[3.0])], negative));
+        assert!(after(2.0, &[], negative));
+        assert!(after(2.0, same, &[]));
+        assert!(!before.detect_reset(&before));
+        assert!(FloatHistogram { count: 11.0, ..before.clone() }.detect_reset(&before));
+    }
+
+    #[test]
+    fn a_hint_that_knows_is_believed() {
+        let (low, high) = (exponential(0, &[(0, &[1.0])], &[]), exponential(0, &[(0, &[5.0])], &[]));
+        assert!(hinted(CounterResetHint::Reset, high.clone()).detect_reset(&low));
+        assert!(!hinted(CounterResetHint::NotReset, low.clone()).detect_reset(&high));
+        assert!(hinted(CounterResetHint::Gauge, low).detect_reset(&high));
+    }
+
+    #[test]
+    fn resolution_may_fall_and_the_zero_bucket_grow_but_not_the_other_way() {
+        let fine = with_zero(0.125, 1.0, exponential(1, &[(-4, &[1.0, 1.0]), (2, &[1.0, 2.0])], &[]));
+        let coarse = with_zero(0.125, 1.0, exponential(0, &[(-2, &[2.0]), (2, &[1.0, 2.0])], &[]));
+        assert!(!coarse.detect_reset(&exponential(1, &[(-5, &[1.0, 1.0])], &[])));
+        assert!(FloatHistogram { count: 99.0, ..fine.clone() }.detect_reset(&coarse));
+
+        let wide =
+            |zero| FloatHistogram { count: 99.0, ..with_zero(0.5, zero, exponential(1, &[(0, &[1.0, 2.0])], &[])) };
+        assert!(!wide(3.0).detect_reset(&fine), "two buckets went into the zero bucket");
+        assert!(wide(2.5).detect_reset(&fine));
+        assert!(fine.detect_reset(&with_zero(0.5, 0.0, exponential(1, &[], &[]))), "it cannot become narrower");
+        let split = FloatHistogram {
+            count: 99.0,
+            ..with_zero(0.2, 9.0, exponential(1, &[(-3, &[9.0]), (2, &[9.0, 9.0])], &[]))
+        };
+        assert!(split.detect_reset(&fine), "it cannot end within a bucket that holds something");
+    }
+
+    #[test]
+    fn custom_bounds_are_compared_where_both_have_them() {
+        let before = custom(&[1.0, 2.0, 4.0], &[(0, &[1.0, 2.0, 3.0, 4.0])]);
+        let after = |bounds: &[f64], counts: &[f64]| {
+            FloatHistogram { count: 99.0, ..custom(bounds, &[(0, counts)]) }.detect_reset(&before)
+        };
+        assert!(!after(&[1.0, 2.0, 4.0], &[1.0, 2.0, 3.0, 4.0]));
+        assert!(after(&[1.0, 2.0, 4.0], &[1.0, 2.0, 2.0, 5.0]));
+        assert!(!after(&[2.0, 3.0], &[3.0, 0.0, 7.0]));
+        assert!(after(&[2.0, 3.0], &[2.0, 1.0, 7.0]));
+        assert!(after(&[2.0, 3.0], &[3.0, 0.0, 6.0]));
+        assert!(!after(&[], &[10.0]));
+        assert!(exponential(0, &[(0, &[99.0])], &[]).detect_reset(&before));
+        assert!(FloatHistogram { count: 99.0, ..before.clone() }.detect_reset(&exponential(0, &[(0, &[1.0])], &[])));
+    }
+}

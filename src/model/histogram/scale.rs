@@ -50,7 +50,7 @@ impl FloatHistogram {
     /// Merges buckets to the coarser resolution `schema`. Changes nothing if it is not coarser, or if bounds are custom
     /// in either.
     pub fn reduce_resolution(&mut self, schema: i32) {
-        if schema < self.layout.schema && schema != CUSTOM_SCHEMA {
+        if schema < self.layout.schema && schema != CUSTOM_SCHEMA && !self.layout.has_custom_bounds() {
             let halvings = cells::halvings(self.layout.schema, schema);
             cells::coarsen(&mut self.layout.positive_spans, &mut self.positive_buckets, halvings);
             cells::coarsen(&mut self.layout.negative_spans, &mut self.negative_buckets, halvings);
@@ -82,5 +82,119 @@ impl FloatHistogram {
         let spans = layout.positive_spans.len() + layout.negative_spans.len();
         let floats = self.positive_buckets.len() + self.negative_buckets.len() + layout.custom_values.len();
         STRUCT + 8 * (spans + floats)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Span;
+    use super::super::fixture::{any_exponential, custom, exponential, hinted, with_zero};
+    use super::*;
+
+    #[test]
+    fn all_counts_and_the_sum_are_scaled() {
+        let mut h = with_zero(0.5, 2.0, exponential(0, &[(1, &[1.0, 4.0])], &[(1, &[3.0])]));
+        h.sum = 8.0;
+        h.mul(2.0);
+        assert_eq!(h.to_string(), "{count:20, sum:16, [-2,-1):6, [-0.5,0.5]:4, (1,2]:2, (2,4]:8}");
+        h.div(4.0);
+        assert_eq!(h.to_string(), "{count:5, sum:4, [-2,-1):1.5, [-0.5,0.5]:1, (1,2]:0.5, (2,4]:2}");
+        assert_eq!(h.counter_reset_hint, CounterResetHint::Unknown);
+    }
+
+    #[test]
+    fn negative_factors_make_a_gauge() {
+        let h = hinted(CounterResetHint::NotReset, exponential(0, &[(0, &[1.0])], &[]));
+        let (mut product, mut quotient) = (h.clone(), h);
+        product.mul(-1.0);
+        quotient.div(-1.0);
+        assert_eq!(product.counter_reset_hint, CounterResetHint::Gauge);
+        assert_eq!(quotient.counter_reset_hint, CounterResetHint::Gauge);
+    }
+
+    #[test]
+    fn nothing_but_totals_is_left_of_a_division_by_zero() {
+        let mut h = with_zero(0.5, 0.0, exponential(0, &[(1, &[1.0, 4.0])], &[(1, &[3.0])]));
+        h.div(0.0);
+        assert_eq!(h.to_string(), "{count:+Inf, sum:NaN, [-0.5,0.5]:NaN}");
+        assert_eq!((h.layout.positive_spans.len(), h.negative_buckets.len()), (0, 0));
+    }
+
+    #[test]
+    fn compacting_drops_empty_buckets_and_fills_short_gaps() {
+        let h = exponential(0, &[(-2, &[0.0, 1.0, 0.0, 0.0, 2.0]), (0, &[3.0, 0.0]), (1, &[4.0]), (3, &[0.0])], &[]);
+        let spans = |max_gap| {
+            let mut h = h.clone();
+            h.compact(max_gap);
+            let spans: Vec<_> = h.layout.positive_spans.iter().map(|s| (s.offset, s.length)).collect();
+            (spans, h.positive_buckets)
+        };
+        assert_eq!(spans(0), (vec![(-1, 1), (2, 2), (2, 1)], vec![1.0, 2.0, 3.0, 4.0]));
+        assert_eq!(spans(1), spans(0));
+        assert_eq!(spans(2), (vec![(-1, 8)], vec![1.0, 0.0, 0.0, 2.0, 3.0, 0.0, 0.0, 4.0]));
+        assert_eq!(spans(u32::MAX), spans(2));
+        let mut empty = exponential(0, &[(3, &[0.0, 0.0])], &[]);
+        empty.compact(5);
+        assert_eq!(empty.layout.positive_spans, []);
+    }
+
+    #[test]
+    fn a_lower_resolution_merges_buckets_and_forgets_resets() {
+        let h = exponential(2, &[(-3, &[1.0, 2.0, 3.0, 4.0]), (2, &[5.0, 6.0])], &[(1, &[1.0])]);
+        let h = hinted(CounterResetHint::NotReset, h);
+        let coarse = h.to_schema(0);
+        assert_eq!(coarse.layout.positive_spans, [Span { offset: 0, length: 2 }]);
+        assert_eq!(coarse.to_string(), "{count:22, sum:0, [-2,-1):1, (0.5,1]:10, (1,2]:11}");
+        assert_eq!(coarse.counter_reset_hint, CounterResetHint::Unknown);
+        assert_eq!(h.to_schema(2), h);
+        assert_eq!(h.to_schema(3), h);
+        assert_eq!(h.to_schema(CUSTOM_SCHEMA), h);
+        let custom = custom(&[1.0], &[(0, &[1.0, 2.0])]);
+        assert_eq!(custom.to_schema(-54), custom);
+    }
+
+    #[test]
+    fn the_size_is_that_in_the_memory_of_the_reference() {
+        assert_eq!(exponential(0, &[], &[]).size(), 168);
+        assert_eq!(exponential(0, &[(0, &[1.0, 2.0]), (1, &[3.0])], &[(0, &[1.0])]).size(), 168 + 3 * 8 + 4 * 8);
+        assert_eq!(custom(&[1.0, 2.0], &[(0, &[1.0])]).size(), 168 + 8 + 8 + 16);
+    }
+
+    fn filled(h: &FloatHistogram) -> Vec<super::super::Bucket<f64>> {
+        h.all_buckets().filter(|bucket| bucket.count != 0.0).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn compacting_changes_no_bucket_that_holds_something(h in any_exponential(), max_gap in 0u32..5) {
+            let mut compact = h.clone();
+            compact.compact(max_gap);
+            prop_assert_eq!(filled(&compact), filled(&h));
+            prop_assert_eq!(compact.to_string(), h.to_string());
+            let once = compact.clone();
+            compact.compact(max_gap);
+            prop_assert_eq!(compact, once);
+        }
+
+        #[test]
+        fn a_lower_resolution_has_the_same_counts_below_each_bound(h in any_exponential(), schema in -4i32..8) {
+            let coarse = h.to_schema(schema);
+            let below = |h: &FloatHistogram, bound: f64| {
+                h.positive_buckets().filter(|b| b.upper <= bound).map(|b| b.count).sum::<f64>()
+            };
+            let above = |h: &FloatHistogram, bound: f64| {
+                h.negative_buckets().filter(|b| b.lower >= bound).map(|b| b.count).sum::<f64>()
+            };
+            for bucket in coarse.positive_buckets() {
+                prop_assert_eq!(below(&coarse, bucket.upper), below(&h, bucket.upper));
+            }
+            for bucket in coarse.negative_buckets() {
+                prop_assert_eq!(above(&coarse, bucket.lower), above(&h, bucket.lower));
+            }
+            prop_assert_eq!(below(&coarse, f64::INFINITY), below(&h, f64::INFINITY));
+            prop_assert_eq!(above(&coarse, f64::NEG_INFINITY), above(&h, f64::NEG_INFINITY));
+        }
     }
 }

@@ -173,3 +173,79 @@ fn middle(lower: f64, upper: f64, shape: Shape) -> f64 {
 fn finite_or_zero(v: f64) -> f64 {
     if v.is_infinite() { 0.0 } else { v }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{custom, exponential, with_zero};
+    use super::*;
+
+    /// What `</` and `>/` leave; the texts are the reference's.
+    fn trimmed(h: &FloatHistogram, limit: f64) -> [String; 2] {
+        let (mut below, mut above) = (h.clone(), h.clone());
+        below.trim_upper(limit);
+        above.trim_lower(limit);
+        [below.to_string(), above.to_string()]
+    }
+
+    fn both_sides() -> FloatHistogram {
+        let h = exponential(0, &[(0, &[1.0, 4.0]), (1, &[2.0])], &[(0, &[2.0, 1.0])]);
+        FloatHistogram { sum: 10.0, ..with_zero(0.25, 2.0, h) }
+    }
+
+    #[test]
+    fn buckets_are_cut_on_a_logarithmic_scale() {
+        let h = both_sides();
+        let below = "{count:8.339850002884624, sum:0.7443989472988963, \
+                     [-2,-1):1, [-1,-0.5):2, [-0.25,0.25]:2, (0.5,1]:1, (1,2]:2.339850002884625}";
+        let above = "{count:3.660149997115375, sum:14.189172642173915, (1,2]:1.6601499971153748, (4,8]:2}";
+        assert_eq!(trimmed(&h, 1.5), [below, above]);
+        let below = "{count:1.8300749985576874, sum:-2.133079598170384, [-2,-1):1, [-1,-0.5):0.8300749985576874}";
+        let above = "{count:10.169925001442312, sum:16.961239706949055, \
+                     [-1,-0.5):1.1699250014423126, [-0.25,0.25]:2, (0.5,1]:1, (1,2]:4, (4,8]:2}";
+        assert_eq!(trimmed(&h, -0.75), [below, above]);
+    }
+
+    #[test]
+    fn the_zero_bucket_is_cut_evenly_and_ends_at_zero_if_there_is_nothing_beyond() {
+        let below = "{count:4.5, sum:-2.9221771247461903, [-2,-1):1, [-1,-0.5):2, [-0.25,0.25]:1.5}";
+        let above = "{count:7.5, sum:17.77141952966369, [-0.25,0.25]:0.5, (0.5,1]:1, (1,2]:4, (4,8]:2}";
+        assert_eq!(trimmed(&both_sides(), 0.125), [below, above]);
+        let positive = with_zero(0.25, 2.0, exponential(0, &[(0, &[1.0, 4.0])], &[]));
+        let below = "{count:1, sum:0.0625, [-0.25,0.25]:1}";
+        let above = "{count:6, sum:6.5514610306789285, [-0.25,0.25]:1, (0.5,1]:1, (1,2]:4}";
+        assert_eq!(trimmed(&positive, 0.125), [below, above]);
+    }
+
+    #[test]
+    fn custom_buckets_are_cut_evenly() {
+        let h = custom(&[2.0, 4.0], &[(0, &[4.0, 2.0, 1.0])]);
+        for (limit, below, above) in [
+            (1.0, "{count:2, sum:1, [-Inf,2]:2}", "{count:5, sum:13, [-Inf,2]:2, (2,4]:2, (4,+Inf]:1}"),
+            (3.0, "{count:5, sum:6.5, [-Inf,2]:4, (2,4]:1}", "{count:2, sum:7.5, (2,4]:1, (4,+Inf]:1}"),
+            (5.0, "{count:6, sum:10, [-Inf,2]:4, (2,4]:2}", "{count:1, sum:5, (4,+Inf]:1}"),
+        ] {
+            assert_eq!(trimmed(&h, limit), [below, above]);
+        }
+        let h = custom(&[-2.0, 4.0], &[(0, &[4.0, 2.0, 1.0])]);
+        let (below, above) = ("{count:4, sum:-12, [-Inf,-2]:4}", "{count:3, sum:6, (-2,4]:2, (4,+Inf]:1}");
+        assert_eq!(trimmed(&h, -3.0), [below, above]);
+    }
+
+    #[test]
+    fn the_sum_stays_if_nothing_is_cut_off() {
+        let mut h = both_sides();
+        h.trim_upper(100.0);
+        assert_eq!(h, both_sides());
+        h.trim_lower(-2.0);
+        assert_eq!(h, both_sides());
+        h.trim_lower(100.0);
+        assert_eq!(h.to_string(), "{count:0, sum:0}");
+    }
+
+    #[test]
+    fn a_limit_that_is_no_number_leaves_nothing_known() {
+        let mut h = both_sides();
+        h.trim_upper(f64::NAN);
+        assert_eq!(h.to_string(), "{count:NaN, sum:NaN, [-0.25,0.25]:NaN}");
+    }
+}

@@ -25,7 +25,7 @@ pub(super) fn vector(
                 function,
                 keeps_name: range::keeps_name(name),
                 args: numbers.map(|(_, arg)| eval.scalar(arg, steps)).collect::<Result<_, _>>()?,
-                arg_positions: call.args.iter().map(|arg| arg.position).collect(),
+                position: first_position(call),
                 node,
                 steps,
             };
@@ -69,6 +69,12 @@ fn through_invariant(node: &Node) -> &Node {
         Op::Invariant(inner) => through_invariant(inner),
         _ => node,
     }
+}
+
+/// Where remarks about a function over windows point to. The reference has no place for what it makes of a subquery.
+fn first_position(call: &Call) -> Position {
+    let first = through_invariant(&call.args[0]);
+    if matches!(first.op, Op::Subquery(_)) { Position::default() } else { first.position }
 }
 
 /// The value at each step if exactly one series has a float there, else not a number.

@@ -22,7 +22,8 @@ pub(super) struct OverWindows<'a> {
     pub keeps_name: bool,
     /// The other arguments.
     pub args: Vec<Vec<f64>>,
-    pub arg_positions: Vec<Position>,
+    /// Place of the first argument.
+    pub position: Position,
     /// The argument that has the windows.
     pub node: &'a Node,
     pub steps: Steps,
@@ -95,8 +96,7 @@ impl Evaluator<'_> {
             steps: call.steps,
             uses_starts: self.context.uses_starts,
             has_type_labels: self.context.has_type_labels,
-            position: call.node.position,
-            arg_positions: &call.arg_positions,
+            position: call.position,
         };
         (call.function)(&range_call, &mut series, notes).map_err(Failure::Execution)?;
         if series.is_empty() {

@@ -1,5 +1,7 @@
 //! What else functions ask of native histograms.
 
+use std::sync::Arc;
+
 use crate::model::{Bucket, Compensated, CounterResetHint, FloatHistogram, is_stale};
 
 /// The mean of the observations.
@@ -35,12 +37,12 @@ fn middle(h: &FloatHistogram, bucket: &Bucket<f64>) -> f64 {
 /// Resets can only be seen in the buckets, so they are looked for here, and hints say what was found.
 #[derive(Debug, Default)]
 pub(crate) struct StatsOnly {
-    last: Option<FloatHistogram>,
+    last: Option<Arc<FloatHistogram>>,
 }
 
 impl StatsOnly {
     /// The next histogram of the series without buckets. Its resolution stays, custom bounds do not.
-    pub(crate) fn next(&mut self, h: &FloatHistogram) -> FloatHistogram {
+    pub(crate) fn next(&mut self, h: &Arc<FloatHistogram>) -> FloatHistogram {
         let mut stats = FloatHistogram {
             counter_reset_hint: h.counter_reset_hint,
             count: h.count,
@@ -55,15 +57,50 @@ impl StatsOnly {
             let was_reset = h.detect_reset(last);
             stats.counter_reset_hint = if was_reset { CounterResetHint::Reset } else { CounterResetHint::NotReset };
         }
-        match &mut self.last {
-            Some(last) => last.clone_from(h),
-            None => self.last = Some(h.clone()),
-        }
+        self.last = Some(Arc::clone(h));
         stats
     }
 
     /// Forgets the series so far: the next histogram is not the one after the last.
     pub(crate) fn skip(&mut self) {
         self.last = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::STALE_NAN;
+    use crate::model::histogram::fixture::{custom, exponential, hinted, with_zero};
+
+    #[test]
+    fn observations_are_taken_to_lie_in_the_middle_of_their_bucket() {
+        let two = |h: FloatHistogram, sum: f64| variance(&FloatHistogram { sum, ..h });
+        assert_eq!(two(custom(&[2.0, 4.0], &[(1, &[4.0])]), 12.0), 0.0);
+        assert_eq!(two(custom(&[2.0, 4.0, 6.0], &[(1, &[1.0, 1.0])]), 8.0), 1.0);
+        assert_eq!(two(exponential(-1, &[(1, &[1.0])], &[(1, &[1.0])]), 0.0), 4.0);
+        assert_eq!(two(with_zero(0.5, 4.0, exponential(-1, &[], &[])), 4.0), 1.0);
+        assert_eq!(mean(&FloatHistogram { sum: 8.0, ..exponential(0, &[(1, &[4.0])], &[]) }), 2.0);
+        assert!(two(exponential(0, &[], &[]), 0.0).is_nan());
+    }
+
+    #[test]
+    fn a_series_without_buckets_still_knows_its_resets() {
+        use CounterResetHint::{Gauge, NotReset, Reset, Unknown};
+        let of = |counts: &[f64]| FloatHistogram { count: 9.0, sum: 1.0, ..exponential(2, &[(0, counts)], &[]) };
+        let mut series = StatsOnly::default();
+        let mut next = |h: FloatHistogram| series.next(&Arc::new(h));
+        let first = next(of(&[1.0, 2.0]));
+        let mut expected = FloatHistogram { count: 9.0, sum: 1.0, ..FloatHistogram::default() };
+        expected.layout.schema = 2;
+        assert_eq!(first, expected);
+        assert_eq!(next(of(&[2.0, 2.0])).counter_reset_hint, NotReset);
+        assert_eq!(next(of(&[3.0, 1.0])).counter_reset_hint, Reset);
+        assert_eq!(next(hinted(Gauge, of(&[0.0]))).counter_reset_hint, Gauge);
+        let stale = FloatHistogram { sum: STALE_NAN, ..of(&[9.0]) };
+        assert_eq!(next(stale).counter_reset_hint, Unknown);
+        assert_eq!(next(of(&[5.0])).counter_reset_hint, NotReset, "compared with the one before the marker");
+        series.skip();
+        assert_eq!(series.next(&Arc::new(of(&[0.0]))).counter_reset_hint, Unknown);
     }
 }
