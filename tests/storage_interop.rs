@@ -29,7 +29,7 @@ use watershed::storage::{
 };
 use watershed::telemetry::Registry;
 use watershed::tsdb::read_only::ReadOnly;
-use watershed::tsdb::{Deps, OpenReport, Options, Settings, Tsdb};
+use watershed::tsdb::{Deps, OpenReport, Options, Settings, Starts, Tsdb};
 
 const STEP: i64 = 15_000;
 const MINUTE: i64 = 60_000;
@@ -271,17 +271,16 @@ impl Writer {
         let mut appender = self.store.appender();
         let (mut floats, mut histograms) = (Vec::new(), Vec::new());
         for (labels, t, value) in samples {
-            let (series, t) = (appender.series(labels).unwrap(), TimestampMs(*t));
-            let (start, histogram) =
-                (TimestampMs(0), |value| HistogramSample { series, t, start: TimestampMs(0), value });
-            debug_assert_eq!(start, TimestampMs(0));
+            let (series, start, t) = (appender.series(labels).unwrap(), TimestampMs(*t - 1), TimestampMs(*t));
+            let histogram = |value| HistogramSample { series, t, start, value };
             match value {
                 Value::Float(v) => floats.push(FloatSample { series, t, v: *v }),
                 Value::Histogram(h) => histograms.push(histogram(HistogramRef::Integer(h))),
                 Value::FloatHistogram(h) => histograms.push(histogram(HistogramRef::Float(h))),
             }
         }
-        assert!(appender.append(&floats).unwrap().0.is_empty());
+        let starts: Vec<_> = floats.iter().map(|sample| TimestampMs(sample.t.0 - 1)).collect();
+        assert!(appender.append_with_starts(&floats, &starts).unwrap().0.is_empty());
         assert!(appender.append_histograms(&histograms).unwrap().0.is_empty());
         let report = appender.commit().unwrap();
         assert_eq!(report.appended, samples.len() as u64, "{report:?}");
@@ -345,7 +344,8 @@ fn prometheus_and_its_tool_read_a_directory_that_watershed_wrote() {
     let options = Options {
         chunk_range: "30m".parse().unwrap(),
         segment_size: 1 << 18,
-        settings: Settings { out_of_order_window: "1h".parse().unwrap(), ..Settings::default() },
+        // This server is older than the formats with start timestamps.
+        settings: Settings { out_of_order_window: "1h".parse().unwrap(), starts: Starts::Drop, ..Settings::default() },
         ..Options::default()
     };
     let rounds = 1440;

@@ -194,6 +194,12 @@ impl<'a> RawPairs<'a> {
     pub fn over(encoded: &'a [u8]) -> RawPairs<'a> {
         RawPairs(encoded)
     }
+
+    /// The encoding of the pairs that are still to come, for those who copy whole pairs.
+    #[inline]
+    pub fn rest(&self) -> &'a [u8] {
+        self.0
+    }
 }
 
 impl<'a> Iterator for RawPairs<'a> {

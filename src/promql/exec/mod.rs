@@ -14,17 +14,23 @@ mod binary;
 mod call;
 mod context;
 mod extended;
+mod keys;
+mod projection;
 mod read;
 mod select;
 mod series;
+mod step_set;
 mod steps;
 mod unique;
 mod windows;
 
 pub use context::Failure;
 pub(crate) use context::{Context, without_name};
+pub(crate) use keys::Keys;
+pub(crate) use projection::Projection;
 pub(crate) use select::Wanted;
 pub(crate) use series::{ABSENT, Cell, Histograms, StepSeries, is_absent};
+pub(crate) use step_set::StepSet;
 pub(crate) use steps::Steps;
 pub(crate) use unique::Unique;
 

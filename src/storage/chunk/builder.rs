@@ -22,6 +22,7 @@ pub const CHUNK_SAMPLES: u16 = 120;
 #[derive(Debug)]
 pub struct ChunkBuilder {
     limit: u16,
+    xor2: bool,
     open: Option<Open>,
     finished: Vec<Chunk>,
 }
@@ -44,7 +45,13 @@ impl ChunkBuilder {
     }
 
     fn with_limit(limit: u16) -> ChunkBuilder {
-        ChunkBuilder { limit, open: None, finished: Vec::new() }
+        ChunkBuilder { limit, xor2: false, open: None, finished: Vec::new() }
+    }
+
+    /// Encodes floats as XOR2 if one of the chunks that are encoded anew was.
+    pub(in crate::storage) fn in_place_of<'a>(self, chunks: impl IntoIterator<Item = &'a Chunk>) -> ChunkBuilder {
+        let xor2 = chunks.into_iter().any(|chunk| chunk.encoding == Encoding::Xor2);
+        ChunkBuilder { xor2, ..self }
     }
 
     /// Takes the next sample. On an error it was not taken, and the builder is as before.
@@ -69,7 +76,7 @@ impl ChunkBuilder {
             Some((State::FloatWithStarts(state), bytes)) => state.append(bytes, t.0, start.0, v),
             _ => {
                 let mut bytes = Vec::new();
-                let state = open_floats(&mut bytes, t, start, v);
+                let state = open_floats(&mut bytes, t, start, v, self.xor2);
                 return self.replace(Open { min: t, max: t, bytes, state });
             }
         }
@@ -170,8 +177,8 @@ impl State {
     }
 }
 
-fn open_floats(bytes: &mut Vec<u8>, t: TimestampMs, start: TimestampMs, v: f64) -> State {
-    if start.0 == 0 {
+fn open_floats(bytes: &mut Vec<u8>, t: TimestampMs, start: TimestampMs, v: f64, xor2: bool) -> State {
+    if start.0 == 0 && !xor2 {
         let mut state = XorState::new();
         state.append(bytes, t.0, v);
         return State::Float(state);

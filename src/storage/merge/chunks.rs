@@ -41,7 +41,7 @@ fn is_known(cluster: &[(usize, Chunk)], chunk: &Chunk) -> bool {
 /// Encodes chunks that overlap anew.
 fn merge_cluster(mut cluster: Vec<(usize, Chunk)>, merged: &mut Vec<Chunk>) -> Result<(), DecodeError> {
     cluster.sort_unstable_by_key(|(precedence, _)| *precedence);
-    let mut builder = ChunkBuilder::new();
+    let mut builder = ChunkBuilder::new().in_place_of(cluster.iter().map(|(_, chunk)| chunk));
     if cluster.iter().all(|(_, chunk)| holds_floats(chunk)) {
         interleave(&runs(&cluster, decode_into)?, &mut builder)?;
     } else {

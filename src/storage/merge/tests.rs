@@ -273,6 +273,29 @@ fn what_was_merged_is_cut_after_120_samples() {
 }
 
 #[test]
+fn starts_are_merged_with_their_samples_and_what_was_xor2_stays_it() {
+    let source = |times: std::ops::Range<i64>, start: i64| {
+        let mut builder = ChunkBuilder::new();
+        times.for_each(|t| builder.push_float(TimestampMs(2 * t + start), TimestampMs(start * t), 1.0));
+        builder.finish()
+    };
+    let keys = |chunks: &[Chunk]| {
+        let mut samples = Vec::new();
+        chunks.iter().for_each(|c| decode_values(c, &mut samples).unwrap());
+        samples.iter().map(|s| (s.t.0, s.start.0)).collect::<Vec<_>>()
+    };
+    let encodings = |chunks: &[Chunk]| chunks.iter().map(|c| c.encoding).collect::<Vec<_>>();
+    let merged = merge_chunks([source(10..100, 0), source(10..100, 1)].concat()).unwrap();
+    let expected: Vec<_> = (10..100).flat_map(|t| [(2 * t, 0), (2 * t + 1, t)]).collect();
+    assert_eq!(keys(&merged), expected);
+    assert_eq!(encodings(&merged), [Encoding::Xor2; 2], "also the chunk's first sample, which has no start");
+    let from = TimeRange { min: TimestampMs(50), max: TimestampMs(i64::MAX) };
+    let clipped = clip(merged[0].clone(), from).unwrap();
+    assert_eq!((keys(&clipped), encodings(&clipped)), (expected[30..120].to_vec(), vec![Encoding::Xor2]));
+    assert_eq!(encodings(&merge_chunks([source(1..9, 0), source(1..9, 0)].concat()).unwrap()), [Encoding::Xor]);
+}
+
+#[test]
 fn a_remaining_part_of_a_long_chunk_stays_one_chunk() {
     let samples: Vec<_> = (0..240).map(|i| (i, Value::Float(0.5))).collect();
     let mut builder = ChunkBuilder::uncut();

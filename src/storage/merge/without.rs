@@ -43,7 +43,7 @@ fn left_of<V: Buildable>(
     if columns.times.iter().all(|t| stays(*t)) {
         return Ok(None);
     }
-    let mut builder = ChunkBuilder::uncut();
+    let mut builder = ChunkBuilder::uncut().in_place_of([chunk]);
     for i in (0..columns.times.len()).filter(|i| stays(columns.times[*i])) {
         push_range(&mut builder, &columns, i..i + 1)?;
     }

@@ -1,21 +1,56 @@
 //! Operators between two nodes.
+//!
+//! Between a vector and a scalar, series are changed in place as they come. Between two vectors the right side is held, in
+//! a table by the labels that have to match; then the left side comes past it series by series (`group_right` turns the
+//! sides around). Set operators hold no values of the right side, only at which steps there are some.
+//!
+//! The law is that of each single step: the reference evaluates step by step, so which series match, and whether two match
+//! that must not, is decided per step. A whole column is computed at once; where matches have to be unique, sets of steps
+//! tell at which step they are not, and the earliest of these makes the error.
+//!
+//! | file | content |
+//! |---|---|
+//! | `element`, `column` | one operator between two values; between two columns of floats |
+//! | `scalar` | operators of which a side is a scalar |
+//! | `join`, `table`, `result` | operators between vectors; the side that is held; labels of results |
+//! | `set` | `and`, `or`, `unless` |
+//! | `output`, `remarks` | where results go, and what is told of them |
+//!
+//! Not here: arithmetic of histograms (`model`).
+
+mod column;
+mod element;
+mod join;
+mod output;
+mod remarks;
+mod result;
+mod scalar;
+mod set;
+mod table;
 
 use super::{Evaluator, Failure, Sink, Steps};
-use crate::promql::ast::Position;
+use crate::promql::ast::{BinaryOp, Position, ValueType};
 use crate::promql::plan::Binary;
+
+pub(super) use scalar::scalar;
 
 /// Runs an operator of which at least one side is a vector.
 pub(super) fn vector(
-    _eval: &Evaluator<'_>,
-    _position: Position,
-    _binary: &Binary,
-    _steps: Steps,
-    _sink: Sink<'_>,
+    eval: &Evaluator<'_>,
+    position: Position,
+    binary: &Binary,
+    steps: Steps,
+    sink: Sink<'_>,
 ) -> Result<(), Failure> {
-    Err(Failure::Execution("operators come next".to_owned()))
+    match (&binary.matching, binary.left.value_type) {
+        (Some(matching), ValueType::Vector) if binary.op.is_set() => set::vector(eval, binary, matching, steps, sink),
+        (Some(matching), ValueType::Vector) => join::vector(eval, position, binary, matching, steps, sink),
+        (_, left) => scalar::with_vector(eval, position, binary, left == ValueType::Scalar, steps, sink),
+    }
 }
 
-/// Runs an operator between scalars.
-pub(super) fn scalar(_eval: &Evaluator<'_>, _binary: &Binary, _steps: Steps) -> Result<Vec<f64>, Failure> {
-    Err(Failure::Execution("operators come next".to_owned()))
+/// Whether an operator's result is another quantity than its operands, so that their name does not fit it.
+fn changes_meaning(op: BinaryOp) -> bool {
+    use BinaryOp::*;
+    matches!(op, Add | Sub | Mul | Div | Mod | Pow | Atan2)
 }
