@@ -139,7 +139,8 @@ fn buckets(h: &FloatHistogram) -> Vec<(u8, [f64; 3])> {
         upper_inclusive: true,
         count: h.zero_count,
     };
-    let all = negative.into_iter().chain([zero]).chain(h.positive_buckets()).filter(|bucket| bucket.count != 0.0);
+    let zero = Some(zero).filter(|zero| zero.count > 0.0);
+    let all = negative.into_iter().chain(zero).chain(h.positive_buckets()).filter(|bucket| bucket.count != 0.0);
     let rule = |bucket: &Bucket<f64>| match (bucket.lower_inclusive, bucket.upper_inclusive) {
         (false, true) => 0,
         (true, false) => 1,
