@@ -1,10 +1,14 @@
 //! What every part of a running query shares.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use parking_lot::Mutex;
 
 use super::series::StepSeries;
+use super::steps::Steps;
 use crate::model::{Annotations, Labels, LabelsBuilder, METRIC_NAME};
 use crate::promql::ast::Position;
 use crate::promql::notes::{Note, Notes};
@@ -58,6 +62,8 @@ pub(crate) struct Context<'q> {
     pub threads: usize,
     /// Samples that were looked at: every window counts in full.
     samples: AtomicU64,
+    /// What parts gave that stand in the plan several times, and in how many places they are still to run.
+    shared: Mutex<HashMap<(usize, Steps), (usize, Arc<Vec<StepSeries>>)>>,
     /// What was remarked so far.
     notes: Mutex<Notes>,
     /// What storage remarked.
@@ -76,6 +82,7 @@ impl<'q> Context<'q> {
             uses_starts: false,
             threads: 1,
             samples: AtomicU64::new(0),
+            shared: Mutex::default(),
             notes: Mutex::default(),
             annotations: Mutex::default(),
         }
@@ -89,6 +96,27 @@ impl<'q> Context<'q> {
     /// Counts a series that is no longer held.
     pub fn release(&self, series: &StepSeries) {
         self.scope.release(series.floats.len() as u64, series.bytes());
+    }
+
+    /// Keeps what a part gave for `uses` other places.
+    pub fn keep_shared(&self, id: usize, steps: Steps, uses: usize, all: Arc<Vec<StepSeries>>) {
+        self.shared.lock().insert((id, steps), (uses, all));
+    }
+
+    /// What a part gave in another place; the last one to ask gets it alone.
+    pub fn take_shared(&self, id: usize, steps: Steps) -> Option<Arc<Vec<StepSeries>>> {
+        match self.shared.lock().entry((id, steps)) {
+            Entry::Vacant(_) => None,
+            Entry::Occupied(mut entry) => {
+                let (uses, all) = entry.get_mut();
+                *uses -= 1;
+                let all = all.clone();
+                if entry.get().0 == 0 {
+                    entry.remove();
+                }
+                Some(all)
+            }
+        }
     }
 
     /// Counts samples that were looked at.

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::context::{Context, Failure};
 use super::series::StepSeries;
 use super::{Evaluator, Sink};
-use crate::model::{Histogram, Labels, STALE_NAN, TimestampMs, Value, is_stale};
+use crate::model::{BucketLayout, FloatHistogram, Labels, STALE_NAN, TimestampMs, Value, is_stale};
 use crate::promql::functions::range::{Samples, Window};
 use crate::promql::notes::Notes;
 use crate::storage::{
@@ -255,11 +255,17 @@ fn decode_histograms(chunk: &Chunk, samples: &mut Samples, values: &mut Vec<Time
         match value {
             value if value.is_stale() => samples.push_float(t, STALE_NAN, 0),
             Value::Float(v) => samples.push_float(t, v, start),
-            Value::Histogram(h) => samples.push_histogram(t, Arc::new(Histogram::to_float(&h)), start),
-            Value::FloatHistogram(h) => samples.push_histogram(t, Arc::new(*h), start),
+            Value::Histogram(h) => samples.push_histogram(t, Arc::new(in_use(h.to_float())), start),
+            Value::FloatHistogram(h) => samples.push_histogram(t, Arc::new(in_use(*h)), start),
         }
     }
     Ok(())
+}
+
+/// Chunks may hold resolutions that are not in use yet; queries see the finest that is.
+fn in_use(mut histogram: FloatHistogram) -> FloatHistogram {
+    histogram.reduce_resolution(BucketLayout::FINEST_SCHEMA);
+    histogram
 }
 
 impl Samples {
@@ -278,7 +284,7 @@ impl Samples {
         self.floats.push(v);
     }
 
-    pub(super) fn push_histogram(&mut self, t: i64, histogram: Arc<crate::model::FloatHistogram>, start: i64) {
+    pub(super) fn push_histogram(&mut self, t: i64, histogram: Arc<FloatHistogram>, start: i64) {
         push_start(&mut self.histogram_starts, self.histogram_times.len(), start);
         self.histogram_times.push(t);
         self.histograms.push(histogram);
@@ -311,5 +317,24 @@ fn push_start(starts: &mut Vec<i64>, before: usize, start: i64) {
     if start != 0 || !starts.is_empty() {
         starts.resize(before, 0);
         starts.push(start);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::histogram::fixture::exponential;
+    use crate::storage::chunk::ChunkBuilder;
+
+    #[test]
+    fn histograms_finer_than_what_is_in_use_are_read_at_the_finest_resolution_in_use() {
+        let mut builder = ChunkBuilder::new();
+        let fine = exponential(9, &[(1, &[1.0, 2.0, 4.0])], &[]);
+        builder.push(TimestampMs(1), TimestampMs(0), &Value::FloatHistogram(Box::new(fine))).unwrap();
+        let mut samples = Samples::default();
+        for chunk in builder.finish() {
+            decode_histograms(&chunk, &mut samples, &mut Vec::new()).unwrap();
+        }
+        assert_eq!(*samples.histograms[0], exponential(8, &[(1, &[3.0, 4.0])], &[]));
     }
 }

@@ -1,6 +1,7 @@
 //! Making a plan.
 
 use super::duration::{Sign, milliseconds};
+use super::share::share;
 use super::{Aggregate, Binary, Call, Node, Op, RangeSelect, Select, Subquery, Times};
 use crate::promql::ast::{self, At, Expr, MatrixSelector, ValueType, VectorSelector};
 
@@ -45,7 +46,7 @@ fn invariant(node: Node) -> Node {
 
 /// The plan of an expression.
 pub(crate) fn build(expr: &Expr, times: &Times) -> Result<Node, String> {
-    Builder { times }.expr(expr).map(Built::wrapped)
+    Builder { times }.expr(expr).map(|built| share(built.wrapped()))
 }
 
 struct Builder<'t> {

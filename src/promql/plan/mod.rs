@@ -5,8 +5,12 @@
 
 mod build;
 mod duration;
+mod share;
 
 pub(crate) use build::{absent_matchers, build};
+pub(crate) use share::Shared;
+
+use std::fmt;
 
 use super::ast::{AggregateOp, BinaryOp, Extension, Function, Matching, Position, ValueType};
 use crate::model::{METRIC_NAME, MatchOp};
@@ -26,7 +30,6 @@ pub(crate) struct Times {
 }
 
 /// A node of a plan.
-#[derive(Debug)]
 pub(crate) struct Node {
     /// Place of what it was made from.
     pub position: Position,
@@ -51,6 +54,8 @@ pub(crate) enum Op {
     Subquery(Box<Subquery>),
     /// The node gives the same at every step: it is run for the first one.
     Invariant(Box<Node>),
+    /// The same stands elsewhere in the plan, too.
+    Shared(Box<Shared>),
     /// Unary minus.
     Negate(Box<Node>),
     /// An operator between two nodes.
@@ -137,7 +142,40 @@ pub(crate) struct Call {
     pub args: Vec<Node>,
 }
 
+/// Shows what a node does, and not where it stands: nodes that show the same do the same.
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.op.fmt(f)
+    }
+}
+
 impl Node {
+    /// The nodes that it takes its input from.
+    pub fn children(&self) -> Vec<&Node> {
+        match &self.op {
+            Op::Number(_) | Op::Text(_) | Op::Select(_) | Op::Range(_) => Vec::new(),
+            Op::Subquery(subquery) => vec![&subquery.node],
+            Op::Invariant(inner) | Op::Negate(inner) => vec![inner],
+            Op::Shared(shared) => vec![&shared.node],
+            Op::Binary(binary) => vec![&binary.left, &binary.right],
+            Op::Aggregate(aggregate) => aggregate.param.iter().chain([&aggregate.node]).collect(),
+            Op::Call(call) => call.args.iter().collect(),
+        }
+    }
+
+    /// As [`Node::children`].
+    fn children_mut(&mut self) -> Vec<&mut Node> {
+        match &mut self.op {
+            Op::Number(_) | Op::Text(_) | Op::Select(_) | Op::Range(_) => Vec::new(),
+            Op::Subquery(subquery) => vec![&mut subquery.node],
+            Op::Invariant(inner) | Op::Negate(inner) => vec![inner],
+            Op::Shared(shared) => vec![&mut shared.node],
+            Op::Binary(binary) => vec![&mut binary.left, &mut binary.right],
+            Op::Aggregate(aggregate) => aggregate.param.iter_mut().chain([&mut aggregate.node]).collect(),
+            Op::Call(call) => call.args.iter_mut().collect(),
+        }
+    }
+
     /// Whether all series that it yields have the same name, or none, so that they stay apart when it is dropped.
     pub fn has_one_name(&self) -> bool {
         match &self.op {
@@ -145,6 +183,7 @@ impl Node {
             Op::Range(range) => range.select.has_one_name(),
             Op::Subquery(subquery) => subquery.node.has_one_name(),
             Op::Invariant(inner) | Op::Negate(inner) => inner.has_one_name(),
+            Op::Shared(shared) => shared.node.has_one_name(),
             Op::Aggregate(aggregate) => aggregate.has_one_name(),
             _ => false,
         }

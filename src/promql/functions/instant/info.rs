@@ -132,6 +132,7 @@ fn reference_time(node: &Node) -> Option<(Option<i64>, i64)> {
             None => (subquery.at, offset.saturating_add(subquery.offset)),
         }),
         Op::Invariant(inner) | Op::Negate(inner) => reference_time(inner),
+        Op::Shared(shared) => reference_time(&shared.node),
         Op::Binary(binary) => reference_time(&binary.left).or_else(|| reference_time(&binary.right)),
         Op::Aggregate(aggregate) => {
             reference_time(&aggregate.node).or_else(|| reference_time(aggregate.param.as_ref()?))
