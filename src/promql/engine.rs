@@ -323,6 +323,17 @@ impl VectorSample {
     }
 }
 
+impl Answer {
+    /// How many series it has; none if it has no labels.
+    pub fn series(&self) -> usize {
+        match self {
+            Answer::Scalar(..) | Answer::String(..) => 0,
+            Answer::Vector(_, all) => all.len(),
+            Answer::Matrix(all) => all.len(),
+        }
+    }
+}
+
 impl MatrixSeries {
     fn of_steps(steps: Steps, series: StepSeries) -> MatrixSeries {
         MatrixSeries { labels: series.labels.clone(), points: Points::Steps(steps, series) }

@@ -16,6 +16,7 @@ mod notes;
 mod parse;
 mod plan;
 mod selector;
+pub mod service;
 mod tokens;
 
 pub use engine::{
