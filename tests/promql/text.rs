@@ -59,7 +59,7 @@ pub fn quoted(text: &str) -> Result<(String, &str), String> {
 fn escape(rest: &mut std::str::Chars<'_>, out: &mut Vec<u8>) -> Option<()> {
     let mut digits = |count: usize| {
         let digits = rest.as_str().get(..count)?;
-        (0..count).for_each(|_| drop(rest.next()));
+        rest.by_ref().nth(count - 1);
         Some(digits)
     };
     match digits(1)? {
@@ -87,9 +87,15 @@ fn escape(rest: &mut std::str::Chars<'_>, out: &mut Vec<u8>) -> Option<()> {
 
 #[test]
 fn numbers_are_read_as_go_reads_them() {
-    for (text, expected) in
-        [("010", 8.0), ("0x1f", 31.0), ("-5", -5.0), ("1e3", 1000.0), ("+Inf", f64::INFINITY), ("09.5", 9.5), (".5", 0.5)]
-    {
+    for (text, expected) in [
+        ("010", 8.0),
+        ("0x1f", 31.0),
+        ("-5", -5.0),
+        ("1e3", 1000.0),
+        ("+Inf", f64::INFINITY),
+        ("09.5", 9.5),
+        (".5", 0.5),
+    ] {
         assert_eq!(number(text), Ok(expected), "{text}");
     }
     assert!(number("nan").is_ok_and(f64::is_nan));

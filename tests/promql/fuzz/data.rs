@@ -220,7 +220,8 @@ fn native_histograms(random: &mut Random, all: &mut Vec<Series>) {
         native(random, all, &[("__name__", "latency"), ("job", job), ("instance", instance)], kind);
     }
     for (room, floor) in pairs(&["bath", "kitchen"], &["-1", "0"]) {
-        let kind = Kind { has_negative: true, is_gauge: true, is_float: true, ..exponential(random.of(&[0, 1]), (-2, 3)) };
+        let kind =
+            Kind { has_negative: true, is_gauge: true, is_float: true, ..exponential(random.of(&[0, 1]), (-2, 3)) };
         native(random, all, &[("__name__", "balance"), ("room", room), ("floor", floor)], kind);
     }
     for (job, instance) in pairs(&["api", "web"], &["0", "1"]) {

@@ -36,8 +36,34 @@ const HISTOGRAMS: &[Metric] = &[
 
 /// Functions from a vector to a vector.
 const SIMPLE: &[&str] = &[
-    "abs", "ceil", "floor", "exp", "ln", "log2", "log10", "sqrt", "sgn", "deg", "rad", "sin", "cos", "tan", "asin", "acos",
-    "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "absent", "timestamp", "sort", "sort_desc", "round",
+    "abs",
+    "ceil",
+    "floor",
+    "exp",
+    "ln",
+    "log2",
+    "log10",
+    "sqrt",
+    "sgn",
+    "deg",
+    "rad",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asinh",
+    "acosh",
+    "atanh",
+    "absent",
+    "timestamp",
+    "sort",
+    "sort_desc",
+    "round",
 ];
 const DATES: &[&str] =
     &["day_of_month", "day_of_week", "day_of_year", "days_in_month", "hour", "minute", "month", "year"];
@@ -45,10 +71,33 @@ const OF_HISTOGRAM: &[&str] =
     &["histogram_avg", "histogram_count", "histogram_sum", "histogram_stddev", "histogram_stdvar"];
 /// Functions from a range to a vector.
 const OF_RANGE: &[&str] = &[
-    "rate", "rate", "rate", "increase", "increase", "delta", "irate", "idelta", "deriv", "changes", "resets",
-    "avg_over_time", "min_over_time", "max_over_time", "sum_over_time", "count_over_time", "last_over_time",
-    "present_over_time", "absent_over_time", "stddev_over_time", "stdvar_over_time", "mad_over_time",
-    "ts_of_min_over_time", "ts_of_max_over_time", "ts_of_last_over_time", "first_over_time", "ts_of_first_over_time",
+    "rate",
+    "rate",
+    "rate",
+    "increase",
+    "increase",
+    "delta",
+    "irate",
+    "idelta",
+    "deriv",
+    "changes",
+    "resets",
+    "avg_over_time",
+    "min_over_time",
+    "max_over_time",
+    "sum_over_time",
+    "count_over_time",
+    "last_over_time",
+    "present_over_time",
+    "absent_over_time",
+    "stddev_over_time",
+    "stdvar_over_time",
+    "mad_over_time",
+    "ts_of_min_over_time",
+    "ts_of_max_over_time",
+    "ts_of_last_over_time",
+    "first_over_time",
+    "ts_of_first_over_time",
 ];
 
 /// Makes expressions.
@@ -101,7 +150,9 @@ impl Maker {
     }
 
     fn number(&mut self) -> String {
-        self.random.of(&["0", "1", "2", "-1", "0.5", "3.7", "1e3", "100", "-0.25", "Inf", "NaN", "0.9", "10"]).to_owned()
+        self.random
+            .of(&["0", "1", "2", "-1", "0.5", "3.7", "1e3", "100", "-0.25", "Inf", "NaN", "0.9", "10"])
+            .to_owned()
     }
 
     fn selector(&mut self) -> String {
@@ -111,7 +162,10 @@ impl Maker {
 
     fn series(&mut self) -> String {
         if self.random.one_in(30) {
-            return self.random.of(&["nothing", r#"{__name__=~"left|right"}"#, r#"{l=~".+"}"#, r#"{__name__=~"lat.*"}"#]).to_owned();
+            return self
+                .random
+                .of(&["nothing", r#"{__name__=~"left|right"}"#, r#"{l=~".+"}"#, r#"{__name__=~"lat.*"}"#])
+                .to_owned();
         }
         let metrics = if self.random.one_in(4) { HISTOGRAMS } else { FLOATS };
         let metric = &metrics[self.random.below(metrics.len() as u64) as usize];
@@ -244,7 +298,8 @@ impl Maker {
             }
             3 => {
                 let extra = self.random.of(&["", "version"]);
-                let many = self.random.of(&["requests_total", "rate(requests_total[5m])", "latency", "rate(latency[5m])"]);
+                let many =
+                    self.random.of(&["requests_total", "rate(requests_total[5m])", "latency", "rate(latency[5m])"]);
                 format!("{many} {op} on(job, instance) group_left({extra}) target_info")
             }
             _ => {
@@ -261,7 +316,9 @@ impl Maker {
             1 => "latency_seconds_bucket".to_owned(),
             2 => format!("sum by(le{}) (rate(latency_seconds_bucket[5m]))", self.random.of(&["", ", job"])),
             3 => format!("rate({}[{}])", self.random.of(&["latency", "size"]), self.random.of(&["5m", "1m"])),
-            4 => format!("sum by(job) ({})", self.random.of(&["latency", "size", "rate(latency[5m])", "rate(size[5m])"])),
+            4 => {
+                format!("sum by(job) ({})", self.random.of(&["latency", "size", "rate(latency[5m])", "rate(size[5m])"]))
+            }
             _ => self.random.of(&["latency", "size", "balance", "mixed"]).to_owned(),
         };
         match self.random.below(4) {
@@ -270,7 +327,8 @@ impl Maker {
                 format!("histogram_quantile({quantile}, {input})")
             }
             2 => {
-                let (low, high) = (self.random.of(&["0", "-1", "0.2", "-Inf"]), self.random.of(&["1", "0.5", "Inf", "3"]));
+                let (low, high) =
+                    (self.random.of(&["0", "-1", "0.2", "-Inf"]), self.random.of(&["1", "0.5", "Inf", "3"]));
                 format!("histogram_fraction({low}, {high}, {input})")
             }
             _ => format!("{}({input})", self.random.of(OF_HISTOGRAM)),
@@ -281,20 +339,30 @@ impl Maker {
         let inner = self.vector(depth);
         match self.random.below(14) {
             0 => format!("clamp({inner}, {}, {})", self.scalar(depth.min(1)), self.scalar(depth.min(1))),
-            1 => format!("{}({inner}, {})", self.random.of(&["clamp_min", "clamp_max", "round"]), self.scalar(depth.min(1))),
+            1 => format!(
+                "{}({inner}, {})",
+                self.random.of(&["clamp_min", "clamp_max", "round"]),
+                self.scalar(depth.min(1))
+            ),
             2 => {
-                let (replacement, source) = (self.random.of(&["$1", "x-$1-$2", ""]), self.random.of(&["job", "instance", "l"]));
+                let (replacement, source) =
+                    (self.random.of(&["$1", "x-$1-$2", ""]), self.random.of(&["job", "instance", "l"]));
                 let target = self.random.of(&["job", "new", "__name__"]);
                 let pattern = self.random.of(&["(.*)", "(.)(.*)", "a(.*)"]);
                 format!("label_replace({inner}, \"{target}\", \"{replacement}\", \"{source}\", \"{pattern}\")")
             }
             3 => {
-                let (target, sources) = (self.random.of(&["new", "job"]), self.random.of(&["\"job\", \"instance\"", "\"l\""]));
+                let (target, sources) =
+                    (self.random.of(&["new", "job"]), self.random.of(&["\"job\", \"instance\"", "\"l\""]));
                 format!("label_join({inner}, \"{target}\", \"-\", {sources})")
             }
             4 => format!("vector({})", self.scalar(depth)),
             5 => format!("{}({inner})", self.random.of(DATES)),
-            6 => format!("{}({inner}, \"{}\")", self.random.of(&["sort_by_label", "sort_by_label_desc"]), self.random.of(&["job", "l", "code"])),
+            6 => format!(
+                "{}({inner}, \"{}\")",
+                self.random.of(&["sort_by_label", "sort_by_label_desc"]),
+                self.random.of(&["job", "l", "code"])
+            ),
             _ => format!("{}({inner})", self.random.of(SIMPLE)),
         }
     }

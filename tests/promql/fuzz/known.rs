@@ -13,7 +13,8 @@ pub struct Peer {
 impl Peer {
     /// Asks it.
     pub fn of(server: &Server) -> Peer {
-        let info = http::get_api(&format!("{}/api/v1/status/buildinfo", server.url)).expect("the peer tells its version");
+        let info =
+            http::get_api(&format!("{}/api/v1/status/buildinfo", server.url)).expect("the peer tells its version");
         let version = info["version"].as_str().expect("a version");
         let mut numbers = version.split('.').map(|n| n.parse().expect("a number"));
         let mut number = || numbers.next().expect("a number");
