@@ -15,11 +15,13 @@ use super::context::{Context, Failure};
 use super::series::StepSeries;
 use super::{Evaluator, Sink};
 use crate::model::{BucketLayout, FloatHistogram, Labels, STALE_NAN, TimestampMs, Value, is_stale};
+use crate::promql::functions::histogram::StatsOnly;
 use crate::promql::functions::range::{Samples, Window};
 use crate::promql::notes::Notes;
+use crate::promql::plan::{Buckets, Select};
 use crate::storage::{
-    Chunk, Columns, DecodeError, Encoding, QueryError, SelectRequest, Selector, SeriesBatch, SeriesStream, StreamStep,
-    TimeRange, TimedValue, decode_into, decode_values,
+    Chunk, Columns, DecodeError, Encoding, QueryError, SelectRequest, SeriesBatch, SeriesStream, StreamStep, TimeRange,
+    TimedValue, decode_into, decode_values,
 };
 
 /// What becomes of staleness markers.
@@ -34,7 +36,7 @@ pub(super) enum Markers {
 /// Which samples are read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading<'a> {
-    pub selector: &'a Selector,
+    pub select: &'a Select,
     /// Both ends belong to it; more may come.
     pub range: TimeRange,
     pub markers: Markers,
@@ -59,7 +61,7 @@ impl Evaluator<'_> {
         if reading.range.min > reading.range.max {
             return Ok(());
         }
-        let selectors = std::slice::from_ref(reading.selector);
+        let selectors = std::slice::from_ref(&reading.select.selector);
         let request = SelectRequest { selectors, range: reading.range, sorted: false, limit: None };
         let mut stream = context.storage.select(context.scope, &request)?;
         let mut first = SeriesBatch::default();
@@ -110,7 +112,7 @@ fn process(
     let size = batch.size();
     let mut made = Vec::with_capacity(batch.series.len());
     for series in batch.series.drain(..) {
-        decode(&series.chunks, reading.markers, scratch)?;
+        decode(&series.chunks, reading, scratch)?;
         made.extend(work(series.labels, scratch)?);
     }
     context.scope.release(size.samples, size.bytes);
@@ -216,7 +218,7 @@ fn hand_on(context: &Context<'_>, made: &Receiver<Made>, sink: Sink<'_>) -> Resu
 }
 
 /// Decodes chunks into `scratch.samples`.
-fn decode(chunks: &[Chunk], markers: Markers, scratch: &mut Scratch) -> Result<(), Failure> {
+fn decode(chunks: &[Chunk], reading: &Reading<'_>, scratch: &mut Scratch) -> Result<(), Failure> {
     let samples = &mut scratch.samples;
     samples.clear();
     for chunk in chunks {
@@ -226,7 +228,10 @@ fn decode(chunks: &[Chunk], markers: Markers, scratch: &mut Scratch) -> Result<(
         };
         decoded.map_err(|error| damaged(chunk, error))?;
     }
-    if markers == Markers::Dropped {
+    if reading.select.buckets == Buckets::Dropped {
+        samples.drop_buckets();
+    }
+    if reading.markers == Markers::Dropped {
         samples.drop_markers();
     }
     Ok(())
@@ -290,6 +295,13 @@ impl Samples {
         self.histograms.push(histogram);
     }
 
+    fn drop_buckets(&mut self) {
+        let mut series = StatsOnly::default();
+        for histogram in &mut self.histograms {
+            *histogram = Arc::new(series.next(histogram));
+        }
+    }
+
     fn drop_markers(&mut self) {
         if !self.floats.iter().any(|v| is_stale(*v)) {
             return;
@@ -323,6 +335,7 @@ fn push_start(starts: &mut Vec<i64>, before: usize, start: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::CounterResetHint;
     use crate::model::histogram::fixture::exponential;
     use crate::storage::chunk::ChunkBuilder;
 
@@ -336,5 +349,18 @@ mod tests {
             decode_histograms(&chunk, &mut samples, &mut Vec::new()).unwrap();
         }
         assert_eq!(*samples.histograms[0], exponential(8, &[(1, &[3.0, 4.0])], &[]));
+    }
+
+    #[test]
+    fn without_buckets_resets_are_still_known() {
+        let mut samples = Samples::default();
+        let counts: [&[f64]; 3] = [&[1.0, 2.0], &[2.0, 2.0], &[3.0, 1.0]];
+        for (t, counts) in (0..).zip(counts) {
+            samples.push_histogram(t, Arc::new(exponential(0, &[(0, counts)], &[])), 0);
+        }
+        samples.drop_buckets();
+        let seen = samples.histograms.iter().map(|h| (h.counter_reset_hint, h.count, h.positive_buckets.len()));
+        let (unknown, rose, fell) = (CounterResetHint::Unknown, CounterResetHint::NotReset, CounterResetHint::Reset);
+        assert_eq!(seen.collect::<Vec<_>>(), [(unknown, 3.0, 0), (rose, 4.0, 0), (fell, 4.0, 0)]);
     }
 }

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 use crate::promql::ast::Extension;
 use crate::promql::exec::{ABSENT, Evaluator, Failure, Sink, StepSeries, Steps, Unique, Wanted, is_absent};
-use crate::promql::plan::{Call, Node, Op, Select};
+use crate::promql::plan::{Buckets, Call, Node, Op, Select};
 
 /// What an info series and what it tells of must have in common.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
@@ -99,7 +99,7 @@ fn fetch(
         selector.push(matcher.map_err(|error| Failure::Execution(error.to_string()))?);
     }
     let (at, offset) = reference_time(&call.args[0]).unwrap_or_default();
-    let select = Select { selector, offset, at, extension: Extension::None };
+    let select = Select { selector, offset, at, extension: Extension::None, buckets: Buckets::Kept };
     let mut infos = Vec::new();
     eval.select(&select, Wanted::TimeOfFloat, steps, &mut |series| {
         eval.context.charge(&series)?;

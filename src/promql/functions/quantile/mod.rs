@@ -8,7 +8,7 @@ mod native;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
-pub(crate) use classic::{ClassicBucket, ForcedMonotonicity, bucket_fraction, bucket_quantile};
+pub(crate) use classic::{ClassicBucket, bucket_fraction, bucket_quantile};
 pub(crate) use native::{NanObservations, histogram_fraction, histogram_quantile};
 
 /// The quantile of values, which come to lie in another order; between two of them it is interpolated. NaN without
@@ -77,7 +77,10 @@ impl Ranks {
 
     /// Observations between both values, of which there cannot be more than `count` below either.
     fn between(&self, count: f64) -> f64 {
-        let capped = |rank: Option<f64>| rank.filter(|rank| !(*rank > count)).unwrap_or(count);
+        let capped = |rank: Option<f64>| match rank {
+            Some(rank) if rank > count => count,
+            rank => rank.unwrap_or(count),
+        };
         capped(self.upper_rank) - capped(self.lower_rank)
     }
 }
