@@ -39,7 +39,7 @@ pub(super) fn vector(
         return Ok(());
     }
     eval.context.scope.release(0, ranking.charged);
-    if steps.count == 1 { ranking.in_order(sink) } else { ranking.by_series(steps, sink) }
+    if steps.is_range { ranking.by_series(steps, sink) } else { ranking.in_order(sink) }
 }
 
 impl At<'_, '_> {
