@@ -18,7 +18,6 @@ mod plan;
 mod print;
 #[cfg(test)]
 mod same;
-#[cfg(test)]
 mod selector;
 pub mod service;
 mod tokens;
