@@ -1,7 +1,7 @@
 //! What every part of a running query shares.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -64,6 +64,8 @@ pub(crate) struct Context<'q> {
     samples: AtomicU64,
     /// What parts gave that stand in the plan several times, and in how many places they are still to run.
     shared: Mutex<HashMap<(usize, Steps), (usize, Arc<Vec<StepSeries>>)>>,
+    /// Whether a dropped name had a type or a unit beside it.
+    has_dropped_types: AtomicBool,
     /// What was remarked so far.
     notes: Mutex<Notes>,
     /// What storage remarked.
@@ -83,6 +85,7 @@ impl<'q> Context<'q> {
             threads: 1,
             samples: AtomicU64::new(0),
             shared: Mutex::default(),
+            has_dropped_types: AtomicBool::new(false),
             notes: Mutex::default(),
             annotations: Mutex::default(),
         }
@@ -134,6 +137,15 @@ impl<'q> Context<'q> {
         self.notes.lock().add(note, position);
     }
 
+    /// Runs a part that is run earlier than the reference does: its remarks are given back, for
+    /// [`Context::merge_notes`] when the other part has run too.
+    pub fn apart<T>(&self, run: impl FnOnce() -> T) -> (T, Notes) {
+        let before = std::mem::take(&mut *self.notes.lock());
+        let out = run();
+        let notes = std::mem::replace(&mut *self.notes.lock(), before);
+        (out, notes)
+    }
+
     /// Keeps the remarks of a part.
     pub fn merge_notes(&self, notes: Notes) {
         if !notes.is_empty() {
@@ -157,9 +169,26 @@ impl<'q> Context<'q> {
     pub fn drop_name(&self, labels: &mut Labels, mark: &mut bool) {
         *mark = true;
         if !self.delays_name_removal {
+            if has_type(labels) {
+                self.has_dropped_types.store(true, Ordering::Relaxed);
+            }
             *labels = without_name(labels);
         }
     }
+
+    /// Whether a name that was dropped had a type or a unit beside it. Series of one name may then have become the same.
+    pub fn has_dropped_types(&self) -> bool {
+        self.has_dropped_types.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether there is a type or a unit, which go with the name.
+pub(crate) fn has_type(labels: &Labels) -> bool {
+    labels
+        .iter()
+        .map(|(name, _)| name)
+        .take_while(|name| *name <= "__unit__")
+        .any(|name| matches!(name, "__type__" | "__unit__"))
 }
 
 /// Labels without name, type and unit.

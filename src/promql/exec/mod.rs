@@ -25,7 +25,7 @@ mod unique;
 mod windows;
 
 pub use context::Failure;
-pub(crate) use context::{Context, without_name};
+pub(crate) use context::{Context, has_type, without_name};
 pub(crate) use keys::Keys;
 pub(crate) use projection::Projection;
 pub(crate) use select::Wanted;
@@ -115,11 +115,13 @@ impl Evaluator<'_> {
         sink: Sink<'_>,
         work: impl FnOnce(Sink<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        if is_one_name || self.context.delays_name_removal {
+        if self.context.delays_name_removal {
             return work(sink);
         }
         let mut unique = Unique::default();
-        work(&mut |series| unique.add(series))?;
+        work(&mut |series| {
+            if is_one_name && !self.context.has_dropped_types() { sink(series) } else { unique.add(series) }
+        })?;
         unique.into_iter().try_for_each(sink)
     }
 
@@ -130,13 +132,13 @@ impl Evaluator<'_> {
         sink: Sink<'_>,
         work: impl FnOnce(Sink<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        if is_one_name || self.context.delays_name_removal {
+        if self.context.delays_name_removal {
             return work(sink);
         }
         let mut seen = HashSet::new();
-        work(&mut |series| match seen.insert(series.labels.clone()) {
-            true => sink(series),
-            false => Err(Failure::same_labels()),
+        work(&mut |series| {
+            let is_distinct = is_one_name && !self.context.has_dropped_types();
+            if is_distinct || seen.insert(series.labels.clone()) { sink(series) } else { Err(Failure::same_labels()) }
         })
     }
 

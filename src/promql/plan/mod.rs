@@ -14,7 +14,7 @@ pub(crate) use share::Shared;
 
 use std::fmt;
 
-use super::ast::{AggregateOp, BinaryOp, Extension, Function, Matching, Position, ValueType};
+use super::ast::{AggregateOp, BinaryOp, Cardinality, Extension, Function, Matching, Position, ValueType};
 use crate::model::{METRIC_NAME, MatchOp};
 use crate::storage::Selector;
 
@@ -188,16 +188,42 @@ impl Node {
             Op::Subquery(subquery) => subquery.node.has_one_name(),
             Op::Invariant(inner) | Op::Negate(inner) => inner.has_one_name(),
             Op::Shared(shared) => shared.node.has_one_name(),
+            Op::Binary(binary) => binary.has_one_name(),
             Op::Aggregate(aggregate) => aggregate.has_one_name(),
-            _ => false,
+            Op::Call(call) => call.has_one_name(),
+            Op::Number(_) | Op::Text(_) => true,
         }
+    }
+}
+
+impl Binary {
+    fn has_one_name(&self) -> bool {
+        let Some(matching) = &self.matching else { return self.left.has_one_name() && self.right.has_one_name() };
+        let many = if matching.cardinality == Cardinality::OneToMany { &self.right } else { &self.left };
+        let makes_names = matching.include.iter().any(|label| label == METRIC_NAME);
+        match self.op {
+            BinaryOp::Or => false,
+            BinaryOp::And | BinaryOp::Unless => self.left.has_one_name(),
+            op if op.changes_meaning() => !makes_names,
+            // What is filled has no name.
+            _ => !makes_names && matching.fill_left.is_none() && many.has_one_name(),
+        }
+    }
+}
+
+impl Call {
+    fn has_one_name(&self) -> bool {
+        let makes_names = matches!(self.function.name, "info" | "label_join" | "label_replace");
+        !makes_names && self.args.iter().all(Node::has_one_name)
     }
 }
 
 impl Aggregate {
     fn has_one_name(&self) -> bool {
-        use AggregateOp::{Bottomk, LimitRatio, Limitk, Topk};
+        use AggregateOp::{Bottomk, CountValues, LimitRatio, Limitk, Topk};
+        let is_name = |param: &Node| matches!(&param.op, Op::Text(label) if label == METRIC_NAME);
         match self.op {
+            CountValues if self.param.as_ref().is_some_and(is_name) => false,
             // These hand on series of their input.
             Topk | Bottomk | Limitk | LimitRatio => self.node.has_one_name(),
             _ => self.is_without || !self.grouping.iter().any(|label| label == METRIC_NAME),
