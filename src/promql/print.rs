@@ -99,7 +99,7 @@ fn expr(out: Out<'_>, e: &Expr) -> fmt::Result {
     }
 }
 
-fn separated<T>(out: Out<'_>, items: &[T], write: fn(Out<'_>, &T) -> fmt::Result) -> fmt::Result {
+fn separated<T>(out: Out<'_>, items: &[T], write: impl Fn(Out<'_>, &T) -> fmt::Result) -> fmt::Result {
     for (at, item) in items.iter().enumerate() {
         if at > 0 {
             out.write_str(", ")?;
@@ -172,13 +172,21 @@ fn offset(out: Out<'_>, offset: Option<&Extent>) -> fmt::Result {
     let Some(extent) = offset else { return Ok(()) };
     let shown = Shown(extent).to_string();
     // Behind `offset` an operator belongs to the duration only if that starts with a parenthesis or with two signs.
-    let is_binary = matches!(extent, Extent::Computed(e) if matches!(**e, DurationExpr::Binary { .. }));
-    let signs = match is_binary && !shown.starts_with('(') && !shown.starts_with("--") {
+    let has_operator = matches!(extent, Extent::Computed(e) if matches!(unsigned(e), DurationExpr::Binary { .. }));
+    let signs = match has_operator && !shown.starts_with('(') && !shown.starts_with("--") {
         false => "",
         true if shown.starts_with('-') => "+",
         true => "++",
     };
     write!(out, " offset {signs}{shown}")
+}
+
+/// What the signs of a duration stand before.
+fn unsigned(mut e: &DurationExpr) -> &DurationExpr {
+    while let DurationExpr::Unary { operand, .. } = e {
+        e = operand;
+    }
+    e
 }
 
 /// Brackets of a subquery and what follows them.
@@ -268,11 +276,11 @@ fn aggregator(out: Out<'_>, aggregate: &Aggregate) -> fmt::Result {
 
 fn labels(out: Out<'_>, labels: &[String]) -> fmt::Result {
     out.write_char('(')?;
-    separated(out, labels, label)?;
+    separated(out, labels, |out, name| label(out, name))?;
     out.write_char(')')
 }
 
-fn label(out: Out<'_>, label: &String) -> fmt::Result {
+fn label(out: Out<'_>, label: &str) -> fmt::Result {
     let is_reserved = ["without", "inf", "nan"].iter().any(|word| word.eq_ignore_ascii_case(label));
     match is_legacy_label_name(label) && !is_reserved {
         true => out.write_str(label),

@@ -128,6 +128,7 @@ fn durations_are_computed_with_an_arithmetic_of_their_own() {
         // But two signs do not; the reference prints this as the product of a selector.
         ("x offset --5m * 2", "x offset ++5m * 2"),
         ("x offset -+step() * 2", "x offset +-step() * 2"),
+        ("x offset -+5m ^ 2", "x offset +-5m ^ 2"),
     ]);
     let offset = |text| match parse_any(text) {
         Expr::Vector(selector) => selector.offset,
@@ -430,7 +431,7 @@ fn hostile_depth_is_refused_and_costs_neither_stack_nor_time() {
 }
 
 #[test]
-fn the_deepest_trees_fit_a_small_stack() {
+fn the_deepest_trees_are_read_on_a_small_stack_and_walked_on_a_large_one() {
     let work = || {
         let most = MAX_DEPTH as usize - 1;
         for text in [
@@ -441,6 +442,10 @@ fn the_deepest_trees_fit_a_small_stack() {
             format!("{}a{}", "topk(1, ".repeat(most), ")".repeat(most)),
             format!("{}a{}", "abs(".repeat(most), ")".repeat(most)),
         ] {
+            let small = || drop(read(&text));
+            std::thread::scope(|scope| {
+                std::thread::Builder::new().stack_size(512 << 10).spawn_scoped(scope, small).unwrap();
+            });
             let tree = read(&text);
             assert!(same_tree(&tree, &read(&tree.to_string())));
             assert!(same_tree(&tree.clone(), &read(&pretty(&tree))));
@@ -449,5 +454,5 @@ fn the_deepest_trees_fit_a_small_stack() {
             assert_eq!(tree.value_type(), ValueType::Vector);
         }
     };
-    std::thread::Builder::new().stack_size(1 << 20).spawn(work).unwrap().join().unwrap();
+    std::thread::Builder::new().stack_size(16 << 20).spawn(work).unwrap().join().unwrap();
 }
