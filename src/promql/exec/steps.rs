@@ -40,9 +40,4 @@ impl Steps {
         let Steps { start, interval, count, .. } = *self;
         (0..count).map(move |index| start + interval * index as i64)
     }
-
-    /// The last instant; the start if there is none.
-    pub fn last(&self) -> i64 {
-        self.at(self.count.saturating_sub(1))
-    }
 }

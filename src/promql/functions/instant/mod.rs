@@ -135,10 +135,15 @@ fn start_timestamp(eval: &Evaluator<'_>, node: &Node, steps: Steps, sink: Sink<'
     }
 }
 
+/// Whether an argument is a text that a label may be named by.
+fn is_label_name(node: &Node) -> bool {
+    matches!(&node.op, Op::Text(text) if text.is_label_name())
+}
+
 /// The text of an argument; the parser has seen to it that it is one.
 fn text_of(node: &Node) -> &str {
     match &node.op {
-        Op::Text(text) => text,
+        Op::Text(text) => &text.value,
         _ => "",
     }
 }

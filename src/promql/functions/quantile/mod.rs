@@ -30,6 +30,21 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     low * (1.0 - weight) + high * weight
 }
 
+/// As [`quantile`], of values that are sorted, NaN first: the value `at` each place, of at least one.
+pub(crate) fn quantile_of_sorted(q: f64, count: usize, at: impl Fn(usize) -> f64) -> f64 {
+    if q.is_nan() {
+        return f64::NAN;
+    }
+    if let Some(infinite) = beyond_quantiles(q) {
+        return infinite;
+    }
+    let last = count - 1;
+    let rank = q * last as f64;
+    let lower = (rank.floor() as usize).min(last);
+    let weight = rank - rank.floor();
+    at(lower) * (1.0 - weight) + at((lower + 1).min(last)) * weight
+}
+
 fn nan_first(a: &f64, b: &f64) -> Ordering {
     // Without NaN the order is total.
     b.is_nan().cmp(&a.is_nan()).then_with(|| a.partial_cmp(b).unwrap_or(Ordering::Equal))
