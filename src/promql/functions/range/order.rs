@@ -22,8 +22,8 @@ pub(super) fn quantile(call: &RangeCall<'_>, out: &mut StepSeries, notes: &mut N
             noted = Some(q.to_bits());
         }
         let (floats, range) = (&call.samples.floats, window.floats.clone());
-        // Putting a float in its place costs as much as it does to look at some when searching the quantile.
-        out.floats[step] = if (changes(&last, &range) * 6) < range.len() {
+        // Searching the quantile looks at each float about once.
+        out.floats[step] = if moving_cost(&last, &range) < range.len() {
             sorted.slide(floats, range.clone());
             quantile_of_sorted(q, sorted.floats.len(), |at| sorted.floats[at])
         } else {
@@ -77,9 +77,11 @@ fn nearest(sorted: &[f64], middle: f64, count: usize, distances: &mut Vec<f64>) 
     }));
 }
 
-/// How many floats leave and enter when a window moves on.
-fn changes(from: &Range<usize>, to: &Range<usize>) -> usize {
-    (to.start - from.start) + (to.end - from.end)
+/// What it costs to keep floats sorted while a window moves on, in floats looked at: finding the places of those that
+/// leave and enter, and moving all that lies behind.
+fn moving_cost(from: &Range<usize>, to: &Range<usize>) -> usize {
+    let changes = (to.start - from.start) + (to.end - from.end);
+    changes.saturating_mul(8 + to.len() / 16)
 }
 
 /// NaN comes first.
@@ -97,7 +99,8 @@ struct Sorted {
 impl Sorted {
     /// Moves to a range that starts and ends no earlier.
     fn slide(&mut self, floats: &[f64], range: Range<usize>) {
-        if changes(&self.range, &range) * 2 > range.len() {
+        let sorting_cost = range.len() * range.len().max(2).ilog2() as usize / 2;
+        if moving_cost(&self.range, &range) > sorting_cost {
             self.floats.clear();
             self.floats.extend_from_slice(&floats[range.clone()]);
             self.floats.sort_unstable_by(order);
