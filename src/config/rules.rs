@@ -184,7 +184,7 @@ mod tests {
             ("r.yml:9:10: groups[0].rules[2].for:", "invalid field 'for' in recording rule"),
             ("r.yml:8:5: groups[0].rules[2].expr:", "field 'expr' must be set"),
             ("r.yml:11:5: groups[0].rules[3].exprr:", "did you mean expr?"),
-            ("r.yml:15:11: groups[2].rules[0].expr:", "could not parse expression: 1:5: parse error: unexpected"),
+            ("r.yml:16:11: groups[2].rules[0].expr:", "could not parse expression: 1:5: parse error: unexpected"),
             ("r.yml:12:9: groups[1].name:", "is repeated in the same file"),
             ("r.yml:13:3: groups[1].intervall:", "did you mean interval?"),
         ] {
