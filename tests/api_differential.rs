@@ -29,6 +29,8 @@ use support::{http, wait_for};
 use tokio_util::sync::CancellationToken;
 
 use watershed::model::{Labels, Metadata, MetricType, TimestampMs};
+use watershed::promql::Engine;
+use watershed::promql::service::{self, Limits, Service};
 use watershed::runtime::{Clock, CpuPool};
 use watershed::scrape::{DroppedTarget, TargetHealth, TargetMetadata, TargetSource, TargetStatus};
 use watershed::storage::memory::MemoryStore;
@@ -205,11 +207,15 @@ impl Ours {
         let readiness = Readiness::new();
         readiness.set(ReadinessState::Ready);
         let store = Arc::new(store);
+        let registry = Registry::new();
+        let desk = service::Deps { storage: store.clone(), clock: Clock::system(), registry: registry.clone() };
         let deps = Deps {
             storage: store.clone(),
+            queries: Service::new(Engine::default(), Limits::default(), desk).unwrap(),
+            exemplars: store.clone(),
             admin: store,
             targets: Arc::new(targets),
-            registry: Registry::new(),
+            registry,
             clock: Clock::system(),
             pool: CpuPool::new("test", 1).unwrap(),
             external_labels: Arc::new(ArcSwap::from_pointee(Labels::from_pairs([("site", "home"), ("zone", "z")]))),

@@ -1,5 +1,6 @@
 //! The components that live as long as the process, and the loop that steers them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,11 @@ use super::reload::{FileWatch, Running};
 use super::shipping::Shipping;
 use super::signals::Signals;
 use super::{AppError, GRACE, Options, storage};
-use crate::config::Config;
+use crate::config::{Config, GlobalConfig};
 use crate::disk::RealDisk;
 use crate::model::Labels;
+use crate::promql::service::{self, Service};
+use crate::promql::{Engine, EngineOptions, ParserOptions};
 use crate::runtime::{Clock, CpuPool, Tasks};
 use crate::scrape;
 use crate::telemetry::{self, Gauge, Registry};
@@ -35,6 +38,7 @@ pub(super) struct Core {
     pool: CpuPool,
     tasks: Tasks,
     store: Arc<LateStore>,
+    queries: Service,
     scrape: Arc<scrape::Manager>,
     quit: CancellationToken,
     reload_sender: mpsc::Sender<ReloadRequest>,
@@ -55,6 +59,11 @@ impl Core {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let pool = CpuPool::new("compute", threads)?;
         let store = Arc::new(LateStore::default());
+        let queries = Service::new(
+            Engine::new(engine(options, &config.global)),
+            options.queries.clone(),
+            service::Deps { storage: store.clone(), clock: clock.clone(), registry: registry.clone() },
+        )?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let scrape = scrape::Manager::new(scrape::Deps {
             storage: store.clone(),
@@ -76,6 +85,7 @@ impl Core {
             pool,
             tasks,
             store,
+            queries,
             scrape: Arc::new(scrape),
             quit: CancellationToken::new(),
             reload_sender,
@@ -104,6 +114,8 @@ impl Core {
         let host: web::HostMetrics = Arc::new(telemetry::host::write_metrics);
         web::Deps {
             storage: self.store.clone(),
+            queries: self.queries.clone(),
+            exemplars: self.store.clone(),
             admin: self.store.clone(),
             targets: self.scrape.clone(),
             registry: self.registry.clone(),
@@ -130,6 +142,8 @@ impl Core {
         let (store, report) = opened?;
         self.note(|facts| facts.corruptions = report.damage.len() as u64);
         let store = Arc::new(store);
+        // Opening the store has taken the directory's lock.
+        self.queries.keep_active_log(&RealDisk, &options.storage_path);
         self.store.open(store.clone());
         storage::spawn_upkeep(&store, &self.tasks)?;
         Ok(())
@@ -226,7 +240,11 @@ impl Core {
         let rendered = config.rendered.clone();
         let settings = storage::settings(&config.storage, options.retention, options.features);
         let ship = config.storage.ship.clone();
+        let query_log = config.global.query_log_file.clone();
+        let engine = Engine::new(engine(options, &config.global));
+        self.log_queries(query_log)?;
         running.apply(config)?;
+        self.queries.set_engine(engine);
         let retention = storage::describe(&settings.retention);
         self.external_labels.store(Arc::new(labels));
         if let Some(store) = self.store.get() {
@@ -245,10 +263,36 @@ impl Core {
         Ok(())
     }
 
+    fn log_queries(&self, path: Option<PathBuf>) -> Result<(), AppError> {
+        self.queries.set_log(path.as_deref()).map_err(|source| {
+            let path = path.unwrap_or_default();
+            AppError::QueryLog { path, source }
+        })
+    }
+
     fn note(&self, change: impl FnOnce(&mut RuntimeFacts)) {
         let mut facts = (**self.facts.load()).clone();
         change(&mut facts);
         self.facts.store(Arc::new(facts));
+    }
+}
+
+/// How queries are evaluated. A subquery that tells no step has that of the rules.
+fn engine(options: &Options, global: &GlobalConfig) -> EngineOptions {
+    let features = &options.features;
+    EngineOptions {
+        lookback: options.web.lookback.0,
+        default_subquery_step: global.evaluation_interval.0,
+        parser: ParserOptions {
+            experimental_functions: features.promql_experimental_functions,
+            duration_expr: true,
+            extended_range_selectors: features.promql_extended_range_selectors,
+            binop_fill_modifiers: features.promql_binop_fill_modifiers,
+        },
+        delays_name_removal: features.promql_delayed_name_removal,
+        has_type_labels: features.type_and_unit_labels,
+        uses_starts: features.use_start_timestamps,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
     }
 }
 

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{ConfigErrors, Features};
+use crate::promql::service::Limits;
 use crate::runtime::{PoolError, Tasks};
 use crate::scrape::ApplyError;
 use crate::tsdb::{self, OpenError};
@@ -47,6 +48,8 @@ pub struct Options {
     pub retention: tsdb::Retention,
     /// What `--enable-feature` names.
     pub features: Features,
+    /// What bounds queries.
+    pub queries: Limits,
     /// All flags as text, for the API.
     pub flags: BTreeMap<String, String>,
 }
@@ -60,6 +63,14 @@ pub enum AppError {
     /// The configuration cannot be put to work.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The file that queries are to be logged to cannot be opened.
+    #[error("opening query_log_file {path}: {source}")]
+    QueryLog {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),

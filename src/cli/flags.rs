@@ -150,9 +150,30 @@ pub struct ServeFlags {
     #[arg(long = "storage.tsdb.max-block-duration", value_name = "DURATION", hide = true)]
     pub max_block_duration: Option<DurationMs>,
 
-    /// How old the newest sample of a series may be to be served by /federate.
+    /// How long a sample stands for its series in queries and in /federate.
     #[arg(long = "query.lookback-delta", value_name = "DURATION", default_value = "5m")]
     pub lookback_delta: DurationMs,
+
+    /// Time allowed for a query, waiting included.
+    #[arg(long = "query.timeout", value_name = "DURATION", default_value = "2m")]
+    pub query_timeout: DurationMs,
+
+    /// Queries that run at the same time; more wait.
+    #[arg(long = "query.max-concurrency", value_name = "N", default_value_t = 20)]
+    pub query_max_concurrency: u32,
+
+    /// Samples that a query may hold in memory.
+    #[arg(long = "query.max-samples", value_name = "N", default_value_t = 50_000_000)]
+    pub query_max_samples: u64,
+
+    /// Bytes that a query may hold in memory, such as 512MB; all queries together may hold twice that. 0 means a quarter of
+    /// the memory that the machine or the container has.
+    #[arg(long = "query.max-bytes", value_name = "SIZE", default_value = "0B")]
+    pub query_max_bytes: ByteSize,
+
+    /// Tell queries in the log that take so long. 0 never does.
+    #[arg(long = "query.log-slower-than", value_name = "DURATION", default_value = "10s")]
+    pub query_log_slower_than: DurationMs,
 
     /// Features of Prometheus to enable, a comma list; may be given several times.
     #[arg(long = "enable-feature", value_name = "NAMES")]

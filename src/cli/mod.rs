@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod flags;
 mod healthcheck;
+mod query;
 mod serve;
 mod tsdb;
 
@@ -47,6 +48,8 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:9090")]
         url: String,
     },
+    /// Ask any server that speaks Prometheus's query API; as promtool does, or as a chart.
+    Query(query::Query),
     /// Look into a data directory, or fill one; as promtool does.
     #[command(subcommand)]
     Tsdb(tsdb::Tsdb),
@@ -91,6 +94,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Check(Check::Config { lint_fatal, files })) => check::config(&files, lint_fatal),
         Some(Command::Demo { run_for }) => demo::run(run_for),
         Some(Command::Healthcheck { url }) => healthcheck::run(&url),
+        Some(Command::Query(query)) => query::run(query),
         Some(Command::Tsdb(command)) => tsdb::run(command),
     }
 }

@@ -7,7 +7,8 @@ use super::ServeFlags;
 use crate::app::{self, AppError, Options};
 use crate::config::{self, ByteSize, FeatureFate, FeatureNote, Features};
 use crate::model::DurationMs;
-use crate::telemetry::logging;
+use crate::promql::service::Limits;
+use crate::telemetry::{self, logging};
 use crate::tsdb;
 use crate::web::{AdminApi, CorsOrigin, ExternalUrl, Lifecycle, RoutePrefix, WebConfig};
 
@@ -19,6 +20,9 @@ const AUTO_RELOAD: DurationMs = DurationMs::from_secs(30);
 
 /// Usage mistakes end with the same code as those that the parser of the command line finds.
 const USAGE: u8 = 2;
+
+/// A query may have so large a part of the memory, and all together twice that: the store has the rest.
+const MEMORY_PART: u64 = 4;
 
 /// Async work is small and short; more threads than this only cost memory.
 const ASYNC_THREADS_MAX: usize = 4;
@@ -62,6 +66,19 @@ fn retention(time: DurationMs, size: ByteSize) -> tsdb::Retention {
     tsdb::Retention { time, bytes, percentage: None }
 }
 
+fn limits(flags: &ServeFlags) -> Limits {
+    let told = u64::try_from(flags.query_max_bytes.0).ok().filter(|bytes| *bytes > 0);
+    let max_bytes = told.or_else(|| telemetry::memory::limit().map(|bytes| bytes / MEMORY_PART)).unwrap_or(u64::MAX);
+    Limits {
+        timeout: flags.query_timeout.to_std(),
+        max_concurrency: flags.query_max_concurrency.max(1) as usize,
+        max_samples: flags.query_max_samples,
+        max_bytes,
+        max_bytes_of_all: max_bytes.saturating_mul(2),
+        slow: Some(flags.query_log_slower_than.to_std()).filter(|d| !d.is_zero()),
+    }
+}
+
 /// Reads the names of features, and tells in the log what becomes of each.
 fn features(lists: &[String]) -> Features {
     let (features, notes) = config::read_features(lists);
@@ -101,6 +118,7 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
         DurationMs(0) if features.auto_reload_config => AUTO_RELOAD,
         interval => interval,
     };
+    let queries = limits(&flags);
     Ok(Options {
         config_file: flags.config_file,
         auto_reload: (auto_reload.0 > 0).then(|| auto_reload.to_std()),
@@ -116,6 +134,7 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
         },
         retention: retention(flags.retention_time, flags.retention_size),
         features,
+        queries,
         flags: flag_values,
     })
 }

@@ -88,7 +88,6 @@ pub(super) fn read(at: &At<'_>, given: bool, env: Environment<'_>) -> (GlobalCon
     let rule_query_offset = f.take("rule_query_offset", DurationMs(0));
     f.not_yet("rule_query_offset");
     let query_log_file = f.path("query_log_file");
-    f.not_yet("query_log_file");
     let scrape_failure_log_file = f.path("scrape_failure_log_file");
     // The labels are judged by a key that is shown far behind them.
     let is_legacy = |at: At<'_>| at.node.scalar().is_some_and(|s| s.text == "legacy");

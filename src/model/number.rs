@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use super::TimestampMs;
+
 /// Exponents in this range are not written.
 const PLAIN_EXPONENTS: std::ops::RangeInclusive<i32> = -4..=5;
 /// Smaller whole numbers are written as they are; a larger one has an exponent.
@@ -34,6 +36,63 @@ pub fn write_float(out: &mut Vec<u8>, v: f64) {
             let mut buffer = zmij::Buffer::new();
             write_digits(out, &Digits::read(buffer.format_finite(magnitude).as_bytes()));
         }
+    }
+}
+
+/// From here on numbers in JSON have an exponent.
+const PLAIN_MAX: f64 = 1e21;
+/// Smaller numbers in JSON have an exponent.
+const PLAIN_MIN: f64 = 1e-6;
+
+/// Appends a value as the HTTP API writes samples: in plain digits as [`write_plain`], but with an exponent below 1e-6 and from
+/// 1e21 on.
+pub fn write_api(out: &mut Vec<u8>, v: f64) {
+    let magnitude = v.abs();
+    if v == 0.0 || !v.is_finite() || (PLAIN_MIN..PLAIN_MAX).contains(&magnitude) {
+        return write_plain(out, v);
+    }
+    if v < 0.0 {
+        out.push(b'-');
+    }
+    write_scientific(out, &Digits::read(zmij::Buffer::new().format_finite(magnitude).as_bytes()));
+}
+
+/// Appends a value in shortest form without an exponent, however many digits that takes, and with the sign of zero: as Go's
+/// `strconv.FormatFloat(v, 'f', -1, 64)`.
+pub fn write_plain(out: &mut Vec<u8>, v: f64) {
+    if v.is_nan() {
+        return out.extend_from_slice(b"NaN");
+    }
+    let magnitude = v.abs();
+    if magnitude == f64::INFINITY {
+        return out.extend_from_slice(if v > 0.0 { b"+Inf" } else { b"-Inf" });
+    }
+    if v.is_sign_negative() {
+        out.push(b'-');
+    }
+    if magnitude < MAX_EXACT && magnitude.trunc() == magnitude {
+        return out.extend_from_slice(itoa::Buffer::new().format(magnitude as u64).as_bytes());
+    }
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(magnitude).as_bytes();
+    if text.contains(&b'e') {
+        write_positional(out, &Digits::read(text));
+    } else {
+        out.extend_from_slice(text.strip_suffix(b".0").unwrap_or(text));
+    }
+}
+
+/// Appends an instant in seconds as the HTTP API writes it: with three decimal places, or none if they would be zeros.
+pub fn write_seconds(out: &mut Vec<u8>, t: TimestampMs) {
+    if t.0 < 0 {
+        out.push(b'-');
+    }
+    let ms = t.0.unsigned_abs();
+    out.extend_from_slice(itoa::Buffer::new().format(ms / 1000).as_bytes());
+    let fraction = ms % 1000;
+    if fraction != 0 {
+        let digit = |n: u64| b'0' + (n % 10) as u8;
+        out.extend_from_slice(&[b'.', digit(fraction / 100), digit(fraction / 10), digit(fraction)]);
     }
 }
 
@@ -121,22 +180,32 @@ fn read_int(text: &[u8]) -> i32 {
 }
 
 fn write_digits(out: &mut Vec<u8>, all: &Digits) {
+    if PLAIN_EXPONENTS.contains(&all.exponent) {
+        write_positional(out, all);
+    } else {
+        write_scientific(out, all);
+    }
+}
+
+fn write_scientific(out: &mut Vec<u8>, all: &Digits) {
+    let (first, fraction) = all.digits[..all.len].split_at(1);
+    out.extend_from_slice(first);
+    if !fraction.is_empty() {
+        out.push(b'.');
+        out.extend_from_slice(fraction);
+    }
+    out.extend_from_slice(if all.exponent < 0 { b"e-" } else { b"e+" });
+    if all.exponent.abs() < 10 {
+        out.push(b'0');
+    }
+    out.extend_from_slice(itoa::Buffer::new().format(all.exponent.unsigned_abs()).as_bytes());
+}
+
+fn write_positional(out: &mut Vec<u8>, all: &Digits) {
     let digits = &all.digits[..all.len];
-    if !PLAIN_EXPONENTS.contains(&all.exponent) {
-        let (first, fraction) = digits.split_at(1);
-        out.extend_from_slice(first);
-        if !fraction.is_empty() {
-            out.push(b'.');
-            out.extend_from_slice(fraction);
-        }
-        out.extend_from_slice(if all.exponent < 0 { b"e-" } else { b"e+" });
-        if all.exponent.abs() < 10 {
-            out.push(b'0');
-        }
-        out.extend_from_slice(itoa::Buffer::new().format(all.exponent.unsigned_abs()).as_bytes());
-    } else if all.exponent < 0 {
+    if all.exponent < 0 {
         out.extend_from_slice(b"0.");
-        out.extend_from_slice(&b"000"[..all.exponent.unsigned_abs() as usize - 1]);
+        out.extend(std::iter::repeat_n(b'0', all.exponent.unsigned_abs() as usize - 1));
         out.extend_from_slice(digits);
     } else {
         let whole_len = all.exponent.unsigned_abs() as usize + 1;
@@ -205,6 +274,69 @@ mod tests {
     }
 
     #[test]
+    fn the_api_writes_plain_digits_where_they_are_few() {
+        for (v, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (-1.5, "-1.5"),
+            (1_000_000.0, "1000000"),
+            (123_456_789.123, "123456789.123"),
+            (9_007_199_254_740_993.0, "9007199254740992"),
+            (1e16, "10000000000000000"),
+            (1.2345e20, "123450000000000000000"),
+            (999_999_999_999_999_900_000.0, "999999999999999900000"),
+            (1e21, "1e+21"),
+            (-1.5e300, "-1.5e+300"),
+            (0.1, "0.1"),
+            (0.000_012_5, "0.0000125"),
+            (0.000_001, "0.000001"),
+            (0.000_001_25, "0.00000125"),
+            (0.000_000_99, "9.9e-07"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (f64::NAN, "NaN"),
+            (-f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            let mut out = Vec::new();
+            write_api(&mut out, v);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn plain_numbers_have_no_exponent_however_long_they_get() {
+        let plain = |v| {
+            let mut out = Vec::new();
+            write_plain(&mut out, v);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(plain(-1.5e30), format!("-15{}", "0".repeat(29)));
+        assert_eq!(plain(5e-324), format!("0.{}5", "0".repeat(323)));
+        assert_eq!(plain(1e21), format!("1{}", "0".repeat(21)));
+        assert_eq!((plain(f64::INFINITY), plain(f64::NAN)), ("+Inf".to_owned(), "NaN".to_owned()));
+    }
+
+    #[test]
+    fn instants_have_no_or_three_decimal_places() {
+        for (ms, text) in [
+            (0, "0"),
+            (1, "0.001"),
+            (-20, "-0.020"),
+            (1_435_781_451_781, "1435781451.781"),
+            (1_435_781_451_000, "1435781451"),
+            (-1_500, "-1.500"),
+            (i64::MIN, "-9223372036854775.808"),
+        ] {
+            let mut out = Vec::new();
+            write_seconds(&mut out, TimestampMs(ms));
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+
+    #[test]
     fn integers_are_decimal() {
         let mut out = Vec::new();
         [0, -1, i64::MIN, i64::MAX].iter().for_each(|v| write_int(&mut out, *v));
@@ -222,6 +354,14 @@ mod tests {
         ]) {
             let text = written(v);
             let back: f64 = text.parse().unwrap();
+            let mut plain = Vec::new();
+            write_plain(&mut plain, v);
+            plain.push(b' ');
+            write_api(&mut plain, v);
+            for plain in String::from_utf8(plain).unwrap().split(' ') {
+                let plain: f64 = plain.parse().unwrap();
+                prop_assert!(plain == v || (plain.is_nan() && v.is_nan()), "{} became {}", v, plain);
+            }
             prop_assert!(back == v || (back.is_nan() && v.is_nan()), "{} became {}", v, text);
             // No shorter form exists than the one that the standard library finds. Its last digit may differ: between
             // two forms at the same distance Go takes the even one, and so does the crate used here.

@@ -391,6 +391,12 @@ impl BinaryOp {
         matches!(self, Equal | NotEqual | Greater | Less | GreaterEqual | LessEqual)
     }
 
+    /// Whether its result is another quantity than its operands, so that their name does not fit it.
+    pub fn changes_meaning(self) -> bool {
+        use BinaryOp::*;
+        matches!(self, Add | Sub | Mul | Div | Mod | Pow | Atan2)
+    }
+
     /// Whether it works on sets of series, not on values.
     pub fn is_set(self) -> bool {
         matches!(self, BinaryOp::And | BinaryOp::Or | BinaryOp::Unless)

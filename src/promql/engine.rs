@@ -279,7 +279,7 @@ impl Runner<'_> {
     /// The series of a vector, their names dropped where that was delayed.
     fn series(&self, steps: Steps) -> Result<Vec<StepSeries>, Failure> {
         let all = self.eval.collect(&self.query.plan, steps)?;
-        if !all.iter().any(|series| series.drop_name) || !self.query.options.delays_name_removal {
+        if !self.query.options.delays_name_removal {
             return Ok(all);
         }
         let mut unique = Unique::default();
@@ -320,6 +320,17 @@ impl VectorSample {
             Cell::Histogram(histogram) => Point::Histogram(histogram.clone()),
         };
         Some(VectorSample { labels: series.labels, value })
+    }
+}
+
+impl Answer {
+    /// How many series it has; none if it has no labels.
+    pub fn series(&self) -> usize {
+        match self {
+            Answer::Scalar(..) | Answer::String(..) => 0,
+            Answer::Vector(_, all) => all.len(),
+            Answer::Matrix(all) => all.len(),
+        }
     }
 }
 

@@ -7,6 +7,9 @@ use std::thread;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+/// What the standard library gives a thread.
+const STACK: usize = 2 << 20;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A fixed set of named threads; cloning gives another handle to the same ones. [`CpuPool::inline`] is the
@@ -30,11 +33,17 @@ pub enum PoolError {
 impl CpuPool {
     /// Starts `threads` threads named `name-0`, `name-1`, ...; they end when the last handle is dropped.
     pub fn new(name: &str, threads: usize) -> std::io::Result<CpuPool> {
+        CpuPool::with_stack(name, threads, STACK)
+    }
+
+    /// As [`CpuPool::new`], for work that recurses deeply: each thread has a stack of `stack` bytes. They are only reserved;
+    /// what is never reached costs no memory.
+    pub fn with_stack(name: &str, threads: usize, stack: usize) -> std::io::Result<CpuPool> {
         let (sender, receiver) = mpsc::channel::<Job>();
         let receiver = Arc::new(Mutex::new(receiver));
         for i in 0..threads.max(1) {
             let receiver = receiver.clone();
-            thread::Builder::new().name(format!("{name}-{i}")).spawn(move || {
+            thread::Builder::new().name(format!("{name}-{i}")).stack_size(stack).spawn(move || {
                 loop {
                     // The lock is held while waiting: exactly one idle thread takes the next job.
                     let job = receiver.lock().recv();

@@ -19,6 +19,28 @@ pub enum Cancelled {
     /// More bytes than allowed.
     #[error("the query would need more than {0} bytes of memory")]
     Bytes(u64),
+    /// More bytes than are left of those for all queries.
+    #[error("this query and those that run beside it would need more than {0} bytes of memory")]
+    AllBytes(u64),
+}
+
+/// Bytes that all reads together may hold.
+#[derive(Debug)]
+pub struct ByteBudget {
+    max: u64,
+    held: AtomicU64,
+}
+
+impl ByteBudget {
+    /// A budget of which nothing is used.
+    pub fn new(max: u64) -> ByteBudget {
+        ByteBudget { max, held: AtomicU64::new(0) }
+    }
+
+    /// Bytes that are held now.
+    pub fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
 }
 
 /// The bounds of one read, shared by everything that works on it.
@@ -36,6 +58,16 @@ struct Inner {
     samples: AtomicU64,
     peak_samples: AtomicU64,
     bytes: AtomicU64,
+    shared: Option<Arc<ByteBudget>>,
+}
+
+impl Drop for Inner {
+    /// What a read that was given up had not released.
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            take(&shared.held, self.bytes.load(Ordering::Relaxed));
+        }
+    }
 }
 
 impl Scope {
@@ -46,6 +78,17 @@ impl Scope {
 
     /// A scope that ends at `deadline` and may load `max_samples` samples and hold `max_bytes` bytes.
     pub fn new(deadline: Option<Instant>, max_samples: u64, max_bytes: u64) -> Scope {
+        Scope::within(None, deadline, max_samples, max_bytes)
+    }
+
+    /// As [`Scope::new`]; what it holds also counts against a budget that it shares with others. That is given back when
+    /// the last handle to the scope is dropped.
+    pub fn within(
+        shared: Option<Arc<ByteBudget>>,
+        deadline: Option<Instant>,
+        max_samples: u64,
+        max_bytes: u64,
+    ) -> Scope {
         let inner = Inner {
             deadline,
             cancelled: AtomicBool::new(false),
@@ -54,6 +97,7 @@ impl Scope {
             samples: AtomicU64::new(0),
             peak_samples: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            shared,
         };
         Scope { inner: Arc::new(inner) }
     }
@@ -74,28 +118,79 @@ impl Scope {
         }
     }
 
-    /// Charges what a batch has loaded.
+    /// Charges what a batch has loaded. It counts as held even if that is too much, until it is released.
     pub fn charge(&self, samples: u64, bytes: u64) -> Result<(), Cancelled> {
         let inner = &self.inner;
-        let held = inner.samples.fetch_add(samples, Ordering::Relaxed).saturating_add(samples);
-        inner.peak_samples.fetch_max(held, Ordering::Relaxed);
-        if held > inner.max_samples {
+        let add = |held: &AtomicU64, more: u64| held.fetch_add(more, Ordering::Relaxed).saturating_add(more);
+        let held_samples = add(&inner.samples, samples);
+        let held_bytes = add(&inner.bytes, bytes);
+        inner.peak_samples.fetch_max(held_samples, Ordering::Relaxed);
+        let all_bytes = inner.shared.as_ref().map(|shared| (add(&shared.held, bytes), shared.max));
+        if held_samples > inner.max_samples {
             return Err(Cancelled::Samples(inner.max_samples));
         }
-        if inner.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > inner.max_bytes {
+        if held_bytes > inner.max_bytes {
             return Err(Cancelled::Bytes(inner.max_bytes));
         }
-        Ok(())
+        match all_bytes {
+            Some((held, max)) if held > max => Err(Cancelled::AllBytes(max)),
+            _ => Ok(()),
+        }
     }
 
     /// Gives back what is no longer held.
     pub fn release(&self, samples: u64, bytes: u64) {
-        self.inner.samples.fetch_sub(samples, Ordering::Relaxed);
-        self.inner.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        take(&self.inner.samples, samples);
+        let taken = take(&self.inner.bytes, bytes);
+        if let Some(shared) = &self.inner.shared {
+            take(&shared.held, taken);
+        }
     }
 
     /// Most samples that were held at a time.
     pub fn peak_samples(&self) -> u64 {
         self.inner.peak_samples.load(Ordering::Relaxed)
+    }
+}
+
+/// Takes off at most what is there, and says how much that was: giving back too much must not open a limit for others.
+fn take(held: &AtomicU64, amount: u64) -> u64 {
+    let less = |held: u64| Some(held.saturating_sub(amount));
+    // The closure always returns a value, so the update cannot fail.
+    let before = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).unwrap_or_default();
+    before.min(amount)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_is_stopped_at_its_own_limits_and_at_those_of_all() {
+        let all = Arc::new(ByteBudget::new(100));
+        let scope = |samples, bytes| Scope::within(Some(all.clone()), None, samples, bytes);
+        assert_eq!(scope(5, 80).charge(6, 10), Err(Cancelled::Samples(5)));
+        assert_eq!(scope(5, 80).charge(1, 81), Err(Cancelled::Bytes(80)));
+        let (first, second) = (scope(5, 80), scope(5, 80));
+        assert_eq!((first.charge(1, 60), second.charge(1, 40)), (Ok(()), Ok(())));
+        assert_eq!(second.charge(1, 1), Err(Cancelled::AllBytes(100)));
+        drop(first);
+        assert_eq!((all.held(), second.charge(0, 39)), (41, Ok(())));
+    }
+
+    #[test]
+    fn what_a_read_holds_is_given_back_once_and_not_more() {
+        let all = Arc::new(ByteBudget::new(100));
+        let scope = || Scope::within(Some(all.clone()), None, 10, 100);
+        let (first, second) = (scope(), scope());
+        first.charge(1, 30).unwrap();
+        second.charge(1, 20).unwrap();
+        first.release(5, 50);
+        assert_eq!(all.held(), 20);
+        let other_handle = second.clone();
+        drop(second);
+        assert_eq!(all.held(), 20);
+        drop((first, other_handle));
+        assert_eq!(all.held(), 0);
     }
 }

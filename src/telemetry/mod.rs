@@ -7,6 +7,7 @@
 
 pub mod host;
 pub mod logging;
+pub mod memory;
 pub mod process;
 mod registry;
 

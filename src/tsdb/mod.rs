@@ -228,7 +228,9 @@ impl Tsdb {
         exemplars.configure(options.settings.max_exemplars, options.settings.out_of_order_window);
         let metadata = SeriesMetadata::default();
         let into = replay::Into { head: &head, exemplars: &exemplars, metadata: &metadata };
-        let mut replayed = replay::replay(&disk, &wal_dir, into, in_order, clock.now().0).map_err(at(&wal_dir))?;
+        let (now, threads) = (clock.now().0, replay::Threads::available());
+        let mut replayed = replay::replay(&disk, &wal_dir, into, &in_order, now, threads).map_err(at(&wal_dir))?;
+        drop(in_order);
         replayed.report.damage.extend(chunk_damage);
         let late = OutOfOrder::new(ooo::DEFAULT_CAP, chunks);
         let wbl_dir = dir.join(WBL_DIR);

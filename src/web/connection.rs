@@ -6,6 +6,7 @@
 //! connections and peers that do not read their answer, for HTTP/1 and HTTP/2 alike.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,6 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::config::WebConfig;
+
+/// Who is at the other end; every request carries it as an extension.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ClientAddress(pub(super) IpAddr);
 
 /// Patience with one connection.
 #[derive(Clone, Copy, Debug)]

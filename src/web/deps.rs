@@ -9,9 +9,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{Labels, TimestampMs};
+use crate::promql::service::Service;
 use crate::runtime::{Clock, CpuPool};
 use crate::scrape::TargetSource;
-use crate::storage::{Administrable, Queryable};
+use crate::storage::{Administrable, ExemplarQueryable, Queryable};
 use crate::telemetry::Registry;
 
 /// Appends the host's metrics in text format 0.0.4.
@@ -22,6 +23,10 @@ pub type HostMetrics = Arc<dyn Fn(&mut String) + Send + Sync>;
 pub struct Deps {
     /// The local store.
     pub storage: Arc<dyn Queryable>,
+    /// Where queries are asked.
+    pub queries: Service,
+    /// The same store, as far as it has exemplars.
+    pub exemplars: Arc<dyn ExemplarQueryable>,
     /// The same store, as far as it can be administered.
     pub admin: Arc<dyn Administrable>,
     /// The scrape manager.

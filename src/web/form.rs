@@ -1,12 +1,13 @@
 //! Parameters of a request: its query string and, for POST, its form body, read as the reference reads them.
 
+use std::num::IntErrorKind;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, Request};
 
-use crate::model::TimestampMs;
+use crate::model::{DurationMs, GoQuoted, TimestampMs};
 use crate::promql;
 use crate::storage::{Limit, Selector};
 
@@ -34,7 +35,7 @@ pub(super) enum FormError {
 pub(super) struct ParamError(pub(super) String);
 
 impl ParamError {
-    fn of(parameter: &str, reason: impl std::fmt::Display) -> ParamError {
+    pub(super) fn of(parameter: &str, reason: impl std::fmt::Display) -> ParamError {
         ParamError(format!("invalid parameter {parameter:?}: {reason}"))
     }
 }
@@ -116,20 +117,37 @@ impl Form {
     pub(super) fn time(&self, name: &str, default: TimestampMs) -> Result<TimestampMs, ParamError> {
         match self.first(name) {
             "" => Ok(default),
-            text => parse_time(text)
-                .ok_or_else(|| ParamError::of(name, format_args!("cannot parse {text:?} to a valid timestamp"))),
+            text => parse_time(text).ok_or_else(|| {
+                ParamError::of(name, format_args!("invalid time value for '{name}': {}", no_time(text)))
+            }),
         }
+    }
+
+    /// An instant that must be given.
+    pub(super) fn required_time(&self, name: &str) -> Result<TimestampMs, ParamError> {
+        let text = self.first(name);
+        parse_time(text).ok_or_else(|| ParamError::of(name, no_time(text)))
+    }
+
+    /// A duration in nanoseconds, written as seconds or as in the configuration; the error does not name the parameter.
+    pub(super) fn duration(&self, name: &str) -> Result<i64, ParamError> {
+        let text = self.first(name);
+        parse_duration(text).map_err(ParamError)
     }
 
     /// `limit`: absent and 0 mean none.
     pub(super) fn limit(&self) -> Result<Limit, ParamError> {
         let text = self.first("limit");
+        let refused = |why| ParamError::of("limit", format_args!("strconv.Atoi: parsing {}: {why}", GoQuoted(text)));
         match text.parse::<i64>() {
             _ if text.is_empty() => Ok(None),
             Ok(0) => Ok(None),
             Ok(n) if n < 0 => Err(ParamError::of("limit", "limit must be non-negative")),
             Ok(n) => Ok(usize::try_from(n).ok()),
-            Err(_) => Err(ParamError::of("limit", format_args!("{text:?} is not a number"))),
+            Err(e) => Err(match e.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => refused("value out of range"),
+                _ => refused("invalid syntax"),
+            }),
         }
     }
 
@@ -191,6 +209,27 @@ fn unescape(text: &[u8]) -> Result<String, String> {
         }
     }
     String::from_utf8(out).map_err(|_| "a parameter is not valid UTF-8".to_owned())
+}
+
+fn no_time(text: &str) -> String {
+    format!("cannot parse {} to a valid timestamp", GoQuoted(text))
+}
+
+/// Nanoseconds.
+fn parse_duration(text: &str) -> Result<i64, String> {
+    const MAX: f64 = i64::MAX as f64;
+    if let Ok(seconds) = text.parse::<f64>() {
+        let nanos = seconds * 1e9;
+        if nanos.abs() > MAX {
+            return Err(format!("cannot parse {} to a valid duration. It overflows int64", GoQuoted(text)));
+        }
+        // What is no number comes out as no time.
+        return Ok(nanos as i64);
+    }
+    match text.parse::<DurationMs>() {
+        Ok(duration) => Ok(duration.0.saturating_mul(1_000_000)),
+        Err(_) => Err(format!("cannot parse {} to a valid duration", GoQuoted(text))),
+    }
 }
 
 /// Unix seconds with a fraction, or RFC 3339. Instants are rounded to milliseconds and clamped to what fits.
@@ -284,6 +323,38 @@ mod tests {
         ] {
             assert_eq!(parse_time(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn durations_are_seconds_or_written_as_in_the_configuration() {
+        for (text, nanos) in
+            [("15", 15_000_000_000), ("0.5", 500_000_000), ("1m30s", 90_000_000_000), ("-1", -1_000_000_000)]
+        {
+            assert_eq!(parse_duration(text), Ok(nanos), "{text}");
+        }
+        let refused = |text| parse_duration(text).expect_err("refused");
+        assert_eq!(refused("x\"y"), r#"cannot parse "x\"y" to a valid duration"#);
+        assert_eq!(refused(""), r#"cannot parse "" to a valid duration"#);
+        assert_eq!(refused("1e10"), r#"cannot parse "1e10" to a valid duration. It overflows int64"#);
+        assert_eq!(parse_duration("NaN"), Ok(0));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_parameter_is_said_in_the_references_words() {
+        let form = Form::parse("limit=x&time=y&start=");
+        let refused = |e: ParamError| e.to_string();
+        assert_eq!(
+            refused(form.limit().expect_err("refused")),
+            r#"invalid parameter "limit": strconv.Atoi: parsing "x": invalid syntax"#
+        );
+        assert_eq!(
+            refused(form.time("time", TimestampMs(0)).expect_err("refused")),
+            r#"invalid parameter "time": invalid time value for 'time': cannot parse "y" to a valid timestamp"#
+        );
+        assert_eq!(
+            refused(form.required_time("start").expect_err("refused")),
+            r#"invalid parameter "start": cannot parse "" to a valid timestamp"#
+        );
     }
 
     #[test]

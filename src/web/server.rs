@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::WebConfig;
-use super::connection::{Activity, Limits, RequestGuard, WatchedIo};
+use super::connection::{Activity, ClientAddress, Limits, RequestGuard, WatchedIo};
 use super::deps::Deps;
 use super::routes::{Web, router};
 use super::stream::Streams;
@@ -152,8 +152,8 @@ impl Acceptor {
         loop {
             // The permit comes first: what is over the limit waits in the backlog instead of costing memory.
             let Ok(permit) = self.permits.clone().acquire_owned().await else { return };
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     self.web.metrics.accept_errors.inc();
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -161,7 +161,9 @@ impl Acceptor {
                     continue;
                 }
             };
-            let connection = serve(stream, self.service.clone(), self.web.clone(), self.tasks.stopping());
+            // A client over IPv4 is told as such, even if the socket is one for both.
+            let client = ClientAddress(peer.ip().to_canonical());
+            let connection = serve(stream, client, self.service.clone(), self.web.clone(), self.tasks.stopping());
             self.tasks.spawn("web-connection", async move {
                 let _permit = permit;
                 connection.await;
@@ -170,13 +172,20 @@ impl Acceptor {
     }
 }
 
-async fn serve(stream: TcpStream, service: TowerToHyperService<axum::Router>, web: Arc<Web>, stop: CancellationToken) {
+async fn serve(
+    stream: TcpStream,
+    client: ClientAddress,
+    service: TowerToHyperService<axum::Router>,
+    web: Arc<Web>,
+    stop: CancellationToken,
+) {
     let _open = OpenConnection::new(&web);
     // Answers are written in large pieces; waiting to fill packets only delays their ends.
     drop(stream.set_nodelay(true));
     let activity = Activity::new();
     let io = TokioIo::new(WatchedIo::new(stream, activity.clone()));
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(client);
         let guard = activity.begin(request.version() == Version::HTTP_2);
         let answer = service.call(request);
         async move { answer.await.map(|response| response.map(|body| GuardedBody { body, _guard: guard })) }

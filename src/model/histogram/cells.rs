@@ -174,13 +174,13 @@ pub(super) fn halvings(from: i32, to: i32) -> u32 {
     from.saturating_sub(to).max(0).cast_unsigned()
 }
 
-/// [`coarser`] in place.
-pub(super) fn coarsen<C: Cell>(spans: &mut Vec<Span>, cells: &mut Vec<C>, halvings: u32) {
+/// [`coarser`] in place, for any kind of count.
+pub(super) fn coarsen<C: Copy>(spans: &mut Vec<Span>, cells: &mut Vec<C>, halvings: u32, add: fn(&mut C, C)) {
     let (mut merged, mut filled, mut last) = (SpanBuilder::default(), 0, None);
     for (index, read) in indexes(spans).zip(0..cells.len()) {
         let (index, cell) = (coarser_index(index, halvings), cells[read]);
         if last == Some(index) {
-            cells[filled - 1].add(cell);
+            add(&mut cells[filled - 1], cell);
             continue;
         }
         // Cells are never written faster than they are read.

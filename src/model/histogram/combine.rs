@@ -127,8 +127,8 @@ impl<C: Cell> Target<'_, C> {
     pub(super) fn coarsen_to(&mut self, schema: i32) {
         let halvings = cells::halvings(self.layout.schema, schema);
         if halvings > 0 {
-            cells::coarsen(&mut self.layout.positive_spans, self.positive, halvings);
-            cells::coarsen(&mut self.layout.negative_spans, self.negative, halvings);
+            cells::coarsen(&mut self.layout.positive_spans, self.positive, halvings, C::add);
+            cells::coarsen(&mut self.layout.negative_spans, self.negative, halvings, C::add);
             self.layout.schema = schema;
         }
     }

@@ -1,14 +1,42 @@
 //! Scaling, lower resolution, and what else changes or tells a histogram as a whole.
 
-use super::bounds::CUSTOM_SCHEMA;
-use super::cells;
-use super::{BucketLayout, CounterResetHint, FloatHistogram};
+use super::bounds::{CUSTOM_SCHEMA, MAX_SCHEMA};
+use super::cells::{self, Cell};
+use super::{BucketLayout, CounterResetHint, FloatHistogram, Histogram, Span, absolute};
 
 impl BucketLayout {
+    /// The finest resolution in use; up to 52 are reserved.
+    pub const FINEST_SCHEMA: i32 = MAX_SCHEMA;
+
     /// Whether bounds are given one by one; there is no zero bucket then, and there are no negative buckets.
     pub fn has_custom_bounds(&self) -> bool {
         self.schema == CUSTOM_SCHEMA
     }
+
+    /// How often resolution has to be halved to be that of a coarser schema.
+    fn halvings_to(&self, schema: i32) -> Option<u32> {
+        let is_coarser = schema < self.schema && schema != CUSTOM_SCHEMA && !self.has_custom_bounds();
+        is_coarser.then(|| cells::halvings(self.schema, schema))
+    }
+}
+
+impl Histogram {
+    /// As [`FloatHistogram::reduce_resolution`].
+    pub fn reduce_resolution(&mut self, schema: i32) {
+        if let Some(halvings) = self.layout.halvings_to(schema) {
+            coarsen_deltas(&mut self.layout.positive_spans, &mut self.positive_buckets, halvings);
+            coarsen_deltas(&mut self.layout.negative_spans, &mut self.negative_buckets, halvings);
+            self.layout.schema = schema;
+        }
+    }
+}
+
+fn coarsen_deltas(spans: &mut Vec<Span>, deltas: &mut Vec<i64>, halvings: u32) {
+    let mut counts = absolute(deltas);
+    cells::coarsen(spans, &mut counts, halvings, |sum, count| *sum = sum.wrapping_add(count));
+    let mut before = 0i64;
+    let delta = |count: &i64| count.wrapping_sub(std::mem::replace(&mut before, *count));
+    *deltas = counts.iter().map(delta).collect();
 }
 
 impl FloatHistogram {
@@ -50,10 +78,9 @@ impl FloatHistogram {
     /// Merges buckets to the coarser resolution `schema`. Changes nothing if it is not coarser, or if bounds are custom
     /// in either.
     pub fn reduce_resolution(&mut self, schema: i32) {
-        if schema < self.layout.schema && schema != CUSTOM_SCHEMA && !self.layout.has_custom_bounds() {
-            let halvings = cells::halvings(self.layout.schema, schema);
-            cells::coarsen(&mut self.layout.positive_spans, &mut self.positive_buckets, halvings);
-            cells::coarsen(&mut self.layout.negative_spans, &mut self.negative_buckets, halvings);
+        if let Some(halvings) = self.layout.halvings_to(schema) {
+            cells::coarsen(&mut self.layout.positive_spans, &mut self.positive_buckets, halvings, f64::add);
+            cells::coarsen(&mut self.layout.negative_spans, &mut self.negative_buckets, halvings, f64::add);
             self.layout.schema = schema;
         }
     }
@@ -89,7 +116,6 @@ impl FloatHistogram {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::Span;
     use super::super::fixture::{any_exponential, custom, exponential, hinted, with_zero};
     use super::*;
 
@@ -153,6 +179,21 @@ mod tests {
         assert_eq!(h.to_schema(CUSTOM_SCHEMA), h);
         let custom = custom(&[1.0], &[(0, &[1.0, 2.0])]);
         assert_eq!(custom.to_schema(-54), custom);
+    }
+
+    #[test]
+    fn integer_histograms_merge_counts_and_not_deltas() {
+        let mut h = Histogram {
+            layout: exponential(2, &[(-3, &[1.0; 4]), (2, &[1.0; 2])], &[(1, &[1.0])]).layout,
+            positive_buckets: vec![1, 1, 1, 1, 1, 1],
+            negative_buckets: vec![1],
+            ..Histogram::default()
+        };
+        h.reduce_resolution(3);
+        assert_eq!(h.layout.schema, 2);
+        h.reduce_resolution(0);
+        assert_eq!((&h.positive_buckets[..], &h.negative_buckets[..]), (&[10, 1][..], &[1][..]));
+        assert_eq!(h.to_string(), "{count:0, sum:0, [-2,-1):1, (0.5,1]:10, (1,2]:11}");
     }
 
     #[test]

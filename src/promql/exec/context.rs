@@ -1,10 +1,14 @@
 //! What every part of a running query shares.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use parking_lot::Mutex;
 
 use super::series::StepSeries;
+use super::steps::Steps;
 use crate::model::{Annotations, Labels, LabelsBuilder, METRIC_NAME};
 use crate::promql::ast::Position;
 use crate::promql::notes::{Note, Notes};
@@ -58,6 +62,10 @@ pub(crate) struct Context<'q> {
     pub threads: usize,
     /// Samples that were looked at: every window counts in full.
     samples: AtomicU64,
+    /// What parts gave that stand in the plan several times, and in how many places they are still to run.
+    shared: Mutex<HashMap<(usize, Steps), (usize, Arc<Vec<StepSeries>>)>>,
+    /// Whether a dropped name had a type or a unit beside it.
+    has_dropped_types: AtomicBool,
     /// What was remarked so far.
     notes: Mutex<Notes>,
     /// What storage remarked.
@@ -76,6 +84,8 @@ impl<'q> Context<'q> {
             uses_starts: false,
             threads: 1,
             samples: AtomicU64::new(0),
+            shared: Mutex::default(),
+            has_dropped_types: AtomicBool::new(false),
             notes: Mutex::default(),
             annotations: Mutex::default(),
         }
@@ -91,6 +101,27 @@ impl<'q> Context<'q> {
         self.scope.release(series.floats.len() as u64, series.bytes());
     }
 
+    /// Keeps what a part gave for `uses` other places.
+    pub fn keep_shared(&self, id: usize, steps: Steps, uses: usize, all: Arc<Vec<StepSeries>>) {
+        self.shared.lock().insert((id, steps), (uses, all));
+    }
+
+    /// What a part gave in another place; the last one to ask gets it alone.
+    pub fn take_shared(&self, id: usize, steps: Steps) -> Option<Arc<Vec<StepSeries>>> {
+        match self.shared.lock().entry((id, steps)) {
+            Entry::Vacant(_) => None,
+            Entry::Occupied(mut entry) => {
+                let (uses, all) = entry.get_mut();
+                *uses -= 1;
+                let all = all.clone();
+                if entry.get().0 == 0 {
+                    entry.remove();
+                }
+                Some(all)
+            }
+        }
+    }
+
     /// Counts samples that were looked at.
     pub fn count_samples(&self, samples: u64) {
         self.samples.fetch_add(samples, Ordering::Relaxed);
@@ -104,6 +135,15 @@ impl<'q> Context<'q> {
     /// Keeps a remark.
     pub fn note(&self, note: Note<'_>, position: Position) {
         self.notes.lock().add(note, position);
+    }
+
+    /// Runs a part that is run earlier than the reference does: its remarks are given back, for
+    /// [`Context::merge_notes`] when the other part has run too.
+    pub fn apart<T>(&self, run: impl FnOnce() -> T) -> (T, Notes) {
+        let before = std::mem::take(&mut *self.notes.lock());
+        let out = run();
+        let notes = std::mem::replace(&mut *self.notes.lock(), before);
+        (out, notes)
     }
 
     /// Keeps the remarks of a part.
@@ -129,9 +169,26 @@ impl<'q> Context<'q> {
     pub fn drop_name(&self, labels: &mut Labels, mark: &mut bool) {
         *mark = true;
         if !self.delays_name_removal {
+            if has_type(labels) {
+                self.has_dropped_types.store(true, Ordering::Relaxed);
+            }
             *labels = without_name(labels);
         }
     }
+
+    /// Whether a name that was dropped had a type or a unit beside it. Series of one name may then have become the same.
+    pub fn has_dropped_types(&self) -> bool {
+        self.has_dropped_types.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether there is a type or a unit, which go with the name.
+pub(crate) fn has_type(labels: &Labels) -> bool {
+    labels
+        .iter()
+        .map(|(name, _)| name)
+        .take_while(|name| *name <= "__unit__")
+        .any(|name| matches!(name, "__type__" | "__unit__"))
 }
 
 /// Labels without name, type and unit.

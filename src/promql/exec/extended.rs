@@ -31,7 +31,7 @@ impl Evaluator<'_> {
         let instants = Instants::new(steps, select.offset, select.at);
         let lookback = self.context.lookback;
         let range = instants.range(lookback, lookback);
-        let reading = Reading { selector: &select.selector, range, markers: Markers::Dropped };
+        let reading = Reading { select, range, markers: Markers::Dropped };
         self.read(
             &reading,
             &|labels, scratch| {

@@ -25,7 +25,7 @@ mod unique;
 mod windows;
 
 pub use context::Failure;
-pub(crate) use context::{Context, without_name};
+pub(crate) use context::{Context, has_type, without_name};
 pub(crate) use keys::Keys;
 pub(crate) use projection::Projection;
 pub(crate) use select::Wanted;
@@ -39,7 +39,7 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 
 use super::ast::Extension;
-use super::plan::{Node, Op};
+use super::plan::{Node, Op, Shared};
 
 /// Takes a node's series one by one.
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(StepSeries) -> Result<(), Failure>;
@@ -58,6 +58,7 @@ impl Evaluator<'_> {
             Op::Invariant(inner) => {
                 self.vector(inner, Steps::single(steps.start), &mut |series| sink(repeated(series, steps.count)))
             }
+            Op::Shared(shared) => self.shared(shared, steps, sink),
             Op::Negate(inner) => self.negate(inner, steps, sink),
             Op::Binary(binary) => binary::vector(self, node.position, binary, steps, sink),
             Op::Aggregate(aggregate) => aggregate::vector(self, node.position, aggregate, steps, sink),
@@ -114,11 +115,13 @@ impl Evaluator<'_> {
         sink: Sink<'_>,
         work: impl FnOnce(Sink<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        if is_one_name || self.context.delays_name_removal {
+        if self.context.delays_name_removal {
             return work(sink);
         }
         let mut unique = Unique::default();
-        work(&mut |series| unique.add(series))?;
+        work(&mut |series| {
+            if is_one_name && !self.context.has_dropped_types() { sink(series) } else { unique.add(series) }
+        })?;
         unique.into_iter().try_for_each(sink)
     }
 
@@ -129,14 +132,36 @@ impl Evaluator<'_> {
         sink: Sink<'_>,
         work: impl FnOnce(Sink<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        if is_one_name || self.context.delays_name_removal {
+        if self.context.delays_name_removal {
             return work(sink);
         }
         let mut seen = HashSet::new();
-        work(&mut |series| match seen.insert(series.labels.clone()) {
-            true => sink(series),
-            false => Err(Failure::same_labels()),
+        work(&mut |series| {
+            let is_distinct = is_one_name && !self.context.has_dropped_types();
+            if is_distinct || seen.insert(series.labels.clone()) { sink(series) } else { Err(Failure::same_labels()) }
         })
+    }
+
+    /// Runs a part of the plan that stands in it several times, or takes what it gave in the first place.
+    fn shared(&self, shared: &Shared, steps: Steps, sink: Sink<'_>) -> Result<(), Failure> {
+        if shared.uses < 2 {
+            return self.vector(&shared.node, steps, sink);
+        }
+        let all = match self.context.take_shared(shared.id, steps) {
+            Some(all) => all,
+            None => {
+                let all = Arc::new(self.collect(&shared.node, steps)?);
+                self.context.keep_shared(shared.id, steps, shared.uses - 1, all.clone());
+                all
+            }
+        };
+        match Arc::try_unwrap(all) {
+            Ok(last) => {
+                self.release(&last);
+                last.into_iter().try_for_each(sink)
+            }
+            Err(all) => all.iter().try_for_each(|series| sink(series.clone())),
+        }
     }
 
     fn negate(&self, inner: &Node, steps: Steps, sink: Sink<'_>) -> Result<(), Failure> {

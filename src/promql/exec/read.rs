@@ -14,12 +14,14 @@ use parking_lot::Mutex;
 use super::context::{Context, Failure};
 use super::series::StepSeries;
 use super::{Evaluator, Sink};
-use crate::model::{Histogram, Labels, STALE_NAN, TimestampMs, Value, is_stale};
+use crate::model::{BucketLayout, FloatHistogram, Labels, STALE_NAN, TimestampMs, Value, is_stale};
+use crate::promql::functions::histogram::StatsOnly;
 use crate::promql::functions::range::{Samples, Window};
 use crate::promql::notes::Notes;
+use crate::promql::plan::{Buckets, Select};
 use crate::storage::{
-    Chunk, Columns, DecodeError, Encoding, QueryError, SelectRequest, Selector, SeriesBatch, SeriesStream, StreamStep,
-    TimeRange, TimedValue, decode_into, decode_values,
+    Chunk, Columns, DecodeError, Encoding, QueryError, SelectRequest, SeriesBatch, SeriesStream, StreamStep, TimeRange,
+    TimedValue, decode_into, decode_values,
 };
 
 /// What becomes of staleness markers.
@@ -34,7 +36,7 @@ pub(super) enum Markers {
 /// Which samples are read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading<'a> {
-    pub selector: &'a Selector,
+    pub select: &'a Select,
     /// Both ends belong to it; more may come.
     pub range: TimeRange,
     pub markers: Markers,
@@ -59,7 +61,7 @@ impl Evaluator<'_> {
         if reading.range.min > reading.range.max {
             return Ok(());
         }
-        let selectors = std::slice::from_ref(reading.selector);
+        let selectors = std::slice::from_ref(&reading.select.selector);
         let request = SelectRequest { selectors, range: reading.range, sorted: false, limit: None };
         let mut stream = context.storage.select(context.scope, &request)?;
         let mut first = SeriesBatch::default();
@@ -110,7 +112,7 @@ fn process(
     let size = batch.size();
     let mut made = Vec::with_capacity(batch.series.len());
     for series in batch.series.drain(..) {
-        decode(&series.chunks, reading.markers, scratch)?;
+        decode(&series.chunks, reading, scratch)?;
         made.extend(work(series.labels, scratch)?);
     }
     context.scope.release(size.samples, size.bytes);
@@ -216,7 +218,7 @@ fn hand_on(context: &Context<'_>, made: &Receiver<Made>, sink: Sink<'_>) -> Resu
 }
 
 /// Decodes chunks into `scratch.samples`.
-fn decode(chunks: &[Chunk], markers: Markers, scratch: &mut Scratch) -> Result<(), Failure> {
+fn decode(chunks: &[Chunk], reading: &Reading<'_>, scratch: &mut Scratch) -> Result<(), Failure> {
     let samples = &mut scratch.samples;
     samples.clear();
     for chunk in chunks {
@@ -226,7 +228,10 @@ fn decode(chunks: &[Chunk], markers: Markers, scratch: &mut Scratch) -> Result<(
         };
         decoded.map_err(|error| damaged(chunk, error))?;
     }
-    if markers == Markers::Dropped {
+    if reading.select.buckets == Buckets::Dropped {
+        samples.drop_buckets();
+    }
+    if reading.markers == Markers::Dropped {
         samples.drop_markers();
     }
     Ok(())
@@ -255,11 +260,17 @@ fn decode_histograms(chunk: &Chunk, samples: &mut Samples, values: &mut Vec<Time
         match value {
             value if value.is_stale() => samples.push_float(t, STALE_NAN, 0),
             Value::Float(v) => samples.push_float(t, v, start),
-            Value::Histogram(h) => samples.push_histogram(t, Arc::new(Histogram::to_float(&h)), start),
-            Value::FloatHistogram(h) => samples.push_histogram(t, Arc::new(*h), start),
+            Value::Histogram(h) => samples.push_histogram(t, Arc::new(in_use(h.to_float())), start),
+            Value::FloatHistogram(h) => samples.push_histogram(t, Arc::new(in_use(*h)), start),
         }
     }
     Ok(())
+}
+
+/// Chunks may hold resolutions that are not in use yet; queries see the finest that is.
+fn in_use(mut histogram: FloatHistogram) -> FloatHistogram {
+    histogram.reduce_resolution(BucketLayout::FINEST_SCHEMA);
+    histogram
 }
 
 impl Samples {
@@ -278,10 +289,17 @@ impl Samples {
         self.floats.push(v);
     }
 
-    pub(super) fn push_histogram(&mut self, t: i64, histogram: Arc<crate::model::FloatHistogram>, start: i64) {
+    pub(super) fn push_histogram(&mut self, t: i64, histogram: Arc<FloatHistogram>, start: i64) {
         push_start(&mut self.histogram_starts, self.histogram_times.len(), start);
         self.histogram_times.push(t);
         self.histograms.push(histogram);
+    }
+
+    fn drop_buckets(&mut self) {
+        let mut series = StatsOnly::default();
+        for histogram in &mut self.histograms {
+            *histogram = Arc::new(series.next(histogram));
+        }
     }
 
     fn drop_markers(&mut self) {
@@ -311,5 +329,38 @@ fn push_start(starts: &mut Vec<i64>, before: usize, start: i64) {
     if start != 0 || !starts.is_empty() {
         starts.resize(before, 0);
         starts.push(start);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::CounterResetHint;
+    use crate::model::histogram::fixture::exponential;
+    use crate::storage::chunk::ChunkBuilder;
+
+    #[test]
+    fn histograms_finer_than_what_is_in_use_are_read_at_the_finest_resolution_in_use() {
+        let mut builder = ChunkBuilder::new();
+        let fine = exponential(9, &[(1, &[1.0, 2.0, 4.0])], &[]);
+        builder.push(TimestampMs(1), TimestampMs(0), &Value::FloatHistogram(Box::new(fine))).unwrap();
+        let mut samples = Samples::default();
+        for chunk in builder.finish() {
+            decode_histograms(&chunk, &mut samples, &mut Vec::new()).unwrap();
+        }
+        assert_eq!(*samples.histograms[0], exponential(8, &[(1, &[3.0, 4.0])], &[]));
+    }
+
+    #[test]
+    fn without_buckets_resets_are_still_known() {
+        let mut samples = Samples::default();
+        let counts: [&[f64]; 3] = [&[1.0, 2.0], &[2.0, 2.0], &[3.0, 1.0]];
+        for (t, counts) in (0..).zip(counts) {
+            samples.push_histogram(t, Arc::new(exponential(0, &[(0, counts)], &[])), 0);
+        }
+        samples.drop_buckets();
+        let seen = samples.histograms.iter().map(|h| (h.counter_reset_hint, h.count, h.positive_buckets.len()));
+        let (unknown, rose, fell) = (CounterResetHint::Unknown, CounterResetHint::NotReset, CounterResetHint::Reset);
+        assert_eq!(seen.collect::<Vec<_>>(), [(unknown, 3.0, 0), (rose, 4.0, 0), (fell, 4.0, 0)]);
     }
 }

@@ -62,7 +62,7 @@ impl Evaluator<'_> {
         let instants = Instants::new(steps, select.offset, select.at);
         let lookback = self.context.lookback;
         let range = instants.range(lookback, 0);
-        let reading = Reading { selector: &select.selector, range, markers: Markers::Kept };
+        let reading = Reading { select, range, markers: Markers::Kept };
         self.read(
             &reading,
             &|labels, scratch| {

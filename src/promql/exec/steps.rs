@@ -1,7 +1,7 @@
 //! The instants at which a query is evaluated.
 
 /// `count` instants, `interval` milliseconds apart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Steps {
     /// The first, milliseconds.
     pub start: i64,

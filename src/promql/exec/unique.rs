@@ -42,6 +42,10 @@ fn merge(into: &mut StepSeries, from: StepSeries) -> Result<(), Failure> {
     if (0..into.floats.len()).any(|step| into.has(step) && from.has(step)) {
         return Err(Failure::same_labels());
     }
+    // Whether the name goes in the end is told by what comes first, as the reference does.
+    if into.drop_name != from.drop_name && first(&from) < first(into) {
+        into.drop_name = from.drop_name;
+    }
     for (place, v) in into.floats.iter_mut().zip(from.floats) {
         if !is_absent(v) {
             *place = v;
@@ -53,6 +57,11 @@ fn merge(into: &mut StepSeries, from: StepSeries) -> Result<(), Failure> {
         (Some(_), None) => {}
     }
     Ok(())
+}
+
+/// The first step with a value.
+fn first(series: &StepSeries) -> Option<usize> {
+    (0..series.floats.len()).find(|step| series.has(*step))
 }
 
 fn merge_histograms(into: &mut Histograms, from: Histograms) {

@@ -46,7 +46,7 @@ impl Evaluator<'_> {
         let select = &range.select;
         let bounds = WindowBounds::new(call.steps, select.offset, select.at, range.range);
         let bounds = bounds.extended(select.extension, self.context.lookback);
-        let reading = Reading { selector: &select.selector, range: bounds.range(), markers: Markers::Dropped };
+        let reading = Reading { select, range: bounds.range(), markers: Markers::Dropped };
         self.read(
             &reading,
             &|labels, scratch| self.apply(call, &bounds, select.extension, labels, false, scratch),
@@ -122,7 +122,7 @@ impl Evaluator<'_> {
                 let select = &range.select;
                 let bounds = WindowBounds::new(steps, select.offset, select.at, range.range);
                 let bounds = bounds.extended(select.extension, self.context.lookback);
-                let reading = Reading { selector: &select.selector, range: bounds.range(), markers: Markers::Dropped };
+                let reading = Reading { select, range: bounds.range(), markers: Markers::Dropped };
                 let found = parking_lot::Mutex::new(Vec::new());
                 let one = Evaluator { context: self.context };
                 one.read(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Bucket, Compensated, CounterResetHint, FloatHistogram, is_stale};
+use crate::model::{Bucket, Compensated, CounterResetHint, FloatHistogram};
 
 /// The mean of the observations.
 pub(crate) fn mean(h: &FloatHistogram) -> f64 {
@@ -50,9 +50,6 @@ impl StatsOnly {
             ..FloatHistogram::default()
         };
         stats.layout.schema = h.layout.schema;
-        if is_stale(h.sum) {
-            return stats;
-        }
         if let (CounterResetHint::Unknown, Some(last)) = (h.counter_reset_hint, &self.last) {
             let was_reset = h.detect_reset(last);
             stats.counter_reset_hint = if was_reset { CounterResetHint::Reset } else { CounterResetHint::NotReset };
@@ -60,17 +57,11 @@ impl StatsOnly {
         self.last = Some(Arc::clone(h));
         stats
     }
-
-    /// Forgets the series so far: the next histogram is not the one after the last.
-    pub(crate) fn skip(&mut self) {
-        self.last = None;
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::STALE_NAN;
     use crate::model::histogram::fixture::{custom, exponential, hinted, with_zero};
 
     #[test]
@@ -86,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_series_without_buckets_still_knows_its_resets() {
-        use CounterResetHint::{Gauge, NotReset, Reset, Unknown};
+        use CounterResetHint::{Gauge, NotReset, Reset};
         let of = |counts: &[f64]| FloatHistogram { count: 9.0, sum: 1.0, ..exponential(2, &[(0, counts)], &[]) };
         let mut series = StatsOnly::default();
         let mut next = |h: FloatHistogram| series.next(&Arc::new(h));
@@ -97,10 +88,5 @@ mod tests {
         assert_eq!(next(of(&[2.0, 2.0])).counter_reset_hint, NotReset);
         assert_eq!(next(of(&[3.0, 1.0])).counter_reset_hint, Reset);
         assert_eq!(next(hinted(Gauge, of(&[0.0]))).counter_reset_hint, Gauge);
-        let stale = FloatHistogram { sum: STALE_NAN, ..of(&[9.0]) };
-        assert_eq!(next(stale).counter_reset_hint, Unknown);
-        assert_eq!(next(of(&[5.0])).counter_reset_hint, NotReset, "compared with the one before the marker");
-        series.skip();
-        assert_eq!(series.next(&Arc::new(of(&[0.0]))).counter_reset_hint, Unknown);
     }
 }

@@ -1,6 +1,8 @@
 //! Making a plan.
 
+use super::buckets::{Buckets, drop_unneeded};
 use super::duration::{Sign, milliseconds};
+use super::share::share;
 use super::{Aggregate, Binary, Call, Node, Op, RangeSelect, Select, Subquery, Times};
 use crate::promql::ast::{self, At, Expr, MatrixSelector, ValueType, VectorSelector};
 
@@ -45,7 +47,9 @@ fn invariant(node: Node) -> Node {
 
 /// The plan of an expression.
 pub(crate) fn build(expr: &Expr, times: &Times) -> Result<Node, String> {
-    Builder { times }.expr(expr).map(Built::wrapped)
+    let mut plan = Builder { times }.expr(expr)?.wrapped();
+    drop_unneeded(&mut plan);
+    Ok(share(plan))
 }
 
 struct Builder<'t> {
@@ -102,6 +106,7 @@ impl Builder<'_> {
             offset: self.offset(&selector.offset)?,
             at: self.at(selector.at),
             extension: selector.extension,
+            buckets: Buckets::Kept,
         })
     }
 

@@ -3,12 +3,18 @@
 //! A plan knows the query's times: durations are computed, `@ start()` is an instant, `start()` and its like are numbers.
 //! What gives the same at every step is marked, so that it runs once ([`Op::Invariant`]).
 
+mod buckets;
 mod build;
 mod duration;
+mod share;
 
+pub(crate) use buckets::Buckets;
 pub(crate) use build::{absent_matchers, build};
+pub(crate) use share::Shared;
 
-use super::ast::{AggregateOp, BinaryOp, Extension, Function, Matching, Position, ValueType};
+use std::fmt;
+
+use super::ast::{AggregateOp, BinaryOp, Cardinality, Extension, Function, Matching, Position, ValueType};
 use crate::model::{METRIC_NAME, MatchOp};
 use crate::storage::Selector;
 
@@ -26,7 +32,6 @@ pub(crate) struct Times {
 }
 
 /// A node of a plan.
-#[derive(Debug)]
 pub(crate) struct Node {
     /// Place of what it was made from.
     pub position: Position,
@@ -51,6 +56,8 @@ pub(crate) enum Op {
     Subquery(Box<Subquery>),
     /// The node gives the same at every step: it is run for the first one.
     Invariant(Box<Node>),
+    /// The same stands elsewhere in the plan, too.
+    Shared(Box<Shared>),
     /// Unary minus.
     Negate(Box<Node>),
     /// An operator between two nodes.
@@ -72,6 +79,8 @@ pub(crate) struct Select {
     pub at: Option<i64>,
     /// `anchored` or `smoothed`.
     pub extension: Extension,
+    /// Whether the buckets of native histograms are needed.
+    pub buckets: Buckets,
 }
 
 /// A selector with a window.
@@ -137,7 +146,40 @@ pub(crate) struct Call {
     pub args: Vec<Node>,
 }
 
+/// Shows what a node does, and not where it stands: nodes that show the same do the same.
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.op.fmt(f)
+    }
+}
+
 impl Node {
+    /// The nodes that it takes its input from.
+    pub fn children(&self) -> Vec<&Node> {
+        match &self.op {
+            Op::Number(_) | Op::Text(_) | Op::Select(_) | Op::Range(_) => Vec::new(),
+            Op::Subquery(subquery) => vec![&subquery.node],
+            Op::Invariant(inner) | Op::Negate(inner) => vec![inner],
+            Op::Shared(shared) => vec![&shared.node],
+            Op::Binary(binary) => vec![&binary.left, &binary.right],
+            Op::Aggregate(aggregate) => aggregate.param.iter().chain([&aggregate.node]).collect(),
+            Op::Call(call) => call.args.iter().collect(),
+        }
+    }
+
+    /// As [`Node::children`].
+    fn children_mut(&mut self) -> Vec<&mut Node> {
+        match &mut self.op {
+            Op::Number(_) | Op::Text(_) | Op::Select(_) | Op::Range(_) => Vec::new(),
+            Op::Subquery(subquery) => vec![&mut subquery.node],
+            Op::Invariant(inner) | Op::Negate(inner) => vec![inner],
+            Op::Shared(shared) => vec![&mut shared.node],
+            Op::Binary(binary) => vec![&mut binary.left, &mut binary.right],
+            Op::Aggregate(aggregate) => aggregate.param.iter_mut().chain([&mut aggregate.node]).collect(),
+            Op::Call(call) => call.args.iter_mut().collect(),
+        }
+    }
+
     /// Whether all series that it yields have the same name, or none, so that they stay apart when it is dropped.
     pub fn has_one_name(&self) -> bool {
         match &self.op {
@@ -145,16 +187,43 @@ impl Node {
             Op::Range(range) => range.select.has_one_name(),
             Op::Subquery(subquery) => subquery.node.has_one_name(),
             Op::Invariant(inner) | Op::Negate(inner) => inner.has_one_name(),
+            Op::Shared(shared) => shared.node.has_one_name(),
+            Op::Binary(binary) => binary.has_one_name(),
             Op::Aggregate(aggregate) => aggregate.has_one_name(),
-            _ => false,
+            Op::Call(call) => call.has_one_name(),
+            Op::Number(_) | Op::Text(_) => true,
         }
+    }
+}
+
+impl Binary {
+    fn has_one_name(&self) -> bool {
+        let Some(matching) = &self.matching else { return self.left.has_one_name() && self.right.has_one_name() };
+        let many = if matching.cardinality == Cardinality::OneToMany { &self.right } else { &self.left };
+        let makes_names = matching.include.iter().any(|label| label == METRIC_NAME);
+        match self.op {
+            BinaryOp::Or => false,
+            BinaryOp::And | BinaryOp::Unless => self.left.has_one_name(),
+            op if op.changes_meaning() => !makes_names,
+            // What is filled has no name.
+            _ => !makes_names && matching.fill_left.is_none() && many.has_one_name(),
+        }
+    }
+}
+
+impl Call {
+    fn has_one_name(&self) -> bool {
+        let makes_names = matches!(self.function.name, "info" | "label_join" | "label_replace");
+        !makes_names && self.args.iter().all(Node::has_one_name)
     }
 }
 
 impl Aggregate {
     fn has_one_name(&self) -> bool {
-        use AggregateOp::{Bottomk, LimitRatio, Limitk, Topk};
+        use AggregateOp::{Bottomk, CountValues, LimitRatio, Limitk, Topk};
+        let is_name = |param: &Node| matches!(&param.op, Op::Text(label) if label == METRIC_NAME);
         match self.op {
+            CountValues if self.param.as_ref().is_some_and(is_name) => false,
             // These hand on series of their input.
             Topk | Bottomk | Limitk | LimitRatio => self.node.has_one_name(),
             _ => self.is_without || !self.grouping.iter().any(|label| label == METRIC_NAME),

@@ -119,16 +119,26 @@ pub(super) struct BitEnd {
 
 impl BitEnd {
     /// Appends the low `n` bits of `value`, 1 to 64, the highest of them first. Higher bits of `value` must be zero.
+    #[inline]
     pub(super) fn push(&mut self, bytes: &mut Vec<u8>, value: u64, n: u32) {
+        // Most pushes are of one bit.
+        let free = u32::from(self.free);
+        if n <= free
+            && let Some(last) = bytes.last_mut()
+        {
+            *last |= (value << (free - n)) as u8;
+            self.free = (free - n) as u8;
+            return;
+        }
+        self.push_on(bytes, value, n);
+    }
+
+    /// Appends bits of which some open another byte.
+    fn push_on(&mut self, bytes: &mut Vec<u8>, value: u64, n: u32) {
         let free = u32::from(self.free);
         if free > 0
             && let Some(last) = bytes.last_mut()
         {
-            if n <= free {
-                *last |= (value << (free - n)) as u8;
-                self.free = (free - n) as u8;
-                return;
-            }
             *last |= (value >> (n - free)) as u8;
         }
         let rest = n - free;

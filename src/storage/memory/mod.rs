@@ -24,7 +24,9 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 use super::chunk::TimedValue;
-use super::{AdminError, Administrable, Selector, SeriesRef, TimeRange};
+use super::{
+    AdminError, Administrable, ExemplarQueryable, QueryError, Selector, SeriesExemplars, SeriesRef, TimeRange,
+};
 use crate::model::{DurationMs, Exemplar, Labels, Matcher, TimestampMs};
 
 /// A store in memory.
@@ -138,6 +140,20 @@ impl Administrable for MemoryStore {
 
     fn trouble(&self) -> Option<String> {
         None
+    }
+}
+
+impl ExemplarQueryable for MemoryStore {
+    fn select_exemplars(&self, selectors: &[Selector], range: TimeRange) -> Result<Vec<SeriesExemplars>, QueryError> {
+        let mut by_series: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
+        for (labels, sampled, exemplar) in self.exemplars() {
+            let t = exemplar.t.unwrap_or(sampled);
+            if range.contains(t) && satisfies_any(selectors, &labels) {
+                by_series.entry(labels).or_default().push(Exemplar { t: Some(t), ..exemplar });
+            }
+        }
+        by_series.values_mut().for_each(|exemplars| exemplars.sort_by_key(|e| e.t));
+        Ok(by_series.into_iter().collect())
     }
 }
 

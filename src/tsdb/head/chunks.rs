@@ -1,13 +1,13 @@
 //! Closed chunks on their way to files and back: written during upkeep, attached to their series at start.
 
-use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Head;
 use super::closed::{Closed, Held};
-use super::series::{Page, PageCursor, Series};
+use super::series::{Page, Series};
 use crate::storage::Encoding;
 use crate::tsdb::head_chunks::{ChunkPlace, FoundChunk};
 use crate::tsdb::wal::WriteError;
@@ -58,22 +58,6 @@ impl Head {
             tracing::warn!(%error, "files of head chunks that are not needed any more could not be removed");
         }
     }
-
-    /// Gives a series, as the log names it, the chunks that were found in files. A chunk that overlaps what is there, or
-    /// an earlier one of its own, is refused with all behind it: their samples come from the log. Returns how many were
-    /// taken.
-    pub(crate) fn attach(&self, slot: u32, found: &[FoundChunk]) -> usize {
-        let min_valid = self.min_valid();
-        let pages = self.pages.read();
-        let mut cursor = PageCursor::new(&pages);
-        let Some(series) = cursor.series(slot) else { return 0 };
-        let needed = found.iter().filter(|chunk| chunk.max >= min_valid);
-        let taken = needed.take_while(|chunk| series.attach(chunk)).count();
-        if let Some(last) = series.last_t().filter(|_| taken > 0) {
-            self.note_max_t(last);
-        }
-        taken
-    }
 }
 
 fn waiting_in(page: &Arc<Page>) -> Vec<Waiting> {
@@ -110,8 +94,15 @@ impl Series {
         }
     }
 
-    /// Takes a chunk found in a file if all of it comes behind what is there.
-    fn attach(&mut self, found: &FoundChunk) -> bool {
+    /// Takes the chunks that were found in files, once the log names the series. A chunk that overlaps what is there, or an
+    /// earlier one of its own, is refused with all behind it: their samples come from the log. Returns how many were taken.
+    pub(crate) fn attach(&mut self, found: &[FoundChunk], min_valid: i64) -> usize {
+        let needed = found.iter().filter(|chunk| chunk.max >= min_valid);
+        needed.take_while(|chunk| self.attach_one(chunk)).count()
+    }
+
+    /// Takes a chunk if all of it comes behind what is there.
+    fn attach_one(&mut self, found: &FoundChunk) -> bool {
         if found.min > found.max || self.last_t().is_some_and(|last| last >= found.min) {
             return false;
         }
@@ -133,27 +124,33 @@ impl Series {
     }
 }
 
-/// Found chunks by series, in the order in which they were written.
+/// Found chunks by series, each one's in the order in which they were written.
 #[derive(Debug, Default)]
-pub(crate) struct FoundChunks(HashMap<u64, Vec<FoundChunk>>);
+pub(crate) struct FoundChunks(Vec<FoundChunk>);
 
 impl FoundChunks {
-    /// Those of samples that came in order.
+    /// Those of samples that came in order, out of all.
     pub(crate) fn in_order(found: &[FoundChunk]) -> FoundChunks {
-        let mut by_series: HashMap<u64, Vec<FoundChunk>> = HashMap::new();
-        for chunk in found.iter().filter(|chunk| !chunk.out_of_order) {
-            by_series.entry(chunk.series).or_default().push(*chunk);
-        }
-        FoundChunks(by_series)
+        let mut chunks: Vec<FoundChunk> = found.iter().filter(|chunk| !chunk.out_of_order).copied().collect();
+        // Places ascend in the order of writing.
+        chunks.sort_unstable_by_key(|chunk| (chunk.series, chunk.place));
+        FoundChunks(chunks)
     }
 
-    /// Those of a series, which are given away once.
-    pub(crate) fn take(&mut self, wal_ref: u64) -> Vec<FoundChunk> {
-        self.0.remove(&wal_ref).unwrap_or_default()
+    /// Where those of a series are.
+    pub(crate) fn of(&self, wal_ref: u64) -> Range<usize> {
+        let start = self.0.partition_point(|chunk| chunk.series < wal_ref);
+        let len = self.0[start..].iter().take_while(|chunk| chunk.series == wal_ref).count();
+        start..start + len
     }
 
-    /// Series whose chunks nobody has asked for.
-    pub(crate) fn series_left(&self) -> usize {
-        self.0.len()
+    /// Those that [`FoundChunks::of`] has told.
+    pub(crate) fn get(&self, chunks: Range<usize>) -> &[FoundChunk] {
+        &self.0[chunks]
+    }
+
+    /// Series that have any.
+    pub(crate) fn series_count(&self) -> usize {
+        self.0.chunk_by(|a, b| a.series == b.series).count()
     }
 }

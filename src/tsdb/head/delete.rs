@@ -31,15 +31,6 @@ impl Head {
         *tombstones = Arc::new(more);
     }
 
-    /// What was hidden of a series is hidden, too, under the reference that the log gives it from here on: its samples
-    /// are in one place again.
-    pub(crate) fn hide_as_well(&self, before: u64, now: u64) {
-        let intervals = self.tombstones.read().get(before).to_vec();
-        if !intervals.is_empty() {
-            self.hide(intervals.into_iter().map(|interval| (now, interval)));
-        }
-    }
-
     /// As [`Head::hide`], by slot.
     pub(crate) fn hide_in_slots(&self, deletions: &[(u32, TimeRange)]) {
         let pages = self.pages();

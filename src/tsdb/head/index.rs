@@ -1,5 +1,7 @@
 //! Which series there are, and how they are found.
 
+use std::ops::Range;
+
 use hashbrown::HashTable;
 use roaring::RoaringBitmap;
 
@@ -60,24 +62,59 @@ impl Index {
         for text in pair_texts(encoded) {
             scratch.push(self.pairs.find(text)?);
         }
-        self.by_set.find(hash_ids(scratch), |slot| self.pair_ids(*slot) == &scratch[..]).copied()
+        self.find_ids(scratch)
     }
 
     /// Creates a series that [`Index::find`] has not found. `None` if it has too many labels or there is no slot left.
     pub(crate) fn insert(&mut self, encoded: &[u8], low_ref: u32) -> Option<u32> {
-        if pair_texts(encoded).count() > MAX_PAIRS {
+        if !self.has_room(encoded) {
             return None;
         }
-        let slot = self.free_slot()?;
         let ids: Vec<u32> = pair_texts(encoded).map(|text| self.intern(text)).collect();
+        let slot = self.insert_ids(&ids, low_ref)?;
         ids.iter().for_each(|id| self.pairs.postings_mut(*id).insert(slot));
-        let set = self.sets.insert(&ids);
+        Some(slot)
+    }
+
+    /// Whether there is a slot left, and the labels are not too many for one.
+    pub(super) fn has_room(&self, encoded: &[u8]) -> bool {
+        self.slots.len() < u32::MAX as usize && pair_texts(encoded).count() <= MAX_PAIRS
+    }
+
+    /// The slot of the series with these pairs.
+    pub(super) fn find_ids(&self, ids: &[u32]) -> Option<u32> {
+        self.by_set.find(hash_ids(ids), |slot| self.pair_ids(*slot) == ids).copied()
+    }
+
+    /// As [`Index::insert`], by the ids of the pairs; the caller adds the series to their postings.
+    pub(super) fn insert_ids(&mut self, ids: &[u32], low_ref: u32) -> Option<u32> {
+        if self.by_set.len() == self.by_set.capacity() {
+            self.grow();
+        }
+        let slot = self.free_slot()?;
+        let set = self.sets.insert(ids);
         self.slots[slot as usize] = Slot { set, low_ref, rank: 0 };
         self.live.insert(slot);
         self.order.add_series(slot);
         let (slots, sets) = (&self.slots, &self.sets);
-        self.by_set.insert_unique(hash_ids(&ids), slot, |s| hash_ids(sets.get(slots[*s as usize].set)));
+        self.by_set.insert_unique(hash_ids(ids), slot, |s| hash_ids(sets.get(slots[*s as usize].set)));
         Some(slot)
+    }
+
+    /// Doubles the table by sets. It would do so by itself, but go over the series in the order of their hashes and wait for
+    /// memory at each.
+    fn grow(&mut self) {
+        let mut grown = HashTable::with_capacity(2 * self.by_set.len());
+        let hash = |slot: &u32| hash_ids(self.pair_ids(*slot));
+        for slot in &self.live {
+            grown.insert_unique(hash(&slot), slot, hash);
+        }
+        self.by_set = grown;
+    }
+
+    /// Adds neighbouring series to the postings of a pair that they have.
+    pub(super) fn post(&mut self, id: u32, slots: Range<u32>) {
+        self.pairs.postings_mut(id).insert_range(slots);
     }
 
     /// Gives a series another reference.
@@ -194,7 +231,8 @@ impl Index {
         self.sets.get(self.slots[slot as usize].set)
     }
 
-    fn intern(&mut self, text: &[u8]) -> u32 {
+    /// The id of a pair; one that is new has to get postings.
+    pub(super) fn intern(&mut self, text: &[u8]) -> u32 {
         let (id, new) = self.pairs.intern(text);
         if new {
             self.order.add_pair(id);
@@ -215,7 +253,7 @@ impl Index {
 }
 
 /// The encoded pairs of an encoded label set.
-fn pair_texts(encoded: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn pair_texts(encoded: &[u8]) -> impl Iterator<Item = &[u8]> {
     // A length takes one byte below 255, else five; see `model::labels`.
     let len = |s: &[u8]| s.len() + if s.len() < usize::from(u8::MAX) { 1 } else { 5 };
     let mut rest = encoded;

@@ -26,6 +26,7 @@ mod order;
 mod pairs;
 mod postings;
 mod read;
+mod restore;
 mod series;
 mod sets;
 
@@ -41,6 +42,7 @@ pub(super) use ended::EndedSeries;
 pub(super) use gate::{Gate, Pass};
 pub(super) use index::Index;
 pub(super) use open::ChunkRule;
+pub(super) use restore::LastLabels;
 pub(super) use series::{PAGE_SERIES, Page, PageCursor, Series, Verdict, locate};
 
 use super::block::Tombstones;
@@ -218,25 +220,6 @@ impl Head {
         Ok(series_ref(slot, wal_ref))
     }
 
-    /// Finds or creates a series that the log names; one that exists takes the newer reference. Returns its slot,
-    /// and the reference it had before.
-    pub(super) fn restore(
-        &self,
-        encoded: &[u8],
-        wal_ref: u64,
-        scratch: &mut Vec<u32>,
-    ) -> Result<(u32, Option<u64>), CreateError> {
-        self.last_wal_ref.fetch_max(wal_ref, Ordering::AcqRel);
-        let mut index = self.index.write();
-        let Some(slot) = index.find(encoded, scratch) else {
-            return Ok((self.insert(&mut index, encoded, wal_ref)?, None));
-        };
-        index.set_low_ref(slot, wal_ref as u32);
-        let (page, at) = locate(slot);
-        let before = std::mem::replace(&mut self.pages.read()[page].lock()[at].wal_ref, wal_ref);
-        Ok((slot, Some(before).filter(|before| *before != wal_ref)))
-    }
-
     /// A reference that the log mentions is never given away again.
     pub(super) fn reserve_wal_ref(&self, wal_ref: u64) {
         if wal_ref <= MAX_WAL_REF {
@@ -247,11 +230,20 @@ impl Head {
     fn insert(&self, index: &mut Index, encoded: &[u8], wal_ref: u64) -> Result<u32, CreateError> {
         let slot = index.insert(encoded, wal_ref as u32).ok_or(CreateError::NoRoom)?;
         let (page, at) = locate(slot);
-        if self.pages.read().len() <= page {
-            self.pages.write().resize_with(page + 1, || Arc::new(Page::new()));
-        }
-        self.pages.read()[page].lock()[at] = Series::new(wal_ref);
+        self.page(page).lock()[at] = Series::new(wal_ref);
         Ok(slot)
+    }
+
+    /// The page with that number, which is created if needed.
+    fn page(&self, number: usize) -> Arc<Page> {
+        if let Some(page) = self.pages.read().get(number) {
+            return page.clone();
+        }
+        let mut pages = self.pages.write();
+        while pages.len() <= number {
+            pages.push(Arc::new(Page::new()));
+        }
+        pages[number].clone()
     }
 
     /// References whose low half is 0 are left out: they could look like no series.

@@ -55,15 +55,20 @@ impl Order {
             self.rank_pairs(pairs);
         }
         let ranks = &self.pair_ranks;
-        let rank_at = |slot: u32, i: usize| ids(slot).get(i).map_or(0, |id| u64::from(ranks[*id as usize]) + 1);
-        // The first two pairs usually decide, and comparing them needs no further memory.
-        let head = |slot: u32| rank_at(slot, 0) << 32 | rank_at(slot, 1);
+        // As many pairs as fit into a number usually decide, and comparing numbers needs no further memory.
+        let bits = usize::BITS - self.pairs.len().leading_zeros();
+        let places = (u64::BITS / bits.max(1)) as usize;
+        let rank_at = |ids: &[u32], i: usize| ids.get(i).map_or(0, |id| u64::from(ranks[*id as usize]) + 1);
+        let head = |ids: &[u32]| (0..places).fold(0, |key, i| key << bits | rank_at(ids, i));
         let whole = |a: u32, b: u32| {
             let key = |slot: u32| ids(slot).iter().map(|id| ranks[*id as usize]);
             key(a).cmp(key(b))
         };
-        let mut fresh: Vec<(u64, u32)> = self.fresh_series.drain(..).map(|slot| (head(slot), slot)).collect();
-        fresh.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| whole(a.1, b.1)));
+        let mut fresh: Vec<(u64, u32)> = self.fresh_series.drain(..).map(|slot| (head(ids(slot)), slot)).collect();
+        fresh.sort_unstable();
+        for equal in fresh.chunk_by_mut(|a, b| a.0 == b.0).filter(|equal| equal.len() > 1) {
+            equal.sort_unstable_by(|a, b| whole(a.1, b.1));
+        }
         let fresh: Vec<u32> = fresh.into_iter().map(|(_, slot)| slot).collect();
         merge(&mut self.series, &fresh, |a, b| whole(a, b).is_lt());
         for (rank, slot) in (0..).zip(&self.series) {

@@ -1,5 +1,7 @@
 //! The series that have one label pair.
 
+use std::ops::Range;
+
 use roaring::RoaringBitmap;
 
 /// Up to so many ids lie in the entry itself.
@@ -60,6 +62,22 @@ impl Postings {
             Postings::Many(ids) => {
                 ids.insert(id);
             }
+        }
+    }
+
+    /// Adds neighbours.
+    pub(super) fn insert_range(&mut self, new: Range<u32>) {
+        if new.is_empty() {
+            return;
+        }
+        if let Postings::Many(ids) = self {
+            ids.insert_range(new);
+        } else if self.slice().len() + new.len() <= LIST {
+            new.for_each(|id| self.insert(id));
+        } else {
+            let mut ids: RoaringBitmap = self.slice().iter().copied().collect();
+            ids.insert_range(new);
+            *self = Postings::Many(Box::new(ids));
         }
     }
 
@@ -144,10 +162,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_set_of_any_size_behaves_as_a_bitmap(steps in prop::collection::vec((0u32..120, any::<bool>()), 0..300), other in prop::collection::vec(0u32..120, 0..60)) {
+        fn a_set_of_any_size_behaves_as_a_bitmap(steps in prop::collection::vec((0u32..120, 0u32..30, any::<bool>()), 0..300), other in prop::collection::vec(0u32..120, 0..60)) {
             let (mut postings, mut model) = (Postings::new(), RoaringBitmap::new());
-            for (id, insert) in steps {
-                if insert { postings.insert(id); model.insert(id); } else { postings.remove(id); model.remove(id); }
+            for (id, more, insert) in steps {
+                if insert && more > 20 {
+                    postings.insert_range(id..id + more);
+                    model.insert_range(id..id + more);
+                } else if insert {
+                    postings.insert(id);
+                    model.insert(id);
+                } else {
+                    postings.remove(id);
+                    model.remove(id);
+                }
             }
             let other: RoaringBitmap = other.into_iter().collect();
             prop_assert_eq!(postings.len(), model.len());

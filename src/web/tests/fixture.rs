@@ -17,7 +17,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{DurationMs, Labels, Metadata, MetricType, TimestampMs};
+use crate::model::{DurationMs, Exemplar, Labels, Metadata, MetricType, TimestampMs};
+use crate::promql::service::{self, Limits, Service};
+use crate::promql::{Engine, EngineOptions, ParserOptions};
 use crate::runtime::{Clock, CpuPool, Tasks};
 use crate::scrape::{DroppedTarget, TargetHealth, TargetMetadata, TargetSource, TargetStatus};
 use crate::storage::memory::MemoryStore;
@@ -39,6 +41,7 @@ pub(in crate::web) struct Fixture {
     pub(in crate::web) config: WebConfig,
     pub(in crate::web) deps: Deps,
     pub(in crate::web) store: Arc<MemoryStore>,
+    pub(in crate::web) limits: Limits,
     pub(in crate::web) reloads: mpsc::Receiver<ReloadRequest>,
 }
 
@@ -48,12 +51,15 @@ impl Fixture {
         let (reload, reloads) = mpsc::channel(1);
         let readiness = Readiness::new();
         readiness.set(ReadinessState::Ready);
+        let (registry, clock) = (Registry::new(), Clock::manual(NOW));
         let deps = Deps {
             storage: store.clone(),
+            queries: queries(store.clone(), &Limits::default(), &registry),
+            exemplars: store.clone(),
             admin: store.clone(),
             targets: Arc::new(FakeTargets),
-            registry: Registry::new(),
-            clock: Clock::manual(NOW),
+            registry,
+            clock,
             pool: CpuPool::inline(),
             external_labels: Arc::new(ArcSwap::from_pointee(Labels::empty())),
             readiness,
@@ -71,7 +77,7 @@ impl Fixture {
             host_metrics: None,
         };
         let url = ExternalUrl::parse("http://home.example:9090/", "").expect("valid");
-        Fixture { config: WebConfig::new(url), deps, store, reloads }
+        Fixture { config: WebConfig::new(url), deps, store, limits: Limits::default(), reloads }
     }
 
     pub(in crate::web) fn external_url(mut self, url: &str) -> Fixture {
@@ -81,7 +87,14 @@ impl Fixture {
     }
 
     pub(in crate::web) fn storage(mut self, storage: Arc<dyn Queryable>) -> Fixture {
+        self.deps.queries = queries(storage.clone(), &self.limits, &self.deps.registry);
         self.deps.storage = storage;
+        self
+    }
+
+    pub(in crate::web) fn limits(mut self, limits: Limits) -> Fixture {
+        self.deps.queries = queries(self.deps.storage.clone(), &limits, &self.deps.registry);
+        self.limits = limits;
         self
     }
 
@@ -93,6 +106,18 @@ impl Fixture {
             let t = NOW - DurationMs::from_secs(*age_s);
             appender.append(&[FloatSample { series, t, v: *v }]).expect("a store in memory");
         }
+        appender.commit().expect("a store in memory");
+        self
+    }
+
+    /// Adds an exemplar of a series, `age_s` seconds old.
+    pub(in crate::web) fn exemplar(self, labels: &[(&str, &str)], trace: &str, value: f64, age_s: i64) -> Fixture {
+        let mut appender = self.store.appender();
+        let series = appender.series(&Labels::from_pairs(labels.iter().copied())).expect("a store in memory");
+        let t = NOW - DurationMs::from_secs(age_s);
+        appender.append(&[FloatSample { series, t, v: 1.0 }]).expect("a store in memory");
+        let exemplar = Exemplar { labels: Labels::from_pairs([("trace_id", trace)]), value, t: Some(t) };
+        appender.append_exemplars(series, t, &[exemplar]).expect("a store in memory");
         appender.commit().expect("a store in memory");
         self
     }
@@ -132,6 +157,12 @@ impl Fixture {
         let task = tokio::spawn(server.run(stop.clone()));
         Running { address, stop, task, deps: self.deps }
     }
+}
+
+fn queries(storage: Arc<dyn Queryable>, limits: &Limits, registry: &Registry) -> Service {
+    let engine = Engine::new(EngineOptions { parser: ParserOptions::ALL, ..EngineOptions::default() });
+    let deps = service::Deps { storage, clock: Clock::manual(NOW), registry: registry.clone() };
+    Service::new(engine, limits.clone(), deps).expect("threads")
 }
 
 /// A running server.

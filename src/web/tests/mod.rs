@@ -5,6 +5,7 @@ mod federate;
 mod fixture;
 mod hostile;
 mod pages;
+mod query;
 mod serving;
 
 pub(super) use fixture::Fixture;

@@ -1,6 +1,6 @@
 //! `stddev` and `stdvar`, by Welford's method.
 
-use super::fold::{At, Fold};
+use super::fold::{At, Fold, select};
 use crate::promql::exec::{ABSENT, StepSeries, is_absent};
 
 /// `stdvar`.
@@ -29,9 +29,9 @@ impl Moments {
             let moved = *mean + delta / n;
             let grown = *squares + delta * (v - moved);
             let absent = is_absent(*v);
-            *count = if absent { *count } else { n };
-            *mean = if absent { *mean } else { moved };
-            *squares = if absent { *squares } else { grown };
+            *count = select(absent, *count, n);
+            *mean = select(absent, *mean, moved);
+            *squares = select(absent, *squares, grown);
         }
     }
 

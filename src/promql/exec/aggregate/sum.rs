@@ -3,7 +3,7 @@
 //! The steps are those of [`Compensated`], on columns and without branches: a step that has no value yet takes the first
 //! one as it is. To the bit the outcome is the reference's.
 
-use super::fold::{At, Fold};
+use super::fold::{At, Fold, select};
 use super::histograms::Histograms;
 use crate::model::{Compensated, HistogramMean, HistogramSum};
 use crate::promql::exec::{ABSENT, StepSeries, is_absent};
@@ -46,24 +46,12 @@ fn add(value: &mut [f64], lost: &mut [f64], floats: &[f64]) {
         let (held, v) = (*value, *v);
         let sum = held + v;
         let is_held_larger = held.abs() >= v.abs();
-        let (large, small) = if is_held_larger { (held, v) } else { (v, held) };
+        let (large, small) = (select(is_held_larger, held, v), select(is_held_larger, v, held));
         let missed = *lost + ((large - sum) + small);
-        let missed = if sum.is_infinite() { 0.0 } else { missed };
+        let missed = select(sum.is_infinite(), 0.0, missed);
         let (is_first, skips) = (is_absent(held), is_absent(v));
-        *value = if skips {
-            held
-        } else if is_first {
-            v
-        } else {
-            sum
-        };
-        *lost = if skips {
-            *lost
-        } else if is_first {
-            0.0
-        } else {
-            missed
-        };
+        *value = select(skips, held, select(is_first, v, sum));
+        *lost = select(skips, *lost, select(is_first, 0.0, missed));
     }
 }
 

@@ -111,8 +111,17 @@ fn histogram(histogram: FloatHistogram) -> Outcome {
     Outcome { value: Value::Histogram(Arc::new(histogram)), holds: true, bounds_reconciled: false }
 }
 
-fn scaled(op: BinaryOp, h: &FloatHistogram, v: f64) -> Option<FloatHistogram> {
+/// A histogram to change. Custom bounds have no zero bucket; what arithmetic has made of its count is forgotten.
+fn copy(h: &FloatHistogram) -> FloatHistogram {
     let mut out = h.clone();
+    if out.layout.has_custom_bounds() {
+        out.zero_count = 0.0;
+    }
+    out
+}
+
+fn scaled(op: BinaryOp, h: &FloatHistogram, v: f64) -> Option<FloatHistogram> {
+    let mut out = copy(h);
     match op {
         BinaryOp::Mul => out.mul(v),
         BinaryOp::Div => out.div(v),
@@ -141,7 +150,7 @@ fn histograms(op: BinaryOp, l: &Arc<FloatHistogram>, r: &FloatHistogram) -> Resu
 }
 
 fn combined(op: BinaryOp, l: &FloatHistogram, r: &FloatHistogram) -> Result<Outcome, Remark> {
-    let mut out = l.clone();
+    let mut out = copy(l);
     let combined = if op == BinaryOp::Sub { out.sub(r) } else { out.add(r) };
     let combined = combined.map_err(|_| Remark::IncompatibleBounds)?;
     if combined.resets_conflict {

@@ -5,9 +5,13 @@ use super::element::{self, Value};
 use super::output::Output;
 use super::remarks::Remarks;
 use super::result::ResultLabels;
+use super::right_first;
 use super::table::{Group, Table};
 use crate::promql::ast::{BinaryOp, Cardinality, Matching, Position};
-use crate::promql::exec::{Cell, Context, Evaluator, Failure, Projection, Sink, StepSeries, StepSet, Steps, Unique};
+use crate::promql::exec::{
+    Cell, Context, Evaluator, Failure, Projection, Sink, StepSeries, StepSet, Steps, Unique, has_type,
+};
+use crate::promql::notes::Notes;
 use crate::promql::plan::{Binary, Node};
 
 /// Runs an operator that is no set operator.
@@ -22,13 +26,20 @@ pub(super) fn vector(
     let sides = (&binary.left, &binary.right);
     let (many, one) = if is_swapped(matching) { (sides.1, sides.0) } else { sides };
     let mut join = Join::new(eval.context, binary, matching, many, steps.count);
-    eval.vector(one, steps, &mut |series| {
+    let mut hold = |series: StepSeries| {
         eval.context.charge(&series)?;
         join.table.add(series);
         Ok(())
-    })?;
+    };
+    let later = if is_swapped(matching) {
+        eval.vector(one, steps, &mut hold)?;
+        Notes::default()
+    } else {
+        right_first(eval, one, many, steps, &mut hold)?
+    };
     join.has_failed = join.fills() && join.table.has_duplicates();
     eval.vector(many, steps, &mut |series| join.add(series, sink))?;
+    eval.context.merge_notes(later);
     join.fill_many(sink)?;
     join.finish(position, sink)
 }
@@ -75,7 +86,7 @@ impl<'a, 'q> Join<'a, 'q> {
             (false, false) => Compared::Own,
         };
         let result = ResultLabels::new(binary.op, matching, binary.returns_bool && !context.delays_name_removal);
-        let has_one_name = many.has_one_name() && !context.has_type_labels;
+        let has_one_name = many.has_one_name();
         let is_distinct = match matching.cardinality {
             Cardinality::OneToOne => has_one_name && !matching.is_on && matching.labels.is_empty(),
             _ => matching.include.is_empty() && (has_one_name || result.keeps_all(matching)),
@@ -103,6 +114,10 @@ impl<'a, 'q> Join<'a, 'q> {
             let present = StepSet::of(&series);
             self.has_failed |= self.table.duplicates().any(|step| present.contains(step));
             self.many_present.add(&present);
+        }
+        if !self.watches && has_type(&series.labels) {
+            self.watches = true;
+            self.output.hold();
         }
         let fill = self.matching.fill_right;
         let group = match fill {

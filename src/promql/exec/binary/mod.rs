@@ -29,8 +29,9 @@ mod set;
 mod table;
 
 use super::{Evaluator, Failure, Sink, Steps};
-use crate::promql::ast::{BinaryOp, Position, ValueType};
-use crate::promql::plan::Binary;
+use crate::promql::ast::{Position, ValueType};
+use crate::promql::notes::Notes;
+use crate::promql::plan::{Binary, Node};
 
 pub(super) use scalar::scalar;
 
@@ -49,8 +50,22 @@ pub(super) fn vector(
     }
 }
 
-/// Whether an operator's result is another quantity than its operands, so that their name does not fit it.
-fn changes_meaning(op: BinaryOp) -> bool {
-    use BinaryOp::*;
-    matches!(op, Add | Sub | Mul | Div | Mod | Pow | Atan2)
+/// Runs the right side before the left one. So that nobody can tell, its remarks come back, to be kept behind those of the
+/// left side; and if both sides fail, it is the left one's failure that counts.
+fn right_first(
+    eval: &Evaluator<'_>,
+    right: &Node,
+    left: &Node,
+    steps: Steps,
+    sink: Sink<'_>,
+) -> Result<Notes, Failure> {
+    let (outcome, notes) = eval.context.apart(|| eval.vector(right, steps, sink));
+    match outcome {
+        Ok(()) => Ok(notes),
+        Err(Failure::Execution(text)) => {
+            eval.vector(left, steps, &mut |_| Ok(()))?;
+            Err(Failure::Execution(text))
+        }
+        Err(failure) => Err(failure),
+    }
 }

@@ -1,6 +1,5 @@
 //! Labels of what an operator between two vectors yields.
 
-use super::changes_meaning;
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME};
 use crate::promql::ast::{BinaryOp, Cardinality, Matching};
 use crate::promql::exec::Projection;
@@ -20,7 +19,7 @@ pub(super) struct ResultLabels {
 impl ResultLabels {
     /// `drops_bool_name`: names go at once where a comparison gives 0 or 1.
     pub fn new(op: BinaryOp, matching: &Matching, drops_bool_name: bool) -> ResultLabels {
-        let drops_name = drops_bool_name || changes_meaning(op);
+        let drops_name = drops_bool_name || op.changes_meaning();
         let dropped: &[&str] = if drops_name { &METADATA } else { &[] };
         let names = matching.labels.iter().map(String::as_str);
         let own = match (matching.cardinality, matching.is_on) {

@@ -1,6 +1,5 @@
 //! Operators of which a side is a scalar.
 
-use super::changes_meaning;
 use super::column::{self, Compared};
 use super::element::{self, Remark, Value};
 use super::remarks::Remarks;
@@ -32,7 +31,7 @@ pub(super) fn with_vector(
     let Binary { op, left, right, returns_bool, .. } = binary;
     let (vector, number): (&Node, &Node) = if is_swapped { (right, left) } else { (left, right) };
     let numbers = eval.scalar(number, steps)?;
-    let drops_name = changes_meaning(*op) || *returns_bool;
+    let drops_name = op.changes_meaning() || *returns_bool;
     let compared = if *returns_bool { Compared::Bool } else { Compared::Own };
     let mut remarks = Remarks::default();
     eval.merging(!drops_name || vector.has_one_name(), sink, |sink| {

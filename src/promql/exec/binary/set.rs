@@ -1,6 +1,7 @@
 //! `and`, `or`, `unless`.
 
 use super::output::Output;
+use super::right_first;
 use crate::model::Labels;
 use crate::promql::ast::{BinaryOp, Matching};
 use crate::promql::exec::{Evaluator, Failure, Keys, Projection, Sink, StepSet, Steps};
@@ -18,7 +19,7 @@ pub(super) fn vector(
     if binary.op == BinaryOp::Or {
         return or(eval, binary, present, steps, sink);
     }
-    eval.vector(&binary.right, steps, &mut |series| {
+    let later = right_first(eval, &binary.right, &binary.left, steps, &mut |series| {
         present.add(&series.labels, &StepSet::of(&series));
         Ok(())
     })?;
@@ -35,7 +36,9 @@ pub(super) fn vector(
         }
         kept.restrict(&mut series);
         sink(series)
-    })
+    })?;
+    eval.context.merge_notes(later);
+    Ok(())
 }
 
 /// Everything of the left side, and of the right side what has no match there. The left side has to be held, because a

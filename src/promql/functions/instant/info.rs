@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 use crate::promql::ast::Extension;
 use crate::promql::exec::{ABSENT, Evaluator, Failure, Sink, StepSeries, Steps, Unique, Wanted, is_absent};
-use crate::promql::plan::{Call, Node, Op, Select};
+use crate::promql::plan::{Buckets, Call, Node, Op, Select};
 
 /// What an info series and what it tells of must have in common.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
@@ -99,7 +99,7 @@ fn fetch(
         selector.push(matcher.map_err(|error| Failure::Execution(error.to_string()))?);
     }
     let (at, offset) = reference_time(&call.args[0]).unwrap_or_default();
-    let select = Select { selector, offset, at, extension: Extension::None };
+    let select = Select { selector, offset, at, extension: Extension::None, buckets: Buckets::Kept };
     let mut infos = Vec::new();
     eval.select(&select, Wanted::Time, steps, &mut |series| {
         eval.context.charge(&series)?;
@@ -132,6 +132,7 @@ fn reference_time(node: &Node) -> Option<(Option<i64>, i64)> {
             None => (subquery.at, offset.saturating_add(subquery.offset)),
         }),
         Op::Invariant(inner) | Op::Negate(inner) => reference_time(inner),
+        Op::Shared(shared) => reference_time(&shared.node),
         Op::Binary(binary) => reference_time(&binary.left).or_else(|| reference_time(&binary.right)),
         Op::Aggregate(aggregate) => {
             reference_time(&aggregate.node).or_else(|| reference_time(aggregate.param.as_ref()?))

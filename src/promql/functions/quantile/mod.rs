@@ -8,7 +8,7 @@ mod native;
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
-pub(crate) use classic::{ClassicBucket, ForcedMonotonicity, bucket_fraction, bucket_quantile};
+pub(crate) use classic::{ClassicBucket, bucket_fraction, bucket_quantile};
 pub(crate) use native::{NanObservations, histogram_fraction, histogram_quantile};
 
 /// The quantile of values, which come to lie in another order; between two of them it is interpolated. NaN without
@@ -28,6 +28,21 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     let low = *low;
     let high = higher.iter().copied().min_by(nan_first).unwrap_or(low);
     low * (1.0 - weight) + high * weight
+}
+
+/// As [`quantile`], of values that are sorted, NaN first: the value `at` each place, of at least one.
+pub(crate) fn quantile_of_sorted(q: f64, count: usize, at: impl Fn(usize) -> f64) -> f64 {
+    if q.is_nan() {
+        return f64::NAN;
+    }
+    if let Some(infinite) = beyond_quantiles(q) {
+        return infinite;
+    }
+    let last = count - 1;
+    let rank = q * last as f64;
+    let lower = (rank.floor() as usize).min(last);
+    let weight = rank - rank.floor();
+    at(lower) * (1.0 - weight) + at((lower + 1).min(last)) * weight
 }
 
 fn nan_first(a: &f64, b: &f64) -> Ordering {
@@ -77,7 +92,10 @@ impl Ranks {
 
     /// Observations between both values, of which there cannot be more than `count` below either.
     fn between(&self, count: f64) -> f64 {
-        let capped = |rank: Option<f64>| rank.filter(|rank| !(*rank > count)).unwrap_or(count);
+        let capped = |rank: Option<f64>| match rank {
+            Some(rank) if rank > count => count,
+            rank => rank.unwrap_or(count),
+        };
         capped(self.upper_rank) - capped(self.lower_rank)
     }
 }

@@ -100,7 +100,7 @@ pub(super) fn floats(call: &RangeCall<'_>, change: Change, out: &mut StepSeries,
         if is_counter {
             growth += lost_by_resets(&samples.floats, frame.inside(&samples.times, borders), left, right, &mut falls);
         }
-        out.floats[step] = per.map_or(growth, |seconds| growth / seconds);
+        out.floats[step] = growth / per;
     }
 }
 

@@ -25,9 +25,7 @@ pub(super) fn histograms(call: &RangeCall<'_>, change: Change, out: &mut StepSer
             seen,
         };
         let Some(mut grown) = growth.run() else { continue };
-        if let Some(seconds) = change.per(call) {
-            grown.div(seconds);
-        }
+        grown.div(change.per(call));
         grown.counter_reset_hint = CounterResetHint::Gauge;
         grown.compact(0);
         out.set_histogram(step, Arc::new(grown));

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::RangeCall;
-use super::extrapolate::{Extrapolation, Spread};
+use super::extrapolate::Spread;
 use super::rate::{Change, Marks};
 use super::seen::{Remark, Seen};
 use super::starts::zero_within;
@@ -18,7 +18,7 @@ use crate::promql::exec::StepSeries;
 pub(super) fn histograms(call: &RangeCall<'_>, change: Change, out: &mut StepSeries, seen: &mut Seen) {
     let samples = call.samples;
     let mut growth = Growth::new(call, change);
-    let mut extrapolation = Extrapolation::new(change.is_counter(), change.per(call));
+    let extrapolation = change.extrapolation(call);
     for (step, window) in call.windows.iter().enumerate() {
         let Range { start, end } = window.histograms;
         if start == end || seen.is_mixed(window) {
@@ -47,7 +47,7 @@ pub(super) fn histograms(call: &RangeCall<'_>, change: Change, out: &mut StepSer
             between: last_time - first_time,
             after: window.end - last_time,
             gaps: last - first,
-            since_zero: zero.map(|zero| first_time - zero),
+            since_zero: zero.map_or(0, |zero| first_time - zero),
         };
         grown.mul(extrapolation.factor(spread, first_value.count, grown.count));
         out.set_histogram(step, Arc::new(grown));

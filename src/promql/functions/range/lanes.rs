@@ -9,54 +9,63 @@ use std::ops::{Add, Div, Mul, Range, Sub};
 
 use super::{RangeCall, Window};
 
-/// How many windows are computed side by side: enough to fill the wait of an addition, few enough to stay in registers.
-pub(super) const LANES: usize = 4;
+/// How many windows are computed side by side: enough to fill the wait of an addition. More gain nothing.
+pub(super) const LANES: usize = 8;
+
+/// Below this number, windows are computed one by one: lanes without a window are no cheaper than others.
+const WORTH_IT: usize = 3;
 
 /// One float of each window.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lanes(pub [f64; LANES]);
+pub(super) struct Lanes<const N: usize = LANES>(pub [f64; N]);
 
-impl Lanes {
+impl<const N: usize> Lanes<N> {
     /// The same for all.
     #[inline]
-    pub fn splat(v: f64) -> Lanes {
-        Lanes([v; LANES])
+    pub fn splat(v: f64) -> Lanes<N> {
+        Lanes([v; N])
+    }
+
+    /// `then` where this is less than `limit`, else `otherwise`.
+    #[inline]
+    pub fn if_less(self, limit: Lanes<N>, then: Lanes<N>, otherwise: Lanes<N>) -> Lanes<N> {
+        Lanes(array::from_fn(|i| if self.0[i] < limit.0[i] { then.0[i] } else { otherwise.0[i] }))
     }
 
     #[inline]
-    fn zip(self, other: Lanes, f: impl Fn(f64, f64) -> f64) -> Lanes {
+    fn zip(self, other: Lanes<N>, f: impl Fn(f64, f64) -> f64) -> Lanes<N> {
         Lanes(array::from_fn(|lane| f(self.0[lane], other.0[lane])))
     }
 }
 
-impl Add for Lanes {
-    type Output = Lanes;
+impl<const N: usize> Add for Lanes<N> {
+    type Output = Lanes<N>;
     #[inline]
-    fn add(self, other: Lanes) -> Lanes {
+    fn add(self, other: Lanes<N>) -> Lanes<N> {
         self.zip(other, |a, b| a + b)
     }
 }
 
-impl Sub for Lanes {
-    type Output = Lanes;
+impl<const N: usize> Sub for Lanes<N> {
+    type Output = Lanes<N>;
     #[inline]
-    fn sub(self, other: Lanes) -> Lanes {
+    fn sub(self, other: Lanes<N>) -> Lanes<N> {
         self.zip(other, |a, b| a - b)
     }
 }
 
-impl Mul for Lanes {
-    type Output = Lanes;
+impl<const N: usize> Mul for Lanes<N> {
+    type Output = Lanes<N>;
     #[inline]
-    fn mul(self, other: Lanes) -> Lanes {
+    fn mul(self, other: Lanes<N>) -> Lanes<N> {
         self.zip(other, |a, b| a * b)
     }
 }
 
-impl Div for Lanes {
-    type Output = Lanes;
+impl<const N: usize> Div for Lanes<N> {
+    type Output = Lanes<N>;
     #[inline]
-    fn div(self, other: Lanes) -> Lanes {
+    fn div(self, other: Lanes<N>) -> Lanes<N> {
         self.zip(other, |a, b| a / b)
     }
 }
@@ -158,8 +167,8 @@ pub(super) trait Kernel {
     /// The outcomes.
     fn finish(&self, state: Self::State, batch: &Batch) -> Lanes;
 
-    /// The outcome of one window, done again because it was not finite.
-    fn redo(&self, step: usize, range: Range<usize>) -> f64;
+    /// The outcome of one window by itself; also the one that counts where lanes found none that is finite.
+    fn one(&self, step: usize, range: Range<usize>) -> f64;
 }
 
 /// Runs a kernel over windows and writes into their steps. `done` may know the outcome of a window already.
@@ -181,8 +190,10 @@ pub(super) fn run<K: Kernel>(
             waiting.clear();
         }
     }
-    if !waiting.is_empty() {
+    if waiting.len() >= WORTH_IT {
         run_batch(call, kernel, &waiting, out);
+    } else {
+        waiting.into_iter().for_each(|(step, range)| out[step] = kernel.one(step, range));
     }
 }
 
@@ -191,7 +202,7 @@ fn run_batch<K: Kernel>(call: &RangeCall<'_>, kernel: &K, windows: &[(usize, Ran
     let batch = Batch { steps: array::from_fn(|lane| of(lane).0), ranges: array::from_fn(|lane| of(lane).1.clone()) };
     let Lanes(outcomes) = compute(kernel, &call.samples.floats, &batch);
     for ((step, range), outcome) in windows.iter().zip(outcomes) {
-        out[*step] = if outcome.is_finite() { outcome } else { kernel.redo(*step, range.clone()) };
+        out[*step] = if outcome.is_finite() { outcome } else { kernel.one(*step, range.clone()) };
     }
 }
 
@@ -202,9 +213,7 @@ fn compute<K: Kernel>(kernel: &K, values: &[f64], batch: &Batch) -> Lanes {
     let longest = lengths.iter().copied().fold(0, usize::max);
     let mut state = kernel.start(batch);
     let common = windows.map(|window| &window[..shortest]);
-    for k in 0..shortest {
-        kernel.step(&mut state, k, Lanes(array::from_fn(|lane| common[lane][k])), batch);
-    }
+    (0..shortest).for_each(|k| kernel.step(&mut state, k, Lanes(array::from_fn(|lane| common[lane][k])), batch));
     for k in shortest..longest {
         let old = state;
         let values = array::from_fn(|lane| windows[lane][k.min(lengths[lane] - 1)]);

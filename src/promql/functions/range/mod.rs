@@ -17,6 +17,8 @@ mod extended;
 mod extended_histograms;
 mod extrapolate;
 mod extremes;
+#[cfg(test)]
+mod golden;
 mod histogram_rate;
 mod histogram_sums;
 mod instant;

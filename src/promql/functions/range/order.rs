@@ -8,20 +8,30 @@ use std::ops::Range;
 use super::RangeCall;
 use super::seen::tell_ignored;
 use crate::promql::exec::StepSeries;
+use crate::promql::functions::quantile::{quantile as quantile_of, quantile_of_sorted};
 use crate::promql::notes::{Note, Notes};
 
 /// `quantile_over_time`
 pub(super) fn quantile(call: &RangeCall<'_>, out: &mut StepSeries, notes: &mut Notes) -> Result<(), String> {
-    let mut sorted = Sorted::default();
-    let mut noted = None;
+    let (mut sorted, mut unsorted) = (Sorted::default(), Vec::new());
+    let (mut noted, mut last) = (None, 0..0);
     for (step, window) in call.with_floats() {
         let q = call.args[0][step];
         if !(0.0..=1.0).contains(&q) && noted != Some(q.to_bits()) {
             notes.add(Note::InvalidQuantile(q), call.position);
             noted = Some(q.to_bits());
         }
-        sorted.slide(&call.samples.floats, window.floats.clone());
-        out.floats[step] = quantile_of(q, sorted.floats.len(), |at| sorted.floats[at]);
+        let (floats, range) = (&call.samples.floats, window.floats.clone());
+        // Putting a float in its place costs as much as it does to look at some when searching the quantile.
+        out.floats[step] = if (changes(&last, &range) * 6) < range.len() {
+            sorted.slide(floats, range.clone());
+            quantile_of_sorted(q, sorted.floats.len(), |at| sorted.floats[at])
+        } else {
+            unsorted.clear();
+            unsorted.extend_from_slice(&floats[range.clone()]);
+            quantile_of(q, &mut unsorted)
+        };
+        last = range;
     }
     tell_ignored(call, notes);
     Ok(())
@@ -39,30 +49,11 @@ pub(super) fn mad(call: &RangeCall<'_>, out: &mut StepSeries, notes: &mut Notes)
     Ok(())
 }
 
-/// The quantile of sorted floats, between two of them a weighted mean.
-fn quantile_of(q: f64, count: usize, at: impl Fn(usize) -> f64) -> f64 {
-    if q.is_nan() {
-        return f64::NAN;
-    }
-    if q < 0.0 {
-        return f64::NEG_INFINITY;
-    }
-    if q > 1.0 {
-        return f64::INFINITY;
-    }
-    let last = (count - 1) as f64;
-    let rank = q * last;
-    let lower = rank.floor();
-    let upper = (lower + 1.0).min(last);
-    let weight = rank - lower;
-    at(lower as usize) * (1.0 - weight) + at(upper as usize) * weight
-}
-
 fn median_distance(sorted: &[f64], distances: &mut Vec<f64>) -> f64 {
     if sorted[0].is_nan() {
         return f64::NAN;
     }
-    let median = quantile_of(0.5, sorted.len(), |at| sorted[at]);
+    let median = quantile_of_sorted(0.5, sorted.len(), |at| sorted[at]);
     distances.clear();
     if sorted.iter().any(|v| v.is_infinite()) {
         // Infinity minus infinity has no place in an order of distances.
@@ -71,7 +62,7 @@ fn median_distance(sorted: &[f64], distances: &mut Vec<f64>) -> f64 {
     } else {
         nearest(sorted, median, sorted.len() / 2 + 2, distances);
     }
-    quantile_of(0.5, sorted.len(), |at| distances[at])
+    quantile_of_sorted(0.5, sorted.len(), |at| distances[at])
 }
 
 /// Distances of the `count` floats nearest to `middle`, ascending: from there they grow to both sides.
@@ -84,6 +75,11 @@ fn nearest(sorted: &[f64], middle: f64, count: usize, distances: &mut Vec<f64>) 
         (_, Some(_)) => above.next(),
         (_, None) => below.next(),
     }));
+}
+
+/// How many floats leave and enter when a window moves on.
+fn changes(from: &Range<usize>, to: &Range<usize>) -> usize {
+    (to.start - from.start) + (to.end - from.end)
 }
 
 /// NaN comes first.
@@ -101,8 +97,7 @@ struct Sorted {
 impl Sorted {
     /// Moves to a range that starts and ends no earlier.
     fn slide(&mut self, floats: &[f64], range: Range<usize>) {
-        let changed = (range.start - self.range.start) + (range.end - self.range.end);
-        if range.start >= self.range.end || changed * 2 > range.len() {
+        if changes(&self.range, &range) * 2 > range.len() {
             self.floats.clear();
             self.floats.extend_from_slice(&floats[range.clone()]);
             self.floats.sort_unstable_by(order);

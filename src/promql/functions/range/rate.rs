@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-use super::extrapolate::{Extrapolation, Spread};
+use super::extrapolate::{Extrapolation, Spread, Spreads};
+use super::lanes::{LANES, Lanes};
 use super::seen::Seen;
 use super::starts::zero_within;
 use super::{RangeCall, extended, extended_histograms, histogram_rate};
@@ -31,9 +32,14 @@ impl Change {
         self != Change::Delta
     }
 
-    /// The window's length in seconds, if the outcome is per second.
-    pub fn per(self, call: &RangeCall<'_>) -> Option<f64> {
-        (self == Change::Rate).then(|| call.range_seconds())
+    /// The window's length in seconds if the outcome is per second, else 1.
+    pub fn per(self, call: &RangeCall<'_>) -> f64 {
+        if self == Change::Rate { call.range_seconds() } else { 1.0 }
+    }
+
+    /// How windows are extrapolated.
+    pub fn extrapolation(self, call: &RangeCall<'_>) -> Extrapolation {
+        Extrapolation { per: self.per(call), is_counter: self.is_counter() }
     }
 }
 
@@ -75,8 +81,8 @@ fn floats(call: &RangeCall<'_>, change: Change, out: &mut StepSeries, seen: &mut
     let starts = if change.is_counter() && call.uses_starts { &samples.starts[..] } else { &[] };
     let mut resets = Marks::new(if change.is_counter() { resets(call) } else { Vec::new() });
     let mut overlaps = Marks::new(overlaps(call, starts));
-    let mut extrapolation = Extrapolation::new(change.is_counter(), change.per(call));
-    for (window, value) in call.windows.iter().zip(&mut out.floats) {
+    let mut waiting = Waiting::new(change.extrapolation(call));
+    for (step, window) in call.windows.iter().enumerate() {
         let Range { start, end } = window.floats;
         if start == end || seen.is_mixed(window) {
             continue;
@@ -101,9 +107,67 @@ fn floats(call: &RangeCall<'_>, change: Change, out: &mut StepSeries, seen: &mut
             between: last_time - first_time,
             after: window.end - last_time,
             gaps: last - first,
-            since_zero: zero.map(|zero| first_time - zero),
+            since_zero: zero.map_or(0, |zero| first_time - zero),
         };
-        *value = growth * extrapolation.factor(spread, first_value, growth);
+        waiting.push(Grown { step, first: first_value, growth }, spread, &mut out.floats);
+    }
+    waiting.finish(&mut out.floats);
+}
+
+/// What is known of a window before it is extrapolated.
+#[derive(Clone, Copy, Debug, Default)]
+struct Grown {
+    step: usize,
+    first: f64,
+    growth: f64,
+}
+
+/// Windows that wait for being extrapolated together, since the divisions are what takes time. Where samples lie in a
+/// window as in the one before, and the zero is out of reach, there is nothing to wait for.
+struct Waiting {
+    extrapolation: Extrapolation,
+    count: usize,
+    grown: [Grown; LANES],
+    spreads: Spreads<LANES>,
+    last: Option<Spread>,
+    /// What the last one's growth is multiplied with if the zero is out of reach; not known before it is needed.
+    factor: Option<f64>,
+}
+
+impl Waiting {
+    fn new(extrapolation: Extrapolation) -> Waiting {
+        let (grown, spreads) = ([Grown::default(); LANES], Spreads::new());
+        Waiting { extrapolation, count: 0, grown, spreads, last: None, factor: None }
+    }
+
+    #[inline]
+    fn push(&mut self, grown: Grown, spread: Spread, out: &mut [f64]) {
+        // Nothing reaches further back than 1.1 times what was sampled.
+        let may_reach_zero = self.extrapolation.is_counter && grown.first < grown.growth * 1.2;
+        if self.last != Some(spread) {
+            (self.last, self.factor) = (Some(spread), None);
+        } else if !may_reach_zero {
+            let extrapolation = self.extrapolation;
+            let factor = self.factor.get_or_insert_with(|| extrapolation.factor(spread, f64::NAN, f64::NAN));
+            out[grown.step] = grown.growth * *factor;
+            return;
+        }
+        self.grown[self.count] = grown;
+        self.spreads.set(self.count, spread);
+        self.count += 1;
+        if self.count == LANES {
+            self.finish(out);
+        }
+    }
+
+    fn finish(&mut self, out: &mut [f64]) {
+        let first = Lanes(self.grown.map(|grown| grown.first));
+        let growth = Lanes(self.grown.map(|grown| grown.growth));
+        let Lanes(outcomes) = growth * self.extrapolation.factors(&self.spreads, first, growth);
+        for (grown, outcome) in self.grown[..self.count].iter().zip(outcomes) {
+            out[grown.step] = outcome;
+        }
+        self.count = 0;
     }
 }
 

@@ -107,7 +107,7 @@ where
         }))
     }
 
-    fn redo(&self, step: usize, range: Range<usize>) -> f64 {
+    fn one(&self, step: usize, range: Range<usize>) -> f64 {
         if let Some(outcome) = self.level(step, range.clone()) {
             return outcome;
         }

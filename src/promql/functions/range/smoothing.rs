@@ -78,7 +78,7 @@ impl Kernel for Smoothing<'_> {
         smoothed
     }
 
-    fn redo(&self, step: usize, range: Range<usize>) -> f64 {
+    fn one(&self, step: usize, range: Range<usize>) -> f64 {
         let batch = Batch { steps: [step; lanes::LANES], ranges: array::from_fn(|_| range.clone()) };
         let mut state = self.start(&batch);
         for (k, v) in self.floats[range].iter().enumerate() {

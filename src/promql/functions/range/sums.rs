@@ -15,7 +15,7 @@ use crate::promql::notes::Notes;
 /// `sum_over_time`
 pub(super) fn sum(call: &RangeCall<'_>, out: &mut StepSeries, notes: &mut Notes) -> Result<(), String> {
     let mut seen = Seen::default();
-    let totals = Totals::of(&call.samples.floats);
+    let totals = Totals::of(call);
     let done = |range: Range<usize>| Some(totals.as_ref()?.within(range));
     lanes::run(call, &Sum { floats: &call.samples.floats }, &mut out.floats, |window| !window.is_mixed(), done);
     histogram_sums::sums(call, out, &mut seen);
@@ -26,7 +26,7 @@ pub(super) fn sum(call: &RangeCall<'_>, out: &mut StepSeries, notes: &mut Notes)
 /// `avg_over_time`
 pub(super) fn avg(call: &RangeCall<'_>, out: &mut StepSeries, notes: &mut Notes) -> Result<(), String> {
     let mut seen = Seen::default();
-    let totals = Totals::of(&call.samples.floats);
+    let totals = Totals::of(call);
     let done = |range: Range<usize>| {
         let count = range.len() as f64;
         Some(totals.as_ref()?.within(range) / count)
@@ -60,9 +60,14 @@ fn any(_: &Window) -> bool {
 struct Totals(Vec<f64>);
 
 impl Totals {
-    fn of(floats: &[f64]) -> Option<Totals> {
+    /// None if there are other numbers, or windows overlap so little that they are summed up sooner one by one.
+    fn of(call: &RangeCall<'_>) -> Option<Totals> {
         /// Beyond it not all whole numbers are floats.
         const EXACT: f64 = (1u64 << 53) as f64;
+        let floats = &call.samples.floats;
+        if call.windows.iter().map(|window| window.floats.len()).sum::<usize>() < 3 * floats.len() {
+            return None;
+        }
         let mut size = 0.0;
         let mut total = 0.0;
         let mut totals = Vec::with_capacity(floats.len() + 1);
@@ -103,7 +108,7 @@ impl Kernel for Sum<'_> {
         state.total()
     }
 
-    fn redo(&self, _: usize, range: Range<usize>) -> f64 {
+    fn one(&self, _: usize, range: Range<usize>) -> f64 {
         let mut sum = Compensated::default();
         self.floats[range].iter().for_each(|v| sum.add(*v));
         if sum.value.is_infinite() { sum.value } else { sum.total() }
@@ -132,7 +137,7 @@ impl Kernel for Mean<'_> {
     }
 
     /// Once the sum would be infinite, the mean so far is moved a little by each sample.
-    fn redo(&self, _: usize, range: Range<usize>) -> f64 {
+    fn one(&self, _: usize, range: Range<usize>) -> f64 {
         let floats = &self.floats[range];
         let mut sum = Compensated::new(floats[0]);
         let mut count = 1.0;
@@ -180,7 +185,7 @@ impl Kernel for Variance<'_> {
         squares.total() / batch.counts()
     }
 
-    fn redo(&self, _: usize, range: Range<usize>) -> f64 {
+    fn one(&self, _: usize, range: Range<usize>) -> f64 {
         let (mut mean, mut squares) = (Compensated::default(), Compensated::default());
         let mut count = 0.0;
         for v in &self.floats[range] {

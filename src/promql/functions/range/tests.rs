@@ -4,12 +4,12 @@ use super::*;
 use crate::model::Labels;
 use crate::promql::exec::Steps;
 
-/// Windows over samples, one per step.
-pub(super) fn windows(samples: &Samples, steps: Steps, range: i64) -> Vec<Window> {
+/// Windows over samples, one per step, with the samples so long before and after them.
+pub(super) fn windows_around(samples: &Samples, steps: Steps, range: i64, before: i64, after: i64) -> Vec<Window> {
     let upto = |times: &[i64], t: i64| times.partition_point(|time| *time <= t);
-    let within = |times: &[i64], end: i64| upto(times, end - range)..upto(times, end);
+    let around = |times: &[i64], end: i64| upto(times, end - range - before)..upto(times, end + after);
     let window =
-        |end| Window { end, floats: within(&samples.times, end), histograms: within(&samples.histogram_times, end) };
+        |end| Window { end, floats: around(&samples.times, end), histograms: around(&samples.histogram_times, end) };
     steps.iter().map(window).collect()
 }
 
@@ -21,7 +21,7 @@ fn run(name: &str, floats: &[f64], args: &[f64]) -> Vec<f64> {
         ..Samples::default()
     };
     let steps = Steps::between(60_000, floats.len() as i64 * 15_000, 30_000);
-    let windows = windows(&samples, steps, 60_000);
+    let windows = windows_around(&samples, steps, 60_000, 0, 0);
     let call = RangeCall {
         labels: &Labels::default(),
         samples: &samples,

@@ -1,15 +1,18 @@
 //! Prometheus's `/api/v1`: one file per family of endpoints, one envelope and status map in [`reply`].
 //!
 //! Every endpoint is a plain function from a [`Call`] to an [`Answer`]; [`run`] does the rest once for all: the form, the
-//! CPU pool, cancellation, the envelope, compression. Only `series` is streamed and has its own way out. The endpoints of
-//! the reference that need parts which are not built yet (queries, rules, remote read and write) are not routed; they
-//! answer 404 in the envelope.
+//! CPU pool, cancellation, the envelope, compression. What grows with the data (`series`, `query`, `query_range`) has its own
+//! way out. The endpoints of the reference that need parts which are not built yet (rules, remote read and write) are not
+//! routed; they answer 404 in the envelope.
 
 mod admin;
+mod expression;
 mod json;
 mod labels;
 mod metadata;
+mod query;
 mod reply;
+mod result;
 mod series;
 mod status;
 mod targets;
@@ -50,6 +53,9 @@ pub(in crate::web) fn router(web: &Arc<Web>) -> Router<Arc<Web>> {
     let labels = endpoint(labels::names);
     let post_labels = move |state, request| run(state, request, labels::names);
     Router::new()
+        .route(&at("/query"), get(query::instant).post(query::instant))
+        .route(&at("/query_range"), get(query::range).post(query::range))
+        .route(&at("/query_exemplars"), expression::route(expression::exemplars))
         .route(&at("/labels"), labels.post(post_labels))
         .route(&at("/label/{name}/values"), get(label_values))
         .route(&at("/series"), get(series::series).post(series::series))
@@ -119,28 +125,56 @@ async fn receive(web: Arc<Web>, request: Request) -> Result<Call, ApiError> {
     Ok(Call { web, form, scope: Scope::new(Some(deadline), u64::MAX, u64::MAX) })
 }
 
-/// Runs an endpoint on the CPU pool. A client that goes away drops this future, which cancels the call's scope.
+/// Where an endpoint computes.
+#[derive(Clone, Copy)]
+enum Threads {
+    /// With everyone else.
+    Shared,
+    /// Where there is room for deep recursion.
+    Queries,
+}
+
+impl Threads {
+    async fn compute<R: Send + 'static>(
+        self,
+        web: &Web,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, ApiError> {
+        match self {
+            Threads::Shared => {
+                let done = web.deps.pool.run(work).await;
+                done.map_err(|lost| ApiError::new(ErrorKind::Internal, lost.to_string()))
+            }
+            Threads::Queries => Ok(web.deps.queries.compute(work).await?),
+        }
+    }
+}
+
 async fn run(
     State(web): State<Arc<Web>>,
     request: Request,
     f: impl FnOnce(&Call) -> Result<Answer, ApiError> + Send + 'static,
 ) -> Response<Body> {
+    respond(web, request, Threads::Shared, f).await.unwrap_or_else(|error| error.respond())
+}
+
+/// Runs an endpoint. A client that goes away drops this future, which cancels the call's scope.
+async fn respond(
+    web: Arc<Web>,
+    request: Request,
+    threads: Threads,
+    f: impl FnOnce(&Call) -> Result<Answer, ApiError> + Send + 'static,
+) -> Result<Response<Body>, ApiError> {
     let encoding = ContentEncoding::accepted(request.headers());
-    let call = match receive(web, request).await {
-        Ok(call) => call,
-        Err(error) => return error.respond(),
-    };
+    let call = receive(web.clone(), request).await?;
     let _cancel = CancelOnDrop(call.scope.clone());
-    let pool = call.web.deps.pool.clone();
     let answer = move || f(&call).map(|answer| answer.has_data().then(|| encoding.encode(answer.envelope())));
-    match pool.run(answer).await {
-        Ok(Ok(Some(body))) => body.respond(StatusCode::OK, reply::JSON),
-        Ok(Ok(None)) => {
+    Ok(match threads.compute(&web, answer).await?? {
+        Some(body) => body.respond(StatusCode::OK, reply::JSON),
+        None => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         }
-        Ok(Err(error)) => error.respond(),
-        Err(lost) => ApiError::new(ErrorKind::Internal, lost.to_string()).respond(),
-    }
+    })
 }

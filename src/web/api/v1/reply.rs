@@ -5,7 +5,9 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
+use super::json::{Escaping, append};
 use crate::model::{AnnotationKind, Annotations};
+use crate::promql::service::QueryFailure;
 use crate::storage::{Cancelled, QueryError};
 use crate::web::form::{FormError, ParamError};
 use crate::web::stream::{StreamError, WriteError};
@@ -108,11 +110,25 @@ impl From<QueryError> for ApiError {
         let kind = match &error {
             QueryError::Cancelled(Cancelled::Client) => ErrorKind::Canceled,
             QueryError::Cancelled(Cancelled::Deadline) => ErrorKind::Timeout,
-            QueryError::Cancelled(Cancelled::Samples(_) | Cancelled::Bytes(_)) => ErrorKind::Execution,
+            QueryError::Cancelled(_) => ErrorKind::Execution,
             QueryError::Disk { .. } | QueryError::Corrupt { .. } => ErrorKind::Internal,
             QueryError::NotReady(_) => ErrorKind::Unavailable,
         };
         ApiError::new(kind, error.to_string())
+    }
+}
+
+impl From<QueryFailure> for ApiError {
+    fn from(failure: QueryFailure) -> ApiError {
+        let message = failure.to_string();
+        let kind = match failure {
+            QueryFailure::Bad(_) => return ParamError::of("query", message).into(),
+            QueryFailure::Timeout(_) => ErrorKind::Timeout,
+            QueryFailure::Canceled(_) => ErrorKind::Canceled,
+            QueryFailure::Execution(_) => ErrorKind::Execution,
+            QueryFailure::Storage(_) | QueryFailure::Lost(_) => ErrorKind::Internal,
+        };
+        ApiError::new(kind, message)
     }
 }
 
@@ -137,6 +153,11 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn of(data: &impl Serialize) -> Answer {
         Answer::annotated(data, Annotations::none())
+    }
+
+    /// Data that are JSON already.
+    pub(super) fn json(data: Vec<u8>) -> Answer {
+        Answer { data, annotations: Annotations::none() }
     }
 
     /// A success that has nothing to tell.
@@ -188,8 +209,9 @@ pub(super) fn close(annotations: &Annotations) -> Vec<u8> {
 }
 
 fn serialize(data: &impl Serialize) -> Vec<u8> {
-    // Only maps with keys that are no strings cannot be written, and there are none.
-    serde_json::to_vec(data).unwrap_or_else(|_| b"null".to_vec())
+    let mut out = Vec::new();
+    append(&mut out, data, Escaping::Text);
+    out
 }
 
 #[cfg(test)]

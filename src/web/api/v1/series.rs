@@ -5,8 +5,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::Response;
+use serde::Serialize as _;
 
-use super::json::LabelMap;
+use super::json::{Escaping, LabelMap};
 use super::labels::{one_more, time_range, warn_truncated};
 use super::reply::{ApiError, ErrorKind, JSON, OPEN, close};
 use super::{Call, receive};
@@ -73,7 +74,8 @@ impl Wanted {
             for series in &batch.series[..shown] {
                 out.write_all(separator)?;
                 separator = b",";
-                serde_json::to_writer(&mut *out, &LabelMap(series.labels.as_bytes())).map_err(std::io::Error::from)?;
+                let mut json = serde_json::Serializer::with_formatter(&mut *out, Escaping::Labels);
+                LabelMap(series.labels.as_bytes()).serialize(&mut json).map_err(std::io::Error::from)?;
             }
             left -= shown;
             if shown < batch.series.len() {
