@@ -331,8 +331,7 @@ const RULES: &[(&str, bool, Option<&str>)] = &[
     ("test_aliases.yaml", false, None),
     ("utf-8_annotation.good.yaml", false, None),
     ("utf-8_lname.good.yaml", false, None),
-    // Wrong only in its expression; expressions are not parsed here.
-    ("bad_expr.bad.yaml", false, None),
+    ("bad_expr.bad.yaml", false, Some("could not parse expression")),
 ];
 
 #[test]

@@ -16,7 +16,7 @@ use interop::{kind_by_name, promtool_3_5, value};
 use support::peers::Peers;
 use support::process::Home;
 use support::remote_write::histograms;
-use support::{http, wait_for};
+use support::{http, remote_write, wait_for};
 use watershed::disk::RealDisk;
 use watershed::model::{FloatHistogram, Histogram, Labels, STALE_NAN, TimestampMs, Value};
 use watershed::storage::SeriesChunks;
@@ -196,6 +196,76 @@ fn both_tools_make_the_same_blocks_of_an_openmetrics_text() {
     }
     let quiet = ["create-blocks-from", "openmetrics", "-q", input, ours_text];
     assert_eq!(text(watershed(&quiet), &quiet), "");
+}
+
+/// A Prometheus with five hours of a counter and a gauge, and rules over them.
+#[test]
+fn both_tools_make_the_same_samples_of_recording_rules() {
+    let Some(peers) = Peers::find(&["prometheus", "promtool"]) else { return };
+    let home = Home::new();
+    home.write_config("");
+    let server = home.prometheus(&peers, &["--web.enable-remote-write-receiver"]);
+    let end = support::now_ms() / 60_000 * 60_000 - 3_600_000;
+    let start = end - 5 * 3_600_000;
+    let series: Vec<remote_write::Series> = (0..4)
+        .map(|i| remote_write::Series {
+            labels: [("__name__", ["requests_total", "temperature"][i % 2].to_owned()), ("host", i.to_string())]
+                .map(|(n, v)| (n.to_owned(), v))
+                .to_vec(),
+            samples: (0..=1200)
+                .map(|n| (start + n * 15_000, remote_write::Value::Float((n * (i as i64 + 1) % 977) as f64)))
+                .collect(),
+        })
+        .collect();
+    remote_write::send(&server.url, &series).unwrap();
+    let rules = home.path().join("rules.yml");
+    std::fs::write(
+        &rules,
+        "groups:\n- name: a\n  interval: 30s\n  rules:\n  - record: job:requests:rate5m\n    expr: sum(rate(requests_total[5m]))\n\
+         \x20   labels: {team: x}\n  - alert: Hot\n    expr: temperature > 900\n- name: b\n  rules:\n  - record: host:temperature\n\
+         \x20   expr: temperature * 2 > 100\n  - {record: nothing, expr: absent(temperature)}\n",
+    )
+    .unwrap();
+    let (from, until) = ((start / 1000 + 7).to_string(), (end / 1000 - 600).to_string());
+    let dumps = ["ours", "theirs"].map(|name| {
+        let (dir, rules) = (home.path().join(name), rules.display().to_string());
+        let output = format!("--output-dir={}", dir.display());
+        let url = format!("--url={}", server.url);
+        let (from, until) = (format!("--start={from}"), format!("--end={until}"));
+        let args = ["create-blocks-from", "rules", &url, &from, &until, &output, "--eval-interval=1m", &rules];
+        let out = if name == "ours" { watershed(&args) } else { promtool(&peers, &args) };
+        assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
+        std::fs::create_dir_all(dir.join("wal")).unwrap();
+        text_of_dump(&peers, &dir)
+    });
+    assert!(dumps[1].lines().count() > 1000, "{} lines", dumps[1].lines().count());
+    assert!(dumps[0].contains("job:requests:rate5m"));
+    assert_same(&dumps[0], &dumps[1], &["create-blocks-from rules"]);
+}
+
+/// The samples, without those of the alerting rule: the reference's help says that it leaves it out, and it does not.
+fn text_of_dump(peers: &Peers, dir: &Path) -> String {
+    let all = String::from_utf8(promtool(peers, &["dump", &dir.display().to_string()]).stdout).unwrap();
+    sorted(&all.lines().filter(|line| !line.contains("\"Hot\"")).map(|line| format!("{line}\n")).collect::<String>())
+}
+
+#[test]
+fn rules_that_cannot_be_imported_are_refused_with_their_place() {
+    let home = Home::new();
+    let rules = home.path().join("rules.yml");
+    std::fs::write(&rules, "groups:\n- name: a\n  rules:\n  - {record: r, expr: 'sum('}\n").unwrap();
+    let (dir, file) = (format!("--output-dir={}", home.data_path().display()), rules.display().to_string());
+    let refused = |args: &[&str]| {
+        let out = watershed(&[&["create-blocks-from", "rules", &dir], args].concat());
+        assert!(!out.status.success());
+        String::from_utf8(out.stderr).unwrap()
+    };
+    let error = refused(&["--start=0", "--end=100", &file]);
+    assert!(error.contains("rules.yml:4:23: groups[0].rules[0].expr: could not parse expression: "), "{error}");
+    std::fs::write(&rules, "groups:\n- name: a\n  rules:\n  - {record: r, expr: x}\n").unwrap();
+    let error = refused(&["--start=0", "--end=100", "--url=http://127.0.0.1:1", &file]);
+    assert!(error.starts_with("group \"a\", rule \"r\": query error: "), "{error}");
+    assert!(refused(&["--start=100", "--end=100", &file]).contains("the start is not before the end"));
 }
 
 #[test]

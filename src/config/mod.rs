@@ -43,6 +43,7 @@ pub use global::GlobalConfig;
 pub use http::OAuth2Config;
 pub use mistake::{ConfigErrors, ConfigWarning, Mistake};
 pub use remote::{MetadataConfig, QueueConfig, RemoteReadConfig, RemoteWriteConfig, WriteMessage};
+pub use rules::{RecordingGroup, RecordingRule, recording_groups};
 pub use scalar::ByteSize;
 pub use storage::{FloatEncoding, Fsync, LowWriteConfig, RetentionConfig, StorageConfig};
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::labels::{LabelsIter, get_encoded, is_legacy_label_name};
+use super::quoted::GoQuoted;
 use super::regex::{Regex, RegexError};
 
 /// How a matcher compares.
@@ -100,8 +101,8 @@ impl fmt::Display for Matcher {
         if is_legacy_label_name(&self.name) {
             f.write_str(&self.name)?
         } else {
-            write!(f, "{:?}", self.name)?
+            write!(f, "{}", GoQuoted(&self.name))?
         }
-        write!(f, "{}{:?}", self.op.as_str(), self.value)
+        write!(f, "{}{}", self.op.as_str(), GoQuoted(&self.value))
     }
 }

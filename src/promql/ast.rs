@@ -103,7 +103,7 @@ pub enum DurationExpr {
     Step(Position),
     /// `range()`: the query's end minus its start.
     Range(Position),
-    /// `-x`, `+x`
+    /// `-x`; also `+x`, but only right behind `offset`
     Unary {
         /// [`BinaryOp::Add`] or [`BinaryOp::Sub`].
         op: BinaryOp,

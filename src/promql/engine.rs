@@ -307,7 +307,7 @@ impl Runner<'_> {
 
 fn text_of(node: &Node) -> String {
     match &node.op {
-        Op::Text(text) => text.clone(),
+        Op::Text(text) => text.value.clone(),
         _ => String::new(),
     }
 }

@@ -27,9 +27,13 @@ mod lex;
 mod notes;
 mod parse;
 mod plan;
+mod print;
+#[cfg(test)]
+mod same;
 mod selector;
 pub mod service;
 mod tokens;
+mod tree;
 
 pub use engine::{
     Answer, Engine, EngineOptions, MatrixSeries, Outcome, Point, PrepareError, Query, QueryStats, VectorSample,
@@ -37,4 +41,6 @@ pub use engine::{
 pub use error::ParseError;
 pub use exec::Failure;
 pub use parse::{MAX_DEPTH, ParserOptions, parse};
+pub use print::pretty;
 pub use selector::{has_non_empty_matcher, parse_match, parse_selector};
+pub use tree::tree_json;

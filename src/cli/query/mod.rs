@@ -172,12 +172,49 @@ fn execute(query: Query, out: &mut impl Write) -> Result<(), Failure> {
     }
 }
 
+/// A server that is asked for ranges by other subcommands.
+pub(super) struct Source {
+    runtime: tokio::runtime::Runtime,
+    api: Api,
+}
+
+/// A series' labels and its floats, times in milliseconds.
+pub(super) type Floats = (Vec<(String, String)>, Vec<(i64, f64)>);
+
+impl Source {
+    /// A source at a URL.
+    pub(super) fn new(server: Url, headers: &[(String, String)]) -> Result<Source, String> {
+        let runtime = http::runtime().map_err(|e| e.to_string())?;
+        let api = Api::new(server, headers).map_err(|e| e.to_string())?;
+        Ok(Source { runtime, api })
+    }
+
+    /// Evaluates an expression from `start` to `end`, milliseconds, every `step` milliseconds. Histograms are left out.
+    pub(super) fn floats(&self, expr: &str, [start, end, step]: [i64; 3]) -> Result<Vec<Floats>, String> {
+        let time = |ms| Timestamp::from_millisecond(ms).map_err(|e| e.to_string());
+        let range = ask::Range { start: time(start)?, end: time(end)?, step: DurationMs(step) };
+        let answer = self.runtime.block_on(self.api.range(expr, &range)).map_err(|e| e.to_string())?;
+        let answer::Answer::Matrix(all) = answer else { return Err("the answer is not a matrix".to_owned()) };
+        all.into_iter()
+            .map(|series| {
+                let float = |(t, v): &answer::At<String>| {
+                    let t = t.as_f64().ok_or_else(|| format!("{t} is not a time"))?;
+                    let v = v.parse().map_err(|_| format!("{v:?} is not a number"))?;
+                    Ok(((t * 1000.0).round() as i64, v))
+                };
+                let values = series.values.iter().map(float).collect::<Result<_, String>>()?;
+                Ok((series.metric.into_iter().collect(), values))
+            })
+            .collect()
+    }
+}
+
 fn now() -> Timestamp {
     Timestamp::now()
 }
 
 /// A URL; `host:port` means HTTP.
-fn server(text: &str) -> Result<Url, String> {
+pub(super) fn server(text: &str) -> Result<Url, String> {
     let text = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url = Url::parse(&text).map_err(|e| format!("{e}; write it like http://localhost:9090"))?;
     match url.scheme() {
@@ -186,7 +223,8 @@ fn server(text: &str) -> Result<Url, String> {
     }
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+/// Unix seconds, or RFC 3339.
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     if let Some(seconds) = text.parse::<f64>().ok().filter(|s| s.is_finite()) {
         let nanos = (seconds.fract() * 1e9) as i32;
         return Timestamp::new(seconds.trunc() as i64, nanos).map_err(|e| e.to_string());
@@ -203,7 +241,8 @@ fn step(text: &str) -> Result<DurationMs, String> {
     if step.0 > 0 { Ok(step) } else { Err("a step must be longer than nothing".to_owned()) }
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
+/// `NAME=VALUE`.
+pub(super) fn header(text: &str) -> Result<(String, String), String> {
     // As promtool takes it, and as people write headers elsewhere.
     match text.split_once(['=', ':']) {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),

@@ -1,12 +1,9 @@
 //! A series of floats that is being encoded.
 
 use crate::model::TimestampMs;
-use crate::storage::chunk::CHUNK_SAMPLES;
+use crate::storage::chunk::cut::{GrowingFloats, range_end};
 use crate::storage::chunk::xor::XorState;
 use crate::storage::{Chunk, Encoding};
-
-/// A chunk larger than this is closed before the next sample: 1 KiB less one sample.
-const MAX_CHUNK_BYTES: usize = 1024 - 19;
 
 /// A series' chunks, cut as the head of the reference cuts them.
 #[derive(Default)]
@@ -40,30 +37,17 @@ impl Growing {
             if t == newest {
                 return if v.to_bits() == last.to_bits() { Ok(()) } else { Err(Misplaced::Duplicate(t)) };
             }
-            if self.is_due(t, newest) {
+            let open = GrowingFloats { count: self.state.count(), bytes: self.bytes.len(), start: self.start, newest };
+            if open.is_due(t, &mut self.end) {
                 self.close();
             }
         }
         if self.state.count() == 0 {
             self.start = t;
-            self.end = (t / range).saturating_mul(range).saturating_add(range);
+            self.end = range_end(t, range);
         }
         self.state.append(&mut self.bytes, t, v);
         Ok(())
-    }
-
-    /// Whether the open chunk must be closed before a sample at `t`.
-    fn is_due(&mut self, t: i64, newest: i64) -> bool {
-        let count = self.state.count();
-        if count == CHUNK_SAMPLES / 4 {
-            // A quarter is there: what is left of the range is spread evenly over chunks.
-            let length = self.end.wrapping_sub(self.start) as f64;
-            let chunks = (length / (newest.wrapping_sub(self.start).wrapping_add(1) as f64 * 4.0)).floor();
-            if chunks > 1.0 {
-                self.end = (self.start as f64 + length / chunks) as i64;
-            }
-        }
-        t >= self.end || count >= 2 * CHUNK_SAMPLES || self.bytes.len() > MAX_CHUNK_BYTES
     }
 
     fn close(&mut self) {

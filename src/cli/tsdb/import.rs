@@ -68,7 +68,7 @@ pub(super) fn run(
 }
 
 /// The longest of the usual durations that is not longer than `max`.
-fn block_duration(max: DurationMs) -> i64 {
+pub(super) fn block_duration(max: DurationMs) -> i64 {
     let usual = (0..=STEPS).map(|n| BLOCK_MS * STEP.pow(n));
     usual.take_while(|d| *d <= max.0).last().unwrap_or(BLOCK_MS)
 }
@@ -189,24 +189,34 @@ impl<'a> Batch<'a> {
         made: &mut dyn FnMut(&BlockMeta) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         for series in self.blocks.into_values() {
-            let mut series: Vec<SeriesChunks> = series
-                .into_iter()
-                .map(|(number, growing)| SeriesChunks { labels: self.labels[number].clone(), chunks: growing.finish() })
-                .collect();
-            series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-            let chunks = || series.iter().flat_map(|s| &s.chunks);
-            let (Some(min), Some(max)) = (chunks().map(|c| c.min.0).min(), chunks().map(|c| c.max.0).max()) else {
-                continue;
-            };
-            let meta = BlockMeta::new(Ulid::generate(Clock::system().now()), min, max + 1);
-            let mut writer = BlockWriter::create(disk.clone(), output, meta)?;
-            series.iter().try_for_each(|s| writer.push(s))?;
-            if let Some(meta) = writer.finish()? {
-                made(&meta)?;
-            }
+            let series = series.into_iter().map(|(number, growing)| (self.labels[number].clone(), growing));
+            write_block(disk, output, series, made)?;
         }
         Ok(())
     }
+}
+
+/// Makes one block; nothing if there are no samples.
+pub(super) fn write_block(
+    disk: &Arc<dyn Disk>,
+    output: &Path,
+    series: impl Iterator<Item = (Labels, Growing)>,
+    made: &mut dyn FnMut(&BlockMeta) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut series: Vec<SeriesChunks> =
+        series.map(|(labels, growing)| SeriesChunks { labels, chunks: growing.finish() }).collect();
+    series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+    let chunks = || series.iter().flat_map(|s| &s.chunks);
+    let (Some(min), Some(max)) = (chunks().map(|c| c.min.0).min(), chunks().map(|c| c.max.0).max()) else {
+        return Ok(());
+    };
+    let meta = BlockMeta::new(Ulid::generate(Clock::system().now()), min, max + 1);
+    let mut writer = BlockWriter::create(disk.clone(), output, meta)?;
+    series.iter().try_for_each(|s| writer.push(s))?;
+    if let Some(meta) = writer.finish()? {
+        made(&meta)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

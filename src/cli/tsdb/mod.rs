@@ -9,6 +9,7 @@ mod growing;
 mod import;
 mod input;
 mod list;
+mod rules;
 mod spread;
 mod table;
 mod text;
@@ -112,6 +113,8 @@ pub(super) enum CreateBlocksFrom {
         #[arg(default_value = DEFAULT_DIR)]
         output: PathBuf,
     },
+    /// What recording rules would have recorded: a server evaluates them at times in the past.
+    Rules(rules::FromRules),
 }
 
 /// A selector and the text that it was written as.
@@ -191,12 +194,23 @@ fn execute(command: Tsdb, out: &mut impl Write) -> Result<(), Failure> {
             output,
         }) => {
             let plan = import::Plan { labels, max_block_duration, output: output.clone() };
-            let mut printer = (!quiet).then(|| list::Printer::new(human_readable));
-            import::run(Arc::new(RealDisk), &input, &plan, &mut |meta| match &mut printer {
-                Some(printer) => printer.print(out, &open(&output)?, meta),
-                None => Ok(()),
-            })
+            import::run(Arc::new(RealDisk), &input, &plan, &mut printer(out, &output, human_readable, quiet))
         }
+        Tsdb::CreateBlocksFrom(CreateBlocksFrom::Rules(from)) => rules::run(out, Arc::new(RealDisk), &from),
+    }
+}
+
+/// Tells each block that was made, unless nobody wants to know.
+fn printer<'a, W: Write>(
+    out: &'a mut W,
+    output: &'a Path,
+    human_readable: bool,
+    quiet: bool,
+) -> impl FnMut(&crate::tsdb::block::BlockMeta) -> Result<(), Failure> + 'a {
+    let mut printer = (!quiet).then(|| list::Printer::new(human_readable));
+    move |meta| match &mut printer {
+        Some(printer) => printer.print(out, &open(output)?, meta),
+        None => Ok(()),
     }
 }
 

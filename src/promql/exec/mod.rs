@@ -54,6 +54,9 @@ impl Evaluator<'_> {
     /// Runs a node that evaluates to a vector.
     pub fn vector(&self, node: &Node, steps: Steps, sink: Sink<'_>) -> Result<(), Failure> {
         self.context.scope.check()?;
+        if steps.count == 0 {
+            return Ok(());
+        }
         match &node.op {
             Op::Invariant(inner) => {
                 self.vector(inner, Steps::single(steps.start), &mut |series| sink(repeated(series, steps.count)))

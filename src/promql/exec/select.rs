@@ -16,6 +16,8 @@ pub(crate) enum Wanted {
     Value,
     /// Its time in seconds; of histograms too.
     Time,
+    /// Of floats its time in seconds, of histograms its value.
+    TimeOfFloat,
     /// Its start timestamp in seconds, 0 if it has none; of histograms too.
     Start,
 }
@@ -119,12 +121,12 @@ fn fill_any(samples: &Samples, instants: &Instants, lookback: i64, wanted: Wante
             (Some((time, index)), _) if is_float => {
                 series.floats[step] = match wanted {
                     Wanted::Value => samples.floats[index],
-                    Wanted::Time => seconds(time),
+                    Wanted::Time | Wanted::TimeOfFloat => seconds(time),
                     Wanted::Start => seconds(start_of(&samples.starts, index)),
                 };
             }
             (_, Some((time, index))) => match wanted {
-                Wanted::Value => series.set_histogram(step, samples.histograms[index].clone()),
+                Wanted::Value | Wanted::TimeOfFloat => series.set_histogram(step, samples.histograms[index].clone()),
                 Wanted::Time => series.floats[step] = seconds(time),
                 Wanted::Start => series.floats[step] = seconds(start_of(&samples.histogram_starts, index)),
             },

@@ -9,12 +9,15 @@ pub(crate) struct Steps {
     pub interval: i64,
     /// How many; may be 0.
     pub count: usize,
+    /// Whether they are the steps of a span of time, even if only one falls into it. At an instant the order of series
+    /// counts.
+    pub is_range: bool,
 }
 
 impl Steps {
     /// One instant.
     pub fn single(at: i64) -> Steps {
-        Steps { start: at, interval: 1, count: 1 }
+        Steps { start: at, interval: 1, count: 1, is_range: false }
     }
 
     /// From `start` until `end`, both belong to it; none if `end` is before `start`.
@@ -24,7 +27,7 @@ impl Steps {
             Some(span) if span >= 0 => usize::try_from(span / interval).unwrap_or(usize::MAX - 1) + 1,
             _ => 0,
         };
-        Steps { start, interval, count }
+        Steps { start, interval, count, is_range: start != end }
     }
 
     /// The instant of step `index`, milliseconds.
@@ -34,12 +37,7 @@ impl Steps {
 
     /// All instants.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = i64> + use<> {
-        let Steps { start, interval, count } = *self;
+        let Steps { start, interval, count, .. } = *self;
         (0..count).map(move |index| start + interval * index as i64)
-    }
-
-    /// The last instant; the start if there is none.
-    pub fn last(&self) -> i64 {
-        self.at(self.count.saturating_sub(1))
     }
 }

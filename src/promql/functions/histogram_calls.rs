@@ -33,7 +33,7 @@ pub(super) fn vector(eval: &Evaluator<'_>, call: &Call, steps: Steps, sink: Sink
         }
         "histogram_quantiles" => {
             let label = match &args[1].op {
-                Op::Text(text) => text.as_str(),
+                Op::Text(text) => text.value.as_str(),
                 _ => "",
             };
             let mut wanted = Vec::new();

@@ -3,15 +3,19 @@
 use super::grouping::{BinaryModifiers, Grouping};
 use super::{MAX_DEPTH, Parser};
 use crate::model::GoQuoted;
-use crate::promql::ast::{Aggregate, AggregateOp, Binary, BinaryOp, Call, Expr, Paren, Position, Unary};
+use crate::promql::ast::{
+    Aggregate, AggregateOp, Binary, BinaryOp, Call, Cardinality, Expr, Paren, Position, Unary, ValueType,
+};
 use crate::promql::error::ParseError;
 use crate::promql::functions::signatures::function;
 use crate::promql::lex::Token;
 
-/// An expression and how many levels it has.
+/// An expression and what is known of it, so that nobody needs to go down into it.
 pub(super) struct Tree {
     pub(super) expr: Expr,
+    /// How many levels it has.
     pub(super) depth: u32,
+    pub(super) value_type: ValueType,
 }
 
 /// Something whose last operand is still to come.
@@ -40,8 +44,10 @@ pub(super) fn precedence(op: BinaryOp) -> u32 {
 }
 
 impl Tree {
+    /// Of something without expressions below it.
     pub(super) fn leaf(expr: Expr) -> Tree {
-        Tree { expr, depth: 1 }
+        let value_type = expr.value_type();
+        Tree { expr, depth: 1, value_type }
     }
 }
 
@@ -59,9 +65,9 @@ impl Parser<'_> {
     }
 
     /// A tree above others that are `below` levels deep.
-    pub(super) fn above(&self, below: u32, expr: Expr) -> Result<Tree, ParseError> {
+    pub(super) fn above(&self, below: u32, value_type: ValueType, expr: Expr) -> Result<Tree, ParseError> {
         match below < MAX_DEPTH {
-            true => Ok(Tree { expr, depth: below + 1 }),
+            true => Ok(Tree { expr, depth: below + 1, value_type }),
             false => Err(self.too_deep(expr.position())),
         }
     }
@@ -75,24 +81,35 @@ impl Parser<'_> {
             }
             expr => {
                 let position = Position { start, end: expr.position().end };
-                self.above(operand.depth, Expr::Unary(Box::new(Unary { is_minus, expr, position })))
+                let unary = Expr::Unary(Box::new(Unary { is_minus, expr, position }));
+                self.above(operand.depth, operand.value_type, unary)
             }
         }
     }
 
     fn binary(&self, op: BinaryOp, left: Tree, with: BinaryModifiers, right: Tree) -> Result<Tree, ParseError> {
         let position = Position { start: left.expr.position().start, end: right.expr.position().end };
-        let BinaryModifiers { returns_bool, matching } = with;
+        let BinaryModifiers { returns_bool, mut matching } = with;
         if !self.options.binop_fill_modifiers && matching.fills() {
             return Err(self.tokens.error(position, "binop fill modifiers are experimental and not enabled"));
         }
-        let (left, right, depth) = (left.expr, right.expr, left.depth.max(right.depth));
-        let binary = Binary { op, left, right, returns_bool, matching: Some(matching), position };
-        self.above(depth, Expr::Binary(Box::new(binary)))
+        let (depth, types) = (left.depth.max(right.depth), (left.value_type, right.value_type));
+        if op.is_set() && matching.cardinality == Cardinality::OneToOne {
+            matching.cardinality = Cardinality::ManyToMany;
+        }
+        // Between others than vectors there is nothing to match; what was written all the same is for the check to tell.
+        let matches = types == (ValueType::Vector, ValueType::Vector);
+        let is_kept = matches || !matching.labels.is_empty() || matching.fills();
+        let matching = Some(matching).filter(|_| is_kept);
+        let is_scalar = types == (ValueType::Scalar, ValueType::Scalar);
+        let value_type = if is_scalar { ValueType::Scalar } else { ValueType::Vector };
+        let (left, right) = (left.expr, right.expr);
+        let binary = Binary { op, left, right, returns_bool, matching, position };
+        self.above(depth, value_type, Expr::Binary(Box::new(binary)))
     }
 
     pub(super) fn parenthesised(&self, inner: Tree, position: Position) -> Result<Tree, ParseError> {
-        self.above(inner.depth, Expr::Paren(Box::new(Paren { expr: inner.expr, position })))
+        self.above(inner.depth, inner.value_type, Expr::Paren(Box::new(Paren { expr: inner.expr, position })))
     }
 
     /// The innermost thing that is open is a call or an aggregation, and its closing parenthesis has been passed over.
@@ -126,7 +143,7 @@ impl Parser<'_> {
         let depth = args.iter().map(|a| a.depth).max().unwrap_or(0);
         let position = Position { start: name.position.start, end: self.tokens.last_closing };
         let args = args.into_iter().map(|a| a.expr).collect();
-        self.above(depth, Expr::Call(Call { function, args, position }))
+        self.above(depth, function.returns, Expr::Call(Call { function, args, position }))
     }
 
     fn aggregate(
@@ -158,7 +175,7 @@ impl Parser<'_> {
         let Grouping { labels, is_without } = grouping;
         let (expr, param) = (expr.expr, param.map(|p| p.expr));
         let aggregate = Aggregate { op, expr, param, grouping: labels, is_without, position };
-        self.above(depth, Expr::Aggregate(Box::new(aggregate)))
+        self.above(depth, ValueType::Vector, Expr::Aggregate(Box::new(aggregate)))
     }
 }
 

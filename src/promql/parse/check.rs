@@ -1,17 +1,57 @@
 //! Types, and what else grammar cannot say.
 //!
-//! What is checked in which order decides which of several mistakes is told, so the order here is that of the reference.
+//! What is checked in which order decides which of several mistakes is told, so the order here is that of the reference:
+//! a node's operands before the node, but the number of a call's arguments before the arguments.
 
 use crate::model::GoQuoted;
-use crate::promql::ast::{Aggregate, AggregateOp, Binary, Call, Cardinality, Expr, Position, ValueType};
+use crate::promql::ast::{AggregateOp, Binary, Call, Cardinality, Expr, Matching, Position, ValueType};
 use crate::promql::error::ParseError;
 use crate::promql::lex::is_space;
 use crate::promql::selector::mistake;
 
-/// Checks an expression and everything below it. Vector matching is taken from operators that are not between vectors,
-/// and set operators become many-to-many.
-pub(super) fn check(text: &str, expr: &mut Expr) -> Result<(), ParseError> {
-    Checker { text }.expr(expr).map(drop)
+/// Checks an expression and everything below it.
+pub(super) fn check(text: &str, expr: &Expr) -> Result<(), ParseError> {
+    let checker = Checker { text };
+    let mut path = vec![checker.enter(expr)?];
+    while let Some(node) = path.last_mut() {
+        match operand(node.expr, node.done) {
+            Some(operand) => path.push(checker.enter(operand)?),
+            None => {
+                let found = checker.leave(node)?;
+                path.pop();
+                if let Some(above) = path.last_mut() {
+                    checker.operand(above, found)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A node on the way from the root to where the check is.
+struct Node<'e> {
+    expr: &'e Expr,
+    /// Operands that are done.
+    done: usize,
+    /// Types of the first two operands.
+    types: [ValueType; 2],
+}
+
+/// The operands in the order in which they are checked.
+fn operand(expr: &Expr, at: usize) -> Option<&Expr> {
+    match (expr, at) {
+        (Expr::Subquery(subquery), 0) => Some(&subquery.expr),
+        (Expr::Paren(paren), 0) => Some(&paren.expr),
+        (Expr::Unary(unary), 0) => Some(&unary.expr),
+        (Expr::Binary(binary), 0) => Some(&binary.left),
+        (Expr::Binary(binary), 1) => Some(&binary.right),
+        (Expr::Aggregate(aggregate), 0) => Some(&aggregate.expr),
+        (Expr::Aggregate(aggregate), 1) => aggregate.param.as_ref(),
+        // The second argument of `info` may match every series: it says which labels to take from them.
+        (Expr::Call(call), 1) if call.function.name == "info" => None,
+        (Expr::Call(call), at) => call.args.get(at),
+        _ => None,
+    }
 }
 
 struct Checker<'a> {
@@ -25,40 +65,60 @@ impl Checker<'_> {
         Err(ParseError::new(self.text, position, message))
     }
 
-    /// The depth of the recursion is that of the tree, which the parser bounds.
-    fn expr(&self, expr: &mut Expr) -> Checked<ValueType> {
-        match expr {
-            Expr::Number(_) => Ok(ValueType::Scalar),
-            Expr::String(_) => Ok(ValueType::String),
-            Expr::Vector(_) | Expr::Matrix(_) => self.selector(expr),
-            Expr::Subquery(subquery) => {
-                let inner = self.expr(&mut subquery.expr)?;
-                self.subquery(inner, subquery.position)
-            }
-            Expr::Paren(paren) => self.expr(&mut paren.expr),
-            Expr::Unary(unary) => {
-                let operand = self.expr(&mut unary.expr)?;
-                self.unary(operand, unary.position)
-            }
-            Expr::Binary(binary) => {
-                let left = self.expr(&mut binary.left)?;
-                let right = self.expr(&mut binary.right)?;
-                self.binary(binary, left, right)
-            }
-            Expr::Aggregate(aggregate) => self.aggregate(aggregate),
-            Expr::Call(call) => self.call(call),
+    /// Before the operands.
+    fn enter<'e>(&self, expr: &'e Expr) -> Checked<Node<'e>> {
+        if let Expr::Call(call) = expr {
+            self.count(call)?;
+            self.info(call)?;
         }
+        Ok(Node { expr, done: 0, types: [ValueType::Scalar; 2] })
     }
 
-    fn selector(&self, expr: &Expr) -> Checked<ValueType> {
-        let (selector, value_type) = match expr {
-            Expr::Matrix(matrix) => (&matrix.selector, ValueType::Matrix),
-            Expr::Vector(selector) => (selector, ValueType::Vector),
-            other => return Ok(other.value_type()),
+    /// Behind one operand, whose type has been found.
+    fn operand(&self, node: &mut Node<'_>, found: ValueType) -> Checked {
+        let at = node.done;
+        node.done += 1;
+        if let Some(place) = node.types.get_mut(at) {
+            *place = found;
+        }
+        let (wanted, context) = match (node.expr, at) {
+            (Expr::Aggregate(_), 0) => (ValueType::Vector, "aggregation expression".to_owned()),
+            (Expr::Aggregate(aggregate), _) => {
+                let is_label = aggregate.op == AggregateOp::CountValues;
+                let wanted = if is_label { ValueType::String } else { ValueType::Scalar };
+                (wanted, "aggregation parameter".to_owned())
+            }
+            // Further arguments are of the last one's type.
+            (Expr::Call(Call { function, .. }), _) => match function.args.get(at).or(function.args.last()) {
+                Some(wanted) if *wanted != found => (*wanted, format!("call to function \"{}\"", function.name)),
+                _ => return Ok(()),
+            },
+            _ => return Ok(()),
         };
-        match mistake(selector) {
-            Some(message) => self.fail(selector.position, message),
-            None => Ok(value_type),
+        let position = operand(node.expr, at).map(Expr::position).unwrap_or_default();
+        self.same(found, wanted, position, &context)
+    }
+
+    /// Behind all operands. Returns the type of the node.
+    fn leave(&self, node: &Node<'_>) -> Checked<ValueType> {
+        let [first, second] = node.types;
+        match node.expr {
+            Expr::Number(_) => Ok(ValueType::Scalar),
+            Expr::String(_) => Ok(ValueType::String),
+            Expr::Vector(selector) => match mistake(selector) {
+                Some(message) => self.fail(selector.position, message),
+                None => Ok(ValueType::Vector),
+            },
+            Expr::Matrix(matrix) => match mistake(&matrix.selector) {
+                Some(message) => self.fail(matrix.selector.position, message),
+                None => Ok(ValueType::Matrix),
+            },
+            Expr::Subquery(subquery) => self.subquery(first, subquery.position),
+            Expr::Paren(_) => Ok(first),
+            Expr::Unary(unary) => self.unary(first, unary.position),
+            Expr::Binary(binary) => self.binary(binary, first, second),
+            Expr::Aggregate(_) => Ok(ValueType::Vector),
+            Expr::Call(call) => Ok(call.function.returns),
         }
     }
 
@@ -82,20 +142,6 @@ impl Checker<'_> {
         }
     }
 
-    fn aggregate(&self, aggregate: &mut Aggregate) -> Checked<ValueType> {
-        self.expect(&mut aggregate.expr, ValueType::Vector, "aggregation expression")?;
-        if let Some(param) = &mut aggregate.param {
-            let wanted = if aggregate.op == AggregateOp::CountValues { ValueType::String } else { ValueType::Scalar };
-            self.expect(param, wanted, "aggregation parameter")?;
-        }
-        Ok(ValueType::Vector)
-    }
-
-    fn expect(&self, expr: &mut Expr, wanted: ValueType, context: &str) -> Checked {
-        let found = self.expr(expr)?;
-        self.same(found, wanted, expr.position(), context)
-    }
-
     fn same(&self, found: ValueType, wanted: ValueType, position: Position, context: &str) -> Checked {
         if found == wanted {
             return Ok(());
@@ -104,7 +150,7 @@ impl Checker<'_> {
         self.fail(position, format!("expected type {wanted} in {context}, got {found}"))
     }
 
-    fn binary(&self, binary: &mut Binary, left: ValueType, right: ValueType) -> Checked<ValueType> {
+    fn binary(&self, binary: &Binary, left: ValueType, right: ValueType) -> Checked<ValueType> {
         use ValueType::{Scalar, Vector};
         self.operator(binary, (left, right) == (Scalar, Scalar))?;
         for (side, found) in [(&binary.left, left), (&binary.right, right)] {
@@ -133,34 +179,20 @@ impl Checker<'_> {
         }
     }
 
-    fn matching(&self, binary: &mut Binary, between_vectors: bool) -> Checked {
-        let (position, op) = (binary.position, binary.op);
-        let fail = |message: &str| self.fail(position, message);
-        let Some(matching) = &mut binary.matching else { return Ok(()) };
-        if !between_vectors {
-            return match (matching.labels.is_empty(), matching.fills(), op.is_set()) {
-                (false, ..) => fail("vector matching only allowed between instant vectors"),
-                (true, true, _) => fail("filling in missing series only allowed between instant vectors"),
-                (true, false, true) => {
-                    fail(&format!("set operator \"{}\" not allowed in binary scalar expression", op.as_str()))
-                }
-                (true, false, false) => {
-                    binary.matching = None;
-                    Ok(())
-                }
-            };
-        }
-        if !op.is_set() {
-            return Ok(());
-        }
-        if matching.cardinality != Cardinality::OneToOne {
-            return fail(&format!("no grouping allowed for \"{}\" operation", op.as_str()));
-        }
-        matching.cardinality = Cardinality::ManyToMany;
-        match matching.fills() {
-            true => fail("filling in missing series not allowed for set operators"),
-            false => Ok(()),
-        }
+    fn matching(&self, binary: &Binary, between_vectors: bool) -> Checked {
+        let op = binary.op.as_str();
+        let fills = binary.matching.as_ref().is_some_and(Matching::fills);
+        let is_labelled = binary.matching.as_ref().is_some_and(|m| !m.labels.is_empty());
+        let is_grouped = binary.matching.as_ref().is_some_and(|m| m.cardinality != Cardinality::ManyToMany);
+        let message = match (between_vectors, binary.op.is_set()) {
+            (false, _) if is_labelled => "vector matching only allowed between instant vectors".to_owned(),
+            (false, _) if fills => "filling in missing series only allowed between instant vectors".to_owned(),
+            (false, true) => format!("set operator \"{op}\" not allowed in binary scalar expression"),
+            (true, true) if is_grouped => format!("no grouping allowed for \"{op}\" operation"),
+            (true, true) if fills => "filling in missing series not allowed for set operators".to_owned(),
+            _ => return Ok(()),
+        };
+        self.fail(binary.position, message)
     }
 
     /// What lies between the operands, without the spaces at its ends.
@@ -170,29 +202,6 @@ impl Checker<'_> {
         let before = between.iter().take_while(|b| is_space(**b)).count() as u32;
         let behind = between.iter().rev().take_while(|b| is_space(**b)).count() as u32;
         Position { start: start + before, end: end.saturating_sub(behind).max(start + before) }
-    }
-
-    fn call(&self, call: &mut Call) -> Checked<ValueType> {
-        let function = call.function;
-        self.count(call)?;
-        let is_info = function.name == "info";
-        if is_info {
-            self.info(call)?;
-        }
-        for (at, arg) in call.args.iter_mut().enumerate() {
-            // Further arguments are of the last one's type.
-            let Some(wanted) = function.args.get(at).or(function.args.last()) else { break };
-            if is_info && at == 1 {
-                // It may match every series: it says which labels to take from them.
-                continue;
-            }
-            let found = self.expr(arg)?;
-            if found != *wanted {
-                let context = format!("call to function \"{}\"", function.name);
-                self.same(found, *wanted, arg.position(), &context)?;
-            }
-        }
-        Ok(function.returns)
     }
 
     fn count(&self, call: &Call) -> Checked {
@@ -216,7 +225,7 @@ impl Checker<'_> {
 
     /// The second argument of `info` holds conditions on labels in the form of a selector without name.
     fn info(&self, call: &Call) -> Checked {
-        let Some(arg) = call.args.get(1) else { return Ok(()) };
+        let Some(arg) = call.args.get(1).filter(|_| call.function.name == "info") else { return Ok(()) };
         self.same(arg.value_type(), ValueType::Vector, call.position, "call to function \"info\"")?;
         match arg {
             Expr::Vector(selector) if selector.name.is_none() => Ok(()),

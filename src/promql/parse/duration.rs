@@ -75,7 +75,8 @@ impl<'r, 'a> DurationReader<'r, 'a> {
                 let inner = self.expression(0)?;
                 self.expect(Kind::RightParen)?;
                 let place = inner.position();
-                Ok(sign_of(sign, wrapped(inner, place)))
+                // A plus stays, too: it keeps operators behind the parenthesis out.
+                Ok(unary(sign, wrapped(inner, place)))
             }
             _ => {
                 let operand = self.expression(POWER)?;

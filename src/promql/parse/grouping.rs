@@ -105,7 +105,8 @@ impl Parser<'_> {
             Some(_) => Cardinality::OneToMany,
             None => return Ok(()),
         };
-        if self.tokens.peek()?.kind == Kind::LeftParen {
+        let next = self.tokens.peek()?;
+        if next.kind == Kind::LeftParen || !next.starts_expression() {
             matching.include = self.labels()?;
         }
         Ok(())

@@ -16,6 +16,10 @@ mod duration;
 mod grouping;
 mod number;
 mod postfix;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
 
 use self::build::{Open, Tree};
 use self::grouping::BinaryModifiers;
@@ -26,7 +30,8 @@ use super::selector::vector_selector;
 use super::tokens::{Context, Tokens};
 
 /// Most levels of a tree, and most things that may be open at once while it is read. A chain of operators counts one
-/// level for each. Small enough that a recursion with a kilobyte for each level fits any thread's stack.
+/// level for each. Reading and checking need no more stack for it; what recurses over trees needs some kilobytes for each
+/// level in a build without optimisations.
 pub const MAX_DEPTH: u32 = 1000;
 
 /// What of the language is switched on beyond what is stable; each as a feature flag of the reference.
@@ -58,8 +63,8 @@ pub fn parse(text: &str, options: &ParserOptions) -> Result<Expr, ParseError> {
     if parser.tokens.peek()?.kind == Kind::End {
         return Err(parser.tokens.error(Position::default(), "no expression found in input"));
     }
-    let mut expr = parser.expression()?;
-    check::check(text, &mut expr)?;
+    let expr = parser.expression()?;
+    check::check(text, &expr)?;
     Ok(expr)
 }
 

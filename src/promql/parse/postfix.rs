@@ -5,7 +5,7 @@ use super::build::Tree;
 use super::duration::{DurationReader, extent, nanoseconds};
 use crate::model::TimestampMs;
 use crate::promql::ast::{
-    At, BinaryOp, DurationExpr, Expr, Extension, Extent, MatrixSelector, Position, Subquery, VectorSelector,
+    At, BinaryOp, DurationExpr, Expr, Extension, Extent, MatrixSelector, Position, Subquery, ValueType, VectorSelector,
 };
 use crate::promql::error::ParseError;
 use crate::promql::lex::{Kind, Modifier, Preprocessor};
@@ -89,7 +89,7 @@ impl Parser<'_> {
         let position = Position { start: operand.expr.position().start, end: close.position.end };
         let (range, step) = (extent(range), step.map(extent));
         let subquery = Subquery { expr: operand.expr, range, step, offset: None, at: None, position };
-        self.above(operand.depth, Expr::Subquery(Box::new(subquery)))
+        self.above(operand.depth, ValueType::Matrix, Expr::Subquery(Box::new(subquery)))
     }
 
     fn offset(&mut self, expr: &mut Expr) -> Result<(), ParseError> {

@@ -3,7 +3,7 @@
 use super::buckets::{Buckets, drop_unneeded};
 use super::duration::{Sign, milliseconds};
 use super::share::share;
-use super::{Aggregate, Binary, Call, Node, Op, RangeSelect, Select, Subquery, Times};
+use super::{Aggregate, Binary, Call, Node, Op, RangeSelect, Select, Subquery, Text, Times};
 use crate::promql::ast::{self, At, Expr, MatrixSelector, ValueType, VectorSelector};
 
 /// Functions whose result depends on the step although their arguments do not.
@@ -60,7 +60,10 @@ impl Builder<'_> {
     fn expr(&self, expr: &Expr) -> Result<Built, String> {
         match expr {
             Expr::Number(number) => Ok(self.built(expr, Op::Number(number.value), true, false)),
-            Expr::String(text) => Ok(self.built(expr, Op::Text(text.value.clone()), true, false)),
+            Expr::String(text) => {
+                let text = Text { value: text.value.clone(), bytes: text.bytes.clone() };
+                Ok(self.built(expr, Op::Text(text), true, false))
+            }
             Expr::Vector(selector) => {
                 let select = self.select(selector)?;
                 let is_fixed = select.at.is_some();

@@ -47,7 +47,7 @@ pub(crate) enum Op {
     /// A number at every step.
     Number(f64),
     /// A text.
-    Text(String),
+    Text(Text),
     /// The newest sample of each series at each step.
     Select(Select),
     /// A window of samples of each series; only as a function's argument, and as the whole query.
@@ -66,6 +66,22 @@ pub(crate) enum Op {
     Aggregate(Box<Aggregate>),
     /// A function.
     Call(Call),
+}
+
+/// A text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Text {
+    /// What of it is not UTF-8 stands here as U+FFFD.
+    pub value: String,
+    /// All of it, if that is not UTF-8.
+    pub bytes: Option<Box<[u8]>>,
+}
+
+impl Text {
+    /// Whether a label may be named so.
+    pub fn is_label_name(&self) -> bool {
+        !self.value.is_empty() && self.bytes.is_none()
+    }
 }
 
 /// Which series, and from when.
@@ -221,7 +237,7 @@ impl Call {
 impl Aggregate {
     fn has_one_name(&self) -> bool {
         use AggregateOp::{Bottomk, CountValues, LimitRatio, Limitk, Topk};
-        let is_name = |param: &Node| matches!(&param.op, Op::Text(label) if label == METRIC_NAME);
+        let is_name = |param: &Node| matches!(&param.op, Op::Text(label) if label.value == METRIC_NAME);
         match self.op {
             CountValues if self.param.as_ref().is_some_and(is_name) => false,
             // These hand on series of their input.

@@ -3,10 +3,11 @@
 //! The encodings stand here and not beside the store, because remote sources, the query engine and the wire hand on
 //! and decode the same bytes without knowing any store. The bytes are Prometheus's to the bit, and FORMATS.md beside
 //! this file draws them field by field. The newer encodings have start timestamps; they are written where a sample has one.
-//! When a chunk is full is not decided here, except where a sample cannot follow another.
+//! Who owns a growing chunk decides when it is full; `cut.rs` has the rule of those who do as the reference's head.
 
 mod bits;
 mod builder;
+pub mod cut;
 pub mod float_histogram;
 pub mod histogram;
 mod histogram_append;

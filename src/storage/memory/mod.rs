@@ -104,13 +104,19 @@ impl MemoryStore {
 
     /// The series that satisfy any selector and have a sample in the range, with those samples, by labels.
     fn matching(&self, selectors: &[Selector], range: TimeRange) -> Vec<(Labels, Vec<TimedValue>)> {
+        let mut found = self.matching_whole(selectors, range);
+        found.iter_mut().for_each(|(_, samples)| samples.retain(|s| range.contains(s.t)));
+        found
+    }
+
+    /// As [`MemoryStore::matching`], with all samples of the series.
+    fn matching_whole(&self, selectors: &[Selector], range: TimeRange) -> Vec<(Labels, Vec<TimedValue>)> {
         let inner = self.inner.lock();
         let mut found: Vec<_> = inner
             .series
             .values()
-            .filter(|s| satisfies_any(selectors, &s.labels))
-            .map(|s| (s.labels.clone(), s.within(range)))
-            .filter(|(_, samples)| !samples.is_empty())
+            .filter(|s| satisfies_any(selectors, &s.labels) && s.samples.keys().any(|t| range.contains(*t)))
+            .map(|s| (s.labels.clone(), s.within(TimeRange::ALL)))
             .collect();
         found.sort_by(|a, b| a.0.cmp(&b.0));
         found

@@ -18,9 +18,10 @@ impl Queryable for MemoryStore {
         scope: &Scope,
         request: &SelectRequest<'_>,
     ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
-        let mut found = self.matching(request.selectors, request.range);
+        // A chunk says more about a histogram the more of its predecessors it holds, so nothing is cut off.
+        let mut found = self.matching_whole(request.selectors, request.range);
         found.truncate(request.limit.unwrap_or(usize::MAX));
-        Ok(Box::new(MemoryStream { scope: scope.clone(), rest: found.into_iter(), stats: StreamStats::default() }))
+        Ok(Box::new(MemoryStream::new(scope, request.range, found)))
     }
 
     fn select_latest<'a>(
@@ -32,7 +33,7 @@ impl Queryable for MemoryStore {
         found.retain(|(_, samples)| samples.last().is_some_and(|s| !s.value.is_stale() && s.float().is_some()));
         found.sort_by(|a, b| (a.0.metric_name(), &a.0).cmp(&(b.0.metric_name(), &b.0)));
         found.truncate(request.limit.unwrap_or(usize::MAX));
-        Ok(Box::new(MemoryStream { scope: scope.clone(), rest: found.into_iter(), stats: StreamStats::default() }))
+        Ok(Box::new(MemoryStream::new(scope, request.range, found)))
     }
 
     fn label_names(
@@ -69,11 +70,16 @@ fn first(texts: BTreeSet<&str>, limit: Limit) -> (Vec<String>, Annotations) {
 
 struct MemoryStream {
     scope: Scope,
+    range: TimeRange,
     rest: std::vec::IntoIter<(Labels, Vec<TimedValue>)>,
     stats: StreamStats,
 }
 
 impl MemoryStream {
+    fn new(scope: &Scope, range: TimeRange, found: Vec<(Labels, Vec<TimedValue>)>) -> MemoryStream {
+        MemoryStream { scope: scope.clone(), range, rest: found.into_iter(), stats: StreamStats::default() }
+    }
+
     fn end(&self) -> StreamStep {
         StreamStep::End(StreamEnd { annotations: Annotations::none(), stats: self.stats })
     }
@@ -84,7 +90,8 @@ impl SeriesStream for MemoryStream {
         self.scope.check()?;
         batch.series.clear();
         for (labels, samples) in self.rest.by_ref().take(BATCH_SERIES) {
-            let chunks = encode(&samples)?;
+            let mut chunks = encode(&samples)?;
+            chunks.retain(|chunk| self.range.overlaps(chunk.min, chunk.max));
             self.stats.series += 1;
             self.stats.chunks += chunks.len() as u64;
             self.stats.bytes += chunks.iter().map(|c| c.data.len() as u64).sum::<u64>();

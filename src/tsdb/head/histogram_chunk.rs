@@ -4,7 +4,7 @@
 use crate::model::{CounterResetHint, FloatHistogram, Histogram, STALE_NAN, is_stale};
 use crate::storage::chunk::float_histogram::FloatHistogramState;
 use crate::storage::chunk::histogram::HistogramState;
-use crate::storage::chunk::{Appended, EncodeError};
+use crate::storage::chunk::{Appended, EncodeError, cut};
 use crate::storage::{Encoding, HistogramRef};
 
 /// Chunks are meant to be of this size.
@@ -147,7 +147,7 @@ impl OpenHistogram {
         let range_end = if self.has_end { range_end(start) } else { *next_at };
         if !self.has_end && bytes >= TARGET_BYTES / 4 {
             let times_as_long = TARGET_BYTES as f64 / bytes as f64;
-            *next_at = super::series::even_end(start, self.last_t(), *next_at, times_as_long);
+            *next_at = cut::even_end(start, self.last_t(), *next_at, times_as_long);
             self.has_end = true;
         }
         (t >= *next_at || bytes >= TARGET_BYTES * 2) && (self.count() >= MIN_SAMPLES || t >= range_end)

@@ -2,6 +2,7 @@
 
 use super::histogram_chunk::OpenHistogram;
 use crate::storage::Encoding;
+use crate::storage::chunk::cut;
 use crate::storage::chunk::xor2::Xor2State;
 
 /// How chunks are opened. A sample with a start timestamp opens one that has room for it whatever this says.
@@ -18,7 +19,7 @@ pub(crate) struct ChunkRule {
 impl ChunkRule {
     /// Where the range that `t` lies in ends.
     pub(super) fn range_end(self, t: i64) -> i64 {
-        (t / self.range).saturating_mul(self.range).saturating_add(self.range)
+        cut::range_end(t, self.range)
     }
 }
 

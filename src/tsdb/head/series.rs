@@ -11,16 +11,13 @@ use super::open::{ChunkRule, Open};
 use super::split_ref;
 use crate::model::{Sample, TimestampMs, Value, is_stale};
 use crate::storage::chunk::Appended;
+use crate::storage::chunk::cut::GrowingFloats;
 use crate::storage::chunk::xor::XorState;
 use crate::storage::chunk::xor2::Xor2State;
 use crate::storage::{Columns, DecodeError, Encoding, HistogramRef, SeriesRef, TimeRange, chunk};
 
 /// Series of one page, and so of one lock.
 pub(crate) const PAGE_SERIES: usize = 256;
-/// What a chunk is meant to hold; as in the reference.
-const TARGET_SAMPLES: u16 = 120;
-/// A chunk larger than this is closed before the next sample; as in the reference (1 KiB less one sample).
-const MAX_CHUNK_BYTES: usize = 1024 - 19;
 /// Up to this size a chunk's buffer doubles, then it grows in steps.
 const DOUBLING_BYTES: usize = 64;
 const STEP_BYTES: usize = 32;
@@ -284,12 +281,8 @@ impl Series {
     /// Whether the open chunk of floats, which has so many samples up to `last_t`, must be closed before a sample at `t`.
     #[inline]
     fn is_due(&mut self, t: i64, count: u16, last_t: i64) -> bool {
-        if count == TARGET_SAMPLES / 4 {
-            // A quarter is there: spread what is left of the range evenly over chunks.
-            self.next_at = even_end(self.start, last_t, self.next_at, 4.0);
-        }
-        // Twice the target means that the estimate was made at a slower rate.
-        t >= self.next_at || count >= TARGET_SAMPLES * 2 || self.bytes.len() > MAX_CHUNK_BYTES
+        let open = GrowingFloats { count, bytes: self.bytes.len(), start: self.start, newest: last_t };
+        open.is_due(t, &mut self.next_at)
     }
 
     fn close(&mut self) {
@@ -419,13 +412,6 @@ fn make_room(bytes: &mut Vec<u8>, sample: usize) {
     if bytes.len() >= DOUBLING_BYTES && bytes.capacity() - bytes.len() < sample {
         bytes.reserve_exact(STEP_BYTES);
     }
-}
-
-/// The end of a chunk that will be `times_as_long` as it is at `now`, such that chunks of equal length reach up to `end`.
-pub(super) fn even_end(start: i64, now: i64, end: i64, times_as_long: f64) -> i64 {
-    let length = end.wrapping_sub(start) as f64;
-    let chunks = (length / (now.wrapping_sub(start).wrapping_add(1) as f64 * times_as_long)).floor();
-    if chunks <= 1.0 { end } else { (start as f64 + length / chunks) as i64 }
 }
 
 /// Series that share a lock, which is taken once for a run of neighbours.

@@ -1,8 +1,7 @@
 //! Samples that come later than newer ones of their series.
 //!
-//! A series' late samples lie beside its others: at most 32 of them (`out_of_order_cap_max`) in a small sorted buffer,
-//! the earlier ones as chunks in `chunks_head`, which may overlap each other and everything else. What was accepted is
-//! logged in `wbl/` (*write-behind log*, format in `WBL.md`), not in `wal/`: whoever reads `wal/` alone never meets a
+//! A series' late samples lie beside its others: at most 32 of them in a small sorted buffer, the earlier ones as
+//! chunks in `chunks_head`, which may overlap each other and everything else. What was accepted is logged in `wbl/` (*write-behind log*, format in `WBL.md`), not in `wal/`: whoever reads `wal/` alone never meets a
 //! sample that it would refuse. Series without late samples cost nothing: all this is kept beside the head, by slot.
 //!
 //! The laws:
@@ -46,7 +45,8 @@ use super::head_chunks::HeadChunks;
 use crate::model::TimestampMs;
 use crate::storage::{Chunk, DecodeError, QueryError, TimeRange};
 
-/// Samples that a series' buffer holds before it is written out, as in the reference.
+/// Samples that a series' buffer holds before it is written out: the reference's `OutOfOrderCapMax`, which its servers have
+/// no setting for either.
 pub(super) const DEFAULT_CAP: usize = 32;
 /// Locks among which the slots are spread, page by page.
 const SHARDS: usize = 32;

@@ -7,7 +7,7 @@ use crate::tsdb::wal::record::WalSample;
 
 /// A batch is handed on when its rows take so many bytes. Large enough that handing on costs nothing, small enough for
 /// the processor's second cache; in tests small enough that there are many.
-const FULL: usize = if cfg!(test) { 2 << 10 } else { 512 << 10 };
+const FULL: usize = if cfg!(test) { 2 << 10 } else { 256 << 10 };
 /// Room that an emptied batch keeps in buffers that single records of unusual size fill.
 const KEPT: usize = 2 * FULL;
 

@@ -9,8 +9,8 @@ use super::names::Names;
 use super::read::{HandOn, Read};
 use super::take::Taker;
 
-/// Batches that go round, for each thread.
-const BATCHES: usize = 2;
+/// Batches that wait between two threads, besides one that each of them has.
+const WAITING: usize = 1;
 /// Reading, which cannot be shared, keeps no more than so many busy.
 const MAX_TAKERS: usize = 4;
 
@@ -99,7 +99,7 @@ fn run_threads<'scope>(
     takers: &'scope mut [Taker<'_>],
 ) -> io::Result<Read> {
     let (home, empty) = mpsc::channel();
-    for _ in 0..BATCHES * (takers.len() + 2) {
+    for _ in 0..takers.len() + 2 + WAITING {
         // The receiver is right here.
         let _ = home.send(Batch::default());
     }

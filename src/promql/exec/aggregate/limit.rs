@@ -14,6 +14,7 @@ use crate::promql::plan::Aggregate;
 /// Runs `limitk` or `limit_ratio`.
 pub(super) fn vector(eval: &Evaluator<'_>, aggregate: &Aggregate, steps: Steps, sink: Sink<'_>) -> Result<(), Failure> {
     let param = Param::of(eval, aggregate, steps)?;
+    let ks = param.ks();
     let is_ratio = aggregate.op == AggregateOp::LimitRatio;
     let wants = match is_ratio {
         true => param.values.iter().any(|v| *v != 0.0),
@@ -34,7 +35,7 @@ pub(super) fn vector(eval: &Evaluator<'_>, aggregate: &Aggregate, steps: Steps, 
                 eval.context.scope.charge(0, 4 * steps.count as u64)?;
                 taken.push(vec![0; steps.count]);
             }
-            pick_first(&mut series, &mut taken[group], &param);
+            pick_first(&mut series, &mut taken[group], &ks);
         }
         match (series.is_empty(), steps.count) {
             (true, _) => Ok(()),
@@ -57,11 +58,11 @@ pub(super) fn vector(eval: &Evaluator<'_>, aggregate: &Aggregate, steps: Steps, 
 }
 
 /// Leaves of a series what is among the first `k` of its group.
-fn pick_first(series: &mut StepSeries, taken: &mut [u32], param: &Param) {
+fn pick_first(series: &mut StepSeries, taken: &mut [u32], ks: &[usize]) {
     let mut kept = StepSet::of(series);
     let mut full = StepSet::none(taken.len());
     for step in kept.iter() {
-        if (taken[step] as usize) < param.k(step) {
+        if (taken[step] as usize) < ks[step] {
             taken[step] += 1;
         } else {
             full.insert(step);

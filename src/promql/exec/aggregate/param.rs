@@ -2,6 +2,7 @@
 
 use crate::model::number::General;
 use crate::promql::ast::Position;
+use crate::promql::error::quote_bytes;
 use crate::promql::exec::{Context, Evaluator, Failure, Steps};
 use crate::promql::notes::Note;
 use crate::promql::plan::{Aggregate, Op};
@@ -81,21 +82,19 @@ impl Param {
         }
     }
 
-    /// The `k` of a step, 0 if it is none.
-    pub fn k(&self, step: usize) -> usize {
+    /// The `k` of each step, 0 where it is none.
+    pub fn ks(&self) -> Vec<usize> {
         // Fractions are cut off; what is negative becomes 0.
-        self.values[step] as usize
+        self.values.iter().map(|v| *v as usize).collect()
     }
 }
 
 /// The label of `count_values`.
 pub(super) fn label(aggregate: &Aggregate) -> Result<&str, Failure> {
-    let name = match aggregate.param.as_ref().map(|node| &node.op) {
-        Some(Op::Text(name)) => name.as_str(),
-        _ => "",
+    let text = match aggregate.param.as_ref().map(|node| &node.op) {
+        Some(Op::Text(text)) if text.is_label_name() => return Ok(&text.value),
+        Some(Op::Text(text)) => text.bytes.as_deref().unwrap_or_default(),
+        _ => &[],
     };
-    if name.is_empty() {
-        return Err(Failure::Execution("invalid label name \"\"".to_owned()));
-    }
-    Ok(name)
+    Err(Failure::Execution(format!("invalid label name {}", quote_bytes(text))))
 }

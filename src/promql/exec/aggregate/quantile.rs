@@ -10,6 +10,9 @@ use crate::promql::exec::{Evaluator, Failure, Sink, StepSeries, Steps, is_absent
 use crate::promql::functions::quantile::quantile;
 use crate::promql::plan::Aggregate;
 
+/// So many steps are gathered at a time: their values lie side by side in each column.
+const TILE: usize = 8;
+
 struct Group {
     columns: Vec<Vec<f64>>,
     drop_name: bool,
@@ -34,15 +37,16 @@ pub(super) fn vector(eval: &Evaluator<'_>, aggregate: &Aggregate, steps: Steps, 
         Ok(())
     })?;
     param.note_quantile(eval.context);
-    let mut values = Vec::new();
+    let mut values: [Vec<f64>; TILE] = Default::default();
     for (index, Group { columns, drop_name }) in all.into_iter().enumerate() {
         let mut out = StepSeries::absent(groups.labels(index).clone(), steps.count);
         out.drop_name = drop_name;
-        for (step, (place, q)) in out.floats.iter_mut().zip(&param.values).enumerate() {
-            values.clear();
-            values.extend(columns.iter().map(|column| column[step]).filter(|v| !is_absent(*v)));
-            if !values.is_empty() {
-                *place = quantile(*q, &mut values);
+        for (first, out) in (0..).step_by(TILE).zip(out.floats.chunks_mut(TILE)) {
+            gather(&columns, first, &mut values);
+            for ((place, values), q) in out.iter_mut().zip(&mut values).zip(&param.values[first..]) {
+                if !values.is_empty() {
+                    *place = quantile(*q, values);
+                }
             }
         }
         let held = (columns.len() * steps.count) as u64;
@@ -52,4 +56,13 @@ pub(super) fn vector(eval: &Evaluator<'_>, aggregate: &Aggregate, steps: Steps, 
         }
     }
     Ok(())
+}
+
+/// Collects what columns have at the steps from `first` onward, in one list per step.
+fn gather(columns: &[Vec<f64>], first: usize, values: &mut [Vec<f64>; TILE]) {
+    values.iter_mut().for_each(Vec::clear);
+    for column in columns {
+        let present = values.iter_mut().zip(&column[first..]).filter(|(_, v)| !is_absent(**v));
+        present.for_each(|(values, v)| values.push(*v));
+    }
 }

@@ -25,12 +25,13 @@ pub(super) fn vector(
     let at = At { context: eval.context, position };
     let checked = param.check_k();
     let has_results = matches!(checked, Ok(true));
-    let mut ranking = Ranking { groups: Groups::of(aggregate), heaps: Vec::new(), series: Vec::new(), top, charged: 0 };
+    let (groups, ks) = (Groups::of(aggregate), param.ks());
+    let mut ranking = Ranking { groups, heaps: Vec::new(), series: Vec::new(), ks, top, charged: 0 };
     eval.vector(&aggregate.node, steps, &mut |series| {
         if has_results {
-            at.ignore_ranked_histograms(aggregate.op, &series, &param);
+            at.ignore_ranked_histograms(aggregate.op, &series, &ranking.ks);
             let before = ranking.charged;
-            ranking.add(series, &param);
+            ranking.add(series);
             eval.context.scope.charge(0, ranking.charged - before)?;
         }
         Ok(())
@@ -39,12 +40,12 @@ pub(super) fn vector(
         return Ok(());
     }
     eval.context.scope.release(0, ranking.charged);
-    if steps.count == 1 { ranking.in_order(sink) } else { ranking.by_series(steps, sink) }
+    if steps.is_range { ranking.by_series(steps, sink) } else { ranking.in_order(sink) }
 }
 
 impl At<'_, '_> {
-    fn ignore_ranked_histograms(&self, op: AggregateOp, series: &StepSeries, param: &Param) {
-        let is_seen = |(step, h): (usize, &Option<_>)| h.is_some() && param.k(step) > 0;
+    fn ignore_ranked_histograms(&self, op: AggregateOp, series: &StepSeries, ks: &[usize]) {
+        let is_seen = |(step, h): (usize, &Option<_>)| h.is_some() && ks[step] > 0;
         if series.histograms.as_ref().is_some_and(|all| all.iter().enumerate().any(is_seen)) {
             self.ignore_histograms(op.as_str(), series);
         }
@@ -57,13 +58,15 @@ struct Ranking {
     heaps: Vec<Vec<Heap>>,
     /// The labels of all series that ever were in a heap, and whether their names are to be dropped.
     series: Vec<(Labels, bool)>,
+    /// By step.
+    ks: Vec<usize>,
     top: Top,
     /// Bytes.
     charged: u64,
 }
 
 impl Ranking {
-    fn add(&mut self, series: StepSeries, param: &Param) {
+    fn add(&mut self, series: StepSeries) {
         let index = self.groups.index(&series.labels);
         if index == self.heaps.len() {
             self.heaps.push(vec![Heap::default(); series.floats.len()]);
@@ -71,10 +74,10 @@ impl Ranking {
         }
         let number = u32::try_from(self.series.len()).unwrap_or(u32::MAX);
         let mut was_added = false;
-        for (step, (heap, value)) in self.heaps[index].iter_mut().zip(&series.floats).enumerate() {
+        for ((heap, value), k) in self.heaps[index].iter_mut().zip(&series.floats).zip(&self.ks) {
             if !is_absent(*value) {
                 let before = heap.entries().len();
-                was_added |= heap.offer(Entry { value: *value, series: number }, param.k(step), self.top);
+                was_added |= heap.offer(Entry { value: *value, series: number }, *k, self.top);
                 self.charged += ((heap.entries().len() - before) * size_of::<Entry>()) as u64;
             }
         }

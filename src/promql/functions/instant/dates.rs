@@ -17,6 +17,14 @@ pub(super) fn function(name: &str) -> Option<fn(i64) -> f64> {
 }
 
 const DAY: i64 = 86_400;
+/// The first float that does not fit 64 bits.
+const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+
+/// Whole seconds of a float. What does not fit, and what is no number, is the end of time, as in the reference on most
+/// machines: conversion gives the least integer there, and adding the years before 1970 wraps around.
+pub(super) fn seconds(v: f64) -> i64 {
+    if (-LIMIT..LIMIT).contains(&v) { v as i64 } else { i64::MAX }
+}
 
 /// A date of the Gregorian calendar, extended to all times. A calendar library's years end somewhere; floats do not.
 struct Date {
@@ -61,6 +69,17 @@ impl Date {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_time_has_the_last_date_of_all() {
+        for v in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
+            let part = |name| function(name).unwrap()(seconds(v));
+            assert_eq!([part("year"), part("month"), part("day_of_month")], [292_277_026_596.0, 12.0, 4.0]);
+            assert_eq!([part("hour"), part("minute"), part("day_of_week")], [15.0, 30.0, 0.0]);
+        }
+        assert_eq!(function("year").unwrap()(seconds(-9.2e18)), -291_536_392_293.0);
+        assert_eq!(seconds(-1.5), -1);
+    }
 
     #[test]
     fn dates_are_those_of_a_calendar() {

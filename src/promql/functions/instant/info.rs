@@ -72,7 +72,7 @@ impl<'a> Wish<'a> {
     }
 }
 
-/// The info series that may belong to any series of `base`; their values are the times of their samples.
+/// The info series that may belong to any series of `base`; their floats are the times of their samples.
 fn fetch(
     eval: &Evaluator<'_>,
     call: &Call,
@@ -101,7 +101,7 @@ fn fetch(
     let (at, offset) = reference_time(&call.args[0]).unwrap_or_default();
     let select = Select { selector, offset, at, extension: Extension::None, buckets: Buckets::Kept };
     let mut infos = Vec::new();
-    eval.select(&select, Wanted::Time, steps, &mut |series| {
+    eval.select(&select, Wanted::TimeOfFloat, steps, &mut |series| {
         eval.context.charge(&series)?;
         infos.push(series);
         Ok(())
@@ -198,6 +198,9 @@ fn enrich(
 
 /// Of info series with one name and identity the one with the newest sample at a step.
 fn newest(infos: &[StepSeries], of_one_name: &[usize], step: usize) -> Result<Option<usize>, Failure> {
+    if of_one_name.iter().any(|index| infos[*index].histogram(step).is_some()) {
+        return Err(Failure::Execution("info sample should be float".to_owned()));
+    }
     let mut best: Option<usize> = None;
     let time = |index: usize| infos[index].floats.get(step).copied().unwrap_or(ABSENT);
     for index in of_one_name.iter().copied().filter(|index| !is_absent(time(*index))) {

@@ -1,6 +1,6 @@
 //! `label_replace` and `label_join`.
 
-use super::text_of;
+use super::{is_label_name, text_of};
 use crate::model::regex::Regex;
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME};
 use crate::promql::exec::{Evaluator, Failure, Sink, StepSeries, Steps, Unique};
@@ -11,7 +11,7 @@ pub(super) fn replace(eval: &Evaluator<'_>, call: &Call, steps: Steps, sink: Sin
     let [target, replacement, source, pattern] = [1, 2, 3, 4].map(|index| text_of(&call.args[index]));
     let regex = Regex::new(pattern)
         .map_err(|_| Failure::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
-    if target.is_empty() {
+    if !is_label_name(&call.args[1]) {
         return Err(Failure::Execution(format!("invalid destination label name in label_replace(): {target}")));
     }
     let (mut builder, mut value) = (LabelsBuilder::new(), String::new());
@@ -30,10 +30,11 @@ pub(super) fn replace(eval: &Evaluator<'_>, call: &Call, steps: Steps, sink: Sin
 pub(super) fn join(eval: &Evaluator<'_>, call: &Call, steps: Steps, sink: Sink<'_>) -> Result<(), Failure> {
     let [target, separator] = [1, 2].map(|index| text_of(&call.args[index]));
     let sources: Vec<&str> = call.args[3..].iter().map(text_of).collect();
-    if sources.iter().any(|source| source.is_empty()) {
-        return Err(Failure::Execution("invalid source label name in label_join(): ".to_owned()));
+    if let Some(source) = call.args[3..].iter().find(|source| !is_label_name(source)) {
+        let source = text_of(source);
+        return Err(Failure::Execution(format!("invalid source label name in label_join(): {source}")));
     }
-    if target.is_empty() {
+    if !is_label_name(&call.args[1]) {
         return Err(Failure::Execution(format!("invalid destination label name in label_join(): {target}")));
     }
     let mut builder = LabelsBuilder::new();

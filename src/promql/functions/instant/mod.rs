@@ -27,7 +27,7 @@ pub(crate) fn vector(
     }
     if let Some(function) = dates::function(name) {
         return match call.args.first() {
-            Some(arg) => in_place(eval, arg, steps, sink, |_, v| function(v as i64)),
+            Some(arg) => in_place(eval, arg, steps, sink, |_, v| function(dates::seconds(v))),
             None => sink(StepSeries {
                 floats: steps.iter().map(|t| function(t.div_euclid(1000))).collect(),
                 ..StepSeries::absent(crate::model::Labels::empty(), 0)
@@ -86,14 +86,14 @@ pub(super) fn in_place(
 ) -> Result<(), Failure> {
     eval.merging(node.has_one_name(), sink, |sink| {
         eval.vector(node, steps, &mut |mut series| {
-            let had_histograms = series.histograms.take().is_some();
+            series.histograms = None;
             for (step, v) in series.floats.iter_mut().enumerate() {
                 if !is_absent(*v) {
                     *v = function(step, *v);
                 }
             }
             // Functions such as `clamp` may have nothing to say at a step.
-            if had_histograms && series.is_empty() {
+            if series.is_empty() {
                 return Ok(());
             }
             eval.context.drop_name(&mut series.labels, &mut series.drop_name);
@@ -135,10 +135,15 @@ fn start_timestamp(eval: &Evaluator<'_>, node: &Node, steps: Steps, sink: Sink<'
     }
 }
 
+/// Whether an argument is a text that a label may be named by.
+fn is_label_name(node: &Node) -> bool {
+    matches!(&node.op, Op::Text(text) if text.is_label_name())
+}
+
 /// The text of an argument; the parser has seen to it that it is one.
 fn text_of(node: &Node) -> &str {
     match &node.op {
-        Op::Text(text) => text,
+        Op::Text(text) => &text.value,
         _ => "",
     }
 }

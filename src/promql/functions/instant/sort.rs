@@ -22,7 +22,7 @@ pub(super) fn by_value(
     }
     all.retain(|series| !series.is_empty());
     let is_descending = call.function.name == "sort_desc";
-    if steps.count == 1 {
+    if !steps.is_range {
         all.sort_by(|a, b| {
             let (a, b) = (a.floats[0], b.floats[0]);
             let by_value = if is_descending { b.partial_cmp(&a) } else { a.partial_cmp(&b) };
@@ -53,11 +53,11 @@ pub(super) fn by_label(
 }
 
 fn series(eval: &Evaluator<'_>, position: Position, call: &Call, steps: Steps) -> Result<Vec<StepSeries>, Failure> {
-    if steps.count > 1 {
-        eval.context.note(Note::SortInRangeQuery, position);
-    }
     let all = eval.collect(&call.args[0], steps)?;
     eval.release(&all);
+    if steps.is_range {
+        eval.context.note(Note::SortInRangeQuery, position);
+    }
     Ok(all)
 }
 
