@@ -179,7 +179,8 @@ fn a_window_gives_the_same_alone_as_among_others() {
         let samples = random.samples();
         let range = [1_000, 15_000, 60_000, 61_500, 300_000, 900_000][random.below(6) as usize];
         let interval = [15_000, 30_000, 1_000, 7_777, 100_000][random.below(5) as usize];
-        let times = (Steps { start: random.below(500_000) as i64 - 20_000, interval, count: 60 }, range);
+        let start = random.below(500_000) as i64 - 20_000;
+        let times = (Steps::between(start, start + 60 * interval, interval), range);
         for function in FUNCTIONS.iter().filter(|function| function.args.contains(&ValueType::Matrix)) {
             for extension in [Extension::None, Extension::Anchored, Extension::Smoothed] {
                 let is_allowed = match extension {
