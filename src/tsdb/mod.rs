@@ -218,7 +218,7 @@ impl Tsdb {
         head.open_chunks_with(options.settings.xor2, options.settings.histogram_starts);
         // A chunk can have outlived its series' record in the log.
         found_chunks.iter().for_each(|chunk| head.reserve_wal_ref(chunk.series));
-        let in_order = FoundChunks::in_order(&found_chunks);
+        let (in_order, late_chunks) = FoundChunks::split(found_chunks);
         let (blocks, found) = Blocks::open(disk.clone(), dir, &registry).map_err(at(dir))?;
         // What is in blocks need not come back from the log.
         head.raise_min_valid(blocks.in_order_max_time().unwrap_or(i64::MIN));
@@ -232,7 +232,7 @@ impl Tsdb {
         replayed.report.damage.extend(chunk_damage);
         let late = OutOfOrder::new(ooo::DEFAULT_CAP, chunks);
         let wbl_dir = dir.join(WBL_DIR);
-        let wbl_next = late.restore(&disk, &wbl_dir, &found_chunks, &head, &mut replayed).map_err(at(&wbl_dir))?;
+        let wbl_next = late.restore(&disk, &wbl_dir, &late_chunks, &head, &mut replayed).map_err(at(&wbl_dir))?;
         let wbl = Wbl::new(disk.clone(), wbl_dir, wbl_next, options.segment_size, options.compression);
         replayed.report.blocks = found.opened;
         replayed.report.broken_blocks = found.quarantined.into_iter().map(|broken| broken.path).collect();

@@ -129,12 +129,12 @@ impl Series {
 pub(crate) struct FoundChunks(Vec<FoundChunk>);
 
 impl FoundChunks {
-    /// Those of samples that came in order, out of all.
-    pub(crate) fn in_order(found: &[FoundChunk]) -> FoundChunks {
-        let mut chunks: Vec<FoundChunk> = found.iter().filter(|chunk| !chunk.out_of_order).copied().collect();
+    /// Those of samples that came in order, and the others. All of them may be as large as the head, so none is copied.
+    pub(crate) fn split(mut found: Vec<FoundChunk>) -> (FoundChunks, Vec<FoundChunk>) {
+        let late = found.extract_if(.., |chunk| chunk.out_of_order).collect();
         // Places ascend in the order of writing.
-        chunks.sort_unstable_by_key(|chunk| (chunk.series, chunk.place));
-        FoundChunks(chunks)
+        found.sort_unstable_by_key(|chunk| (chunk.series, chunk.place));
+        (FoundChunks(found), late)
     }
 
     /// Where those of a series are.

@@ -251,7 +251,7 @@ fn start(disk: &MemDisk, threads: Threads) -> (String, OpenReport) {
     exemplars.configure(40, DurationMs(0));
     let metadata = SeriesMetadata::default();
     let into = Into { head: &head, exemplars: &exemplars, metadata: &metadata };
-    let found = FoundChunks::in_order(&found);
+    let (found, _) = FoundChunks::split(found);
     let replayed = replay(&shared, Path::new(WAL), into, &found, NOW, threads).unwrap();
     let text = text(&head, &exemplars, &metadata, &replayed) + &on_disk(disk, Path::new(WAL));
     (text, replayed.report)
