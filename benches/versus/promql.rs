@@ -347,7 +347,7 @@ fn value(labels: &Labels, i: usize, t: i64) -> f64 {
         ((x ^ x >> 32) >> 11) as f64 / (1u64 << 53) as f64
     };
     match name {
-        "up" => f64::from(u8::from(!(i % 17 == 0 && t / 600 % 5 == 0))),
+        "up" => f64::from(u8::from(!(i.is_multiple_of(17) && t / 600 % 5 == 0))),
         "build_info" => 1.0,
         "memory_total_bytes" => 17_179_869_184.0,
         "memory_used_bytes" | "daily_temperature" => (4096.0 * (1e6 + 1e6 * noise(t / 60)).round()).abs(),

@@ -50,6 +50,7 @@ pub(super) fn settings(config: &StorageConfig, flags: Retention, features: Featu
         retention,
         out_of_order_window: config.out_of_order_time_window,
         max_exemplars: config.max_exemplars.map_or(exemplars, |n| usize::try_from(n).unwrap_or(0)),
+        stale_series_threshold: config.stale_series_compaction_threshold,
         starts: if features.st_storage { Starts::Keep } else { Starts::Drop },
         xor2: config.float_encoding.unwrap_or(floats) == FloatEncoding::Xor2,
         histogram_starts: features.histograms_st_encoding,

@@ -123,7 +123,9 @@ fn read_tsdb(at: &At<'_>, config: &mut StorageConfig) -> Shown {
     config.out_of_order_time_window = f.take("out_of_order_time_window", DurationMs(0));
     f.put("outofordertimewindow", super::render::Out::Word(config.out_of_order_time_window.0.to_string()));
     config.stale_series_compaction_threshold = f.take("stale_series_compaction_threshold", 0.0);
-    f.not_yet("stale_series_compaction_threshold");
+    if !(0.0..=1.0).contains(&config.stale_series_compaction_threshold) {
+        f.warn("stale_series_compaction_threshold", "is a share, from 0 (never) to 1, so this one does nothing useful");
+    }
     if let Some(at) = f.section("chunk_encoding") {
         let mut c = at.fields();
         config.float_encoding = read_encoding(&mut c);

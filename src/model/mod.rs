@@ -6,6 +6,7 @@
 mod annotations;
 mod compensated;
 pub(crate) mod histogram;
+pub mod json;
 pub mod labels;
 mod matcher;
 mod metadata;

@@ -109,6 +109,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::approx_constant, reason = "the values are the reference's, rounded as it rounds them")]
     fn other_values_are_those_of_the_reference() {
         for (v, expected) in [
             (3e+00, 1.5849625007211563e+00),

@@ -26,6 +26,9 @@ pub(super) struct Metrics {
     pub(super) checkpoints: Counter,
     pub(super) checkpoint_failures: Counter,
     pub(super) collections_postponed: Counter,
+    pub(super) head_stale_series: Gauge,
+    pub(super) stale_compactions: Counter,
+    pub(super) stale_compaction_failures: Counter,
     pub(super) latched: Gauge,
     pub(super) expired_by_time: Counter,
     pub(super) expired_by_size: Counter,
@@ -94,6 +97,18 @@ impl Metrics {
             expired_by_size: counter(
                 "watershed_tsdb_size_retentions_total",
                 "Blocks deleted because all together were larger than allowed.",
+            ),
+            head_stale_series: gauge(
+                "watershed_tsdb_head_stale_series",
+                "Series in memory that have ended, as of the last upkeep.",
+            ),
+            stale_compactions: counter(
+                "watershed_tsdb_stale_series_compactions_total",
+                "Times that series which had ended became blocks early.",
+            ),
+            stale_compaction_failures: counter(
+                "watershed_tsdb_stale_series_compactions_failed_total",
+                "Times that series which had ended could not become blocks.",
             ),
             latched: gauge("watershed_tsdb_writes_refused", "1 if the store refuses writes since a failed one."),
         }

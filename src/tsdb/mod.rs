@@ -2,8 +2,9 @@
 //!
 //! Samples begin in the write-ahead log (`wal/`) and in memory (`head/`). Full chunks go to files (`head_chunks/`); what comes late
 //! lies beside the others and has a log of its own (`ooo/`); after two hours the head's samples become a block
-//! ([`block`]), and blocks become larger ones ([`compact`]) until [`retention`] takes them. `upkeep.rs` tells in
-//! which order a sample changes its place; `query.rs` reads all places at once. Each kind of file has a page that draws it.
+//! ([`block`]), and blocks become larger ones ([`compact`]) until [`retention`] takes them. Series that have ended can go to
+//! blocks earlier than others (`stale.rs`). `upkeep.rs` tells in which order a sample changes its place; `query.rs` reads
+//! all places at once. Each kind of file has a page that draws it.
 //!
 //! The laws:
 //! * A sample is logged before it can be read (in [`LowWrite`] mode: before its turn to be written comes). A series is logged
@@ -46,6 +47,7 @@ pub mod retention;
 mod settings;
 pub mod ship;
 mod snapshot;
+mod stale;
 mod upkeep;
 mod wal;
 
@@ -410,5 +412,7 @@ fn lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn DirLock>, OpenError> {
 
 #[cfg(test)]
 mod extras_tests;
+#[cfg(test)]
+mod stale_tests;
 #[cfg(test)]
 mod tests;

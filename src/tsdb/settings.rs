@@ -12,6 +12,8 @@ pub struct Settings {
     pub out_of_order_window: DurationMs,
     /// Exemplars kept in memory over all series; 0 keeps none.
     pub max_exemplars: usize,
+    /// The share of the head's series, 0 to 1, that must have ended before they leave memory early; 0 leaves them.
+    pub stale_series_threshold: f64,
     /// What becomes of start timestamps.
     pub starts: Starts,
     /// New chunks of floats are encoded as XOR2, also where no sample has a start timestamp. It takes less space;

@@ -14,12 +14,13 @@ use super::Tsdb;
 use super::block::{BlockError, BlockMeta, Ulid};
 use super::block_upkeep::BlocksMaintained;
 use super::compact::{CompactError, write_block};
+use super::head::{Collected, EndedSeries};
 use super::wal::checkpoint;
 use crate::model::TimestampMs;
 use crate::storage::{AppendError, QueryError, SelectRequest, TimeRange};
 
 /// How long upkeep waits for open appenders and readers before it leaves what they hold for the next time.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What one round of upkeep did.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -61,13 +62,17 @@ pub(super) struct Upkeep {
     expired: HashMap<u64, u32>,
     /// The end of the newest block cut from the head.
     cut_until: i64,
+    /// When a block was cut from the head last.
+    pub(super) cut_at: Option<i64>,
+    /// Series that have ended, whose samples are in blocks, but which somebody still reads here.
+    pub(super) stale: Option<EndedSeries>,
     /// Series when the index was packed last.
     packed_at: u64,
 }
 
 impl Upkeep {
     pub(super) fn new(expired: HashMap<u64, u32>, packed_at: u64) -> Upkeep {
-        Upkeep { expired, cut_until: i64::MIN, packed_at }
+        Upkeep { expired, cut_until: i64::MIN, cut_at: None, stale: None, packed_at }
     }
 }
 
@@ -102,11 +107,16 @@ impl Tsdb {
             compacted = self.compact_head(&mut upkeep, &mut report);
             late = late.and_then(|()| self.compact_late_if_due(&mut report));
         }
+        let stale = match &compacted {
+            Ok(()) => self.compact_stale_if_due(&mut upkeep, &mut report),
+            Err(_) => Ok(()),
+        };
         self.blocks.sweep();
         self.publish_gauges();
         synced?;
         compacted?;
         late?;
+        stale?;
         Ok(report)
     }
 
@@ -119,7 +129,7 @@ impl Tsdb {
             // The head may still hold what the round before has made a block of.
             if upkeep.cut_until < end {
                 report.blocks_created.extend(self.cut_block(min, end)?);
-                upkeep.cut_until = end;
+                (upkeep.cut_until, upkeep.cut_at) = (end, Some(self.clock.now().0));
             }
             if !self.readers.wait_for_those_before(end, PATIENCE) {
                 // Somebody still reads what the block has taken over; the head forgets it the next time.
@@ -167,6 +177,11 @@ impl Tsdb {
             self.metrics.collections_postponed.inc();
         }
         self.late.drop_files(&self.head, collected.first_file);
+        self.forget_series(&collected, upkeep, report);
+    }
+
+    /// Notes what has left memory.
+    pub(super) fn forget_series(&self, collected: &Collected, upkeep: &mut Upkeep, report: &mut MaintainReport) {
         let segment = self.log.current();
         upkeep.expired.extend(collected.series.iter().map(|wal_ref| (*wal_ref, segment)));
         self.metadata.forget(collected.series.iter().copied());

@@ -24,8 +24,9 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
+use zstd::stream::write::Encoder as ZstdEncoder;
 
-use super::encoding::{ContentEncoding, LEVEL};
+use super::encoding::{ContentEncoding, LEVEL, ZSTD_LEVEL};
 use super::telemetry::StreamMetrics;
 use crate::runtime::{CpuPool, Tasks};
 use crate::storage::{Cancelled, QueryError, Scope};
@@ -168,6 +169,7 @@ fn produce(
             write(&mut chunks).and_then(|()| Ok(chunks.finish()?))
         }
         ContentEncoding::Gzip => write_gzip(chunks, write),
+        ContentEncoding::Zstd => write_zstd(chunks, write),
     };
     let Err(error) = outcome else { return Ending::Complete };
     let ending = ending_of(&error);
@@ -198,7 +200,15 @@ fn write_gzip(chunks: Chunks, write: impl FnOnce(&mut dyn Sink) -> Result<(), Wr
     Ok(gzip.finish()?.finish()?)
 }
 
-impl Sink for io::BufWriter<GzEncoder<Chunks>> {}
+fn write_zstd(chunks: Chunks, write: impl FnOnce(&mut dyn Sink) -> Result<(), WriteError>) -> Result<(), WriteError> {
+    let mut zstd = io::BufWriter::with_capacity(CHUNK, ZstdEncoder::new(chunks, ZSTD_LEVEL)?);
+    let outcome = write(&mut zstd).and_then(|()| Ok(zstd.flush()?));
+    let (zstd, _unwritten) = zstd.into_parts();
+    outcome?;
+    Ok(zstd.finish()?.finish()?)
+}
+
+impl<W: Write> Sink for io::BufWriter<W> {}
 
 /// Empty buffers for chunks; cleared and given back when the connection has sent them.
 #[derive(Default)]

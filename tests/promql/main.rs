@@ -11,7 +11,7 @@ mod fuzz;
 mod golden;
 mod histograms;
 mod hostile;
-// mod laws;
+mod laws;
 mod notation;
 mod run;
 mod script;

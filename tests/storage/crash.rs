@@ -1,7 +1,7 @@
 //! A crash at every write, sync and rename of a run that does everything a store does.
 //!
 //! The run is the same each time: batches in order and late, floats and histograms, blocks cut and compacted, a
-//! deletion, checkpoints, restarts. It is repeated once for every operation on the disk, which is where the disk stops
+//! deletion, checkpoints, restarts, series that have ended and leave memory early. It is repeated once for every operation on the disk, which is where the disk stops
 //! working; then the machine comes back in several ways, and the store must open and hold what it owes.
 //! `WATERSHED_CRASH_AT` repeats one of them.
 
@@ -26,7 +26,12 @@ fn open(disk: &CrashDisk, clock: &Clock) -> Result<Tsdb, String> {
     let options = Options {
         chunk_range: DurationMs(SPAN),
         segment_size: 1 << 16,
-        settings: Settings { out_of_order_window: DurationMs(2 * SPAN), ..Settings::default() },
+        // A tenth of the floats are markers, so that some series leave memory early each time.
+        settings: Settings {
+            out_of_order_window: DurationMs(2 * SPAN),
+            stale_series_threshold: 0.2,
+            ..Settings::default()
+        },
         ..Options::default()
     };
     let deps = Deps { disk: Arc::new(disk.clone()), clock: clock.clone(), registry: Registry::new() };

@@ -1,8 +1,13 @@
 //! What the API answers.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::model::number::write_plain;
 
 /// Labels by name.
 pub(super) type LabelSet = BTreeMap<String, String>;
@@ -25,11 +30,37 @@ pub(super) struct Envelope<T> {
     pub infos: Vec<String>,
 }
 
+/// A number, which the API writes as text; printed without an exponent, as promtool does.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Number(pub f64);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::new();
+        write_plain(&mut text, self.0);
+        // Digits, a sign, a point and letters.
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Number, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map(Number).map_err(|_| D::Error::custom(format_args!("{text:?} is no number")))
+    }
+}
+
 /// The answer to a query.
 #[derive(Deserialize, Debug)]
 #[serde(tag = "resultType", content = "result", rename_all = "lowercase")]
 pub(super) enum Answer {
-    Scalar(At<String>),
+    Scalar(At<Number>),
     String(At<String>),
     Vector(Vec<Sample>),
     Matrix(Vec<Series>),
@@ -40,7 +71,7 @@ pub(super) enum Answer {
 pub(super) struct Sample {
     pub metric: LabelSet,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub value: Option<At<String>>,
+    pub value: Option<At<Number>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub histogram: Option<At<Histogram>>,
 }
@@ -50,7 +81,7 @@ pub(super) struct Sample {
 pub(super) struct Series {
     pub metric: LabelSet,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub values: Vec<At<String>>,
+    pub values: Vec<At<Number>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub histograms: Vec<At<Histogram>>,
 }
@@ -58,17 +89,18 @@ pub(super) struct Series {
 /// A native histogram: boundaries' kind, lower and upper bound, and count of each bucket.
 #[derive(Serialize, Deserialize, Debug)]
 pub(super) struct Histogram {
-    pub count: String,
-    pub sum: String,
+    pub count: Number,
+    pub sum: Number,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub buckets: Vec<(u8, String, String, String)>,
+    pub buckets: Vec<(u8, Number, Number, Number)>,
 }
 
 /// The API's word for its type is not part of what is printed.
 impl Serialize for Answer {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Answer::Scalar(one) | Answer::String(one) => one.serialize(serializer),
+            Answer::Scalar(one) => one.serialize(serializer),
+            Answer::String(one) => one.serialize(serializer),
             Answer::Vector(all) => all.serialize(serializer),
             Answer::Matrix(all) => all.serialize(serializer),
         }

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal as _, Write};
 
 use jiff::Timestamp;
 
-use super::answer::{Answer, Series};
+use super::answer::{Answer, Number, Series};
 use super::ask::Range;
 use super::text;
 
@@ -83,8 +83,8 @@ impl Line {
         let start = range.start.as_millisecond() as f64 / 1000.0;
         let span = range.end.as_millisecond() as f64 / 1000.0 - start;
         let points = series.values.iter().filter_map(|(t, v)| {
-            let v = v.parse::<f64>().ok().filter(|v| v.is_finite())?;
-            Some((((t.as_f64()? - start) / span).clamp(0.0, 1.0), v))
+            let Number(v) = *v;
+            v.is_finite().then_some((((t.as_f64()? - start) / span).clamp(0.0, 1.0), v))
         });
         Line { name: text::metric(&series.metric), points: points.collect() }
     }

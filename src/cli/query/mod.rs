@@ -197,10 +197,9 @@ impl Source {
         let answer::Answer::Matrix(all) = answer else { return Err("the answer is not a matrix".to_owned()) };
         all.into_iter()
             .map(|series| {
-                let float = |(t, v): &answer::At<String>| {
+                let float = |(t, v): &answer::At<answer::Number>| {
                     let t = t.as_f64().ok_or_else(|| format!("{t} is not a time"))?;
-                    let v = v.parse().map_err(|_| format!("{v:?} is not a number"))?;
-                    Ok(((t * 1000.0).round() as i64, v))
+                    Ok(((t * 1000.0).round() as i64, v.0))
                 };
                 let values = series.values.iter().map(float).collect::<Result<_, String>>()?;
                 Ok((series.metric.into_iter().collect(), values))

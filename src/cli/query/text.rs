@@ -7,14 +7,17 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::Failure;
-use super::answer::{Answer, At, Histogram, LabelSet, Sample};
+use super::answer::{Answer, At, Histogram, LabelSet, Number, Sample};
+use crate::model::json::{Escaping, append};
 use crate::model::number::General;
 use crate::model::{GoQuoted, METRIC_NAME};
 
 /// One JSON value in one line.
 pub(super) fn json(out: &mut impl Write, data: &impl Serialize) -> Result<(), Failure> {
-    serde_json::to_writer(&mut *out, data).map_err(std::io::Error::from)?;
-    Ok(writeln!(out)?)
+    let mut line = Vec::new();
+    append(&mut line, data, Escaping::Value);
+    line.push(b'\n');
+    Ok(out.write_all(&line)?)
 }
 
 /// The answer to a query; an empty one is an empty line.
@@ -90,14 +93,13 @@ fn point(out: &mut impl Write, (t, v): &At<impl Display>) -> std::io::Result<()>
 }
 
 fn histogram(h: &Histogram) -> String {
-    let number = |text: &str| text.parse::<f64>().unwrap_or(f64::NAN);
-    let bucket = |(kind, lower, upper, count): &(u8, String, String, String)| {
+    let bucket = |(kind, lower, upper, count): &(u8, Number, Number, Number)| {
         let open = if matches!(kind, 1 | 3) { '[' } else { '(' };
         let close = if matches!(kind, 0 | 3) { ']' } else { ')' };
-        format!("{open}{},{}{close}:{count}", General(number(lower)), General(number(upper)))
+        format!("{open}{},{}{close}:{count}", General(lower.0), General(upper.0))
     };
     let buckets: Vec<String> = h.buckets.iter().map(bucket).collect();
-    format!("Count: {:.6}, Sum: {:.6}, Buckets: [{}]", number(&h.count), number(&h.sum), buckets.join(" "))
+    format!("Count: {:.6}, Sum: {:.6}, Buckets: [{}]", h.count.0, h.sum.0, buckets.join(" "))
 }
 
 #[cfg(test)]

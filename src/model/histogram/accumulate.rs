@@ -282,7 +282,10 @@ mod tests {
     #[test]
     fn one_histogram_is_its_own_sum_and_mean() {
         let h = FloatHistogram { sum: -0.0, ..exponential(0, &[(0, &[0.0, 2.0])], &[(3, &[1.0])]) };
-        assert_eq!((sum(&[h.clone()]).histogram, mean(&[h.clone()]).histogram), (h.clone(), h.clone()));
+        assert_eq!(
+            (sum(std::slice::from_ref(&h)).histogram, mean(std::slice::from_ref(&h)).histogram),
+            (h.clone(), h.clone())
+        );
         assert!(sum(&[h]).histogram.sum.is_sign_negative());
     }
 

@@ -111,8 +111,8 @@ mod tests {
             h.count = 100.0;
             h.detect_reset(&before)
         };
-        let (same, negative): (&[(i32, &[f64])], &[(i32, &[f64])]) =
-            (&[(0, &[1.0, 2.0]), (2, &[3.0, 0.0])], &[(1, &[4.0])]);
+        let same: &[(i32, &[f64])] = &[(0, &[1.0, 2.0]), (2, &[3.0, 0.0])];
+        let negative: &[(i32, &[f64])] = &[(1, &[4.0])];
         assert!(!after(2.0, same, negative));
         assert!(!after(9.0, &[(-3, &[5.0, 0.0, 0.0, 1.0, 2.0, 7.0, 0.0, 3.0])], &[(1, &[4.0, 9.0])]));
         assert!(after(1.0, same, negative));

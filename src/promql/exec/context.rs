@@ -44,6 +44,9 @@ impl Failure {
     }
 }
 
+/// In how many places series are still wanted, and the series.
+type Kept = (usize, Arc<Vec<StepSeries>>);
+
 /// A running query.
 pub(crate) struct Context<'q> {
     /// Where samples come from.
@@ -63,7 +66,7 @@ pub(crate) struct Context<'q> {
     /// Samples that were looked at: every window counts in full.
     samples: AtomicU64,
     /// What parts gave that stand in the plan several times, and in how many places they are still to run.
-    shared: Mutex<HashMap<(usize, Steps), (usize, Arc<Vec<StepSeries>>)>>,
+    shared: Mutex<HashMap<(usize, Steps), Kept>>,
     /// Whether a dropped name had a type or a unit beside it.
     has_dropped_types: AtomicBool,
     /// What was remarked so far.

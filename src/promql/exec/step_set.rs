@@ -73,6 +73,14 @@ impl StepSet {
         common
     }
 
+    /// Whether both sets have a step before `end`.
+    pub fn meets_before(&self, other: &StepSet, end: usize) -> bool {
+        self.0.iter().zip(&other.0).enumerate().any(|(at, (word, other))| {
+            let common = word & other;
+            common != 0 && at * 64 + (common.trailing_zeros() as usize) < end
+        })
+    }
+
     /// Takes a series' values away from all other steps.
     pub fn restrict(&self, series: &mut StepSeries) {
         for (word, floats) in self.0.iter().zip(series.floats.chunks_mut(64)) {
@@ -106,6 +114,7 @@ mod tests {
         wanted.restrict(&mut series);
         assert_eq!(StepSet::of(&series).iter().collect::<Vec<_>>(), [63, 70, 129]);
         assert_eq!(StepSet::of(&series), set.common(&wanted));
+        assert!(set.meets_before(&wanted, 64) && !set.meets_before(&wanted, 63));
         let mut rest = set;
         rest.remove(&wanted);
         assert_eq!(rest.iter().collect::<Vec<_>>(), [0, 64]);

@@ -13,7 +13,7 @@ pub(super) enum Sign {
 }
 
 /// Most seconds that a duration may have in the reference, which counts nanoseconds in 64 bits.
-const MAX_SECONDS: f64 = 9_223_372_036.854_775_807;
+const MAX_SECONDS: f64 = 9_223_372_036.854_776;
 
 /// An extent in milliseconds.
 pub(super) fn milliseconds(extent: &Extent, sign: Sign, times: &Times) -> Result<i64, String> {

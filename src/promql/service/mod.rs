@@ -37,7 +37,7 @@ use crate::telemetry::Registry;
 pub use statistics::Statistics;
 
 /// Enough for a tree of the greatest depth in a build without optimisations; only what is used costs memory.
-const STACK: usize = if cfg!(target_pointer_width = "64") { 64 << 20 } else { 8 << 20 };
+const STACK: usize = if cfg!(target_pointer_width = "64") { 16 << 20 } else { 8 << 20 };
 /// The phases that the reference names in its errors.
 const QUEUE: &str = "query queue";
 const PREPARATION: &str = "query execution";

@@ -29,7 +29,6 @@ struct Timings {
 #[serde(rename_all = "camelCase")]
 struct Samples {
     total_queryable_samples: u64,
-    samples_read: u64,
     peak_samples: u64,
 }
 
@@ -44,11 +43,7 @@ impl Statistics {
                 exec_queue_time: queue.as_secs_f64(),
                 exec_total_time: (queue + run).as_secs_f64(),
             },
-            samples: Samples {
-                total_queryable_samples: stats.samples,
-                samples_read: stats.samples,
-                peak_samples: stats.peak_samples,
-            },
+            samples: Samples { total_queryable_samples: stats.samples, peak_samples: stats.peak_samples },
         }
     }
 

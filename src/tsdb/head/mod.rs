@@ -16,6 +16,7 @@
 mod chunks;
 mod closed;
 mod delete;
+mod ended;
 mod gate;
 mod histogram_chunk;
 mod index;
@@ -37,6 +38,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use roaring::RoaringBitmap;
 
 pub(super) use chunks::FoundChunks;
+pub(super) use ended::EndedSeries;
 pub(super) use gate::{Gate, Pass};
 pub(super) use index::Index;
 pub(super) use open::ChunkRule;

@@ -38,18 +38,37 @@ struct Wanted {
 impl Head {
     /// The series that satisfy a selector with their chunks, as of this moment.
     pub(crate) fn select<'a>(&'a self, scope: &Scope, request: &SelectRequest<'_>) -> HeadStream<'a> {
-        let (range, files) = (request.range, self.files.pin());
         let index = if request.sorted { self.ordered_index() } else { self.index() };
         let found = index.matching(request.selectors);
+        let mut stream = self.stream(scope, &found, request.range, request.sorted.then_some(&*index));
+        stream.left = request.limit.unwrap_or(usize::MAX);
+        stream
+    }
+
+    /// The series in a set of slots, ascending by labels.
+    pub(crate) fn select_slots<'a>(&'a self, scope: &Scope, slots: &RoaringBitmap, range: TimeRange) -> HeadStream<'a> {
+        let index = self.ordered_index();
+        self.stream(scope, &(slots & index.live()), range, Some(&index))
+    }
+
+    /// A stream over these series, by the order of an index or in none.
+    fn stream<'a>(
+        &'a self,
+        scope: &Scope,
+        found: &RoaringBitmap,
+        range: TimeRange,
+        order: Option<&Index>,
+    ) -> HeadStream<'a> {
+        let files = self.files.pin();
         let mut wanted = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
         let applied = self.applying.lock();
-        self.each(&found, |slot, series| {
+        self.each(found, |slot, series| {
             if let Some(seen) = series.seen().filter(|_| series.overlaps(range)) {
                 wanted.push(Wanted { slot, low_ref: series.wal_ref as u32, rank: 0, seen });
             }
         });
         drop(applied);
-        if request.sorted {
+        if let Some(index) = order {
             wanted.iter_mut().for_each(|series| series.rank = index.rank(series.slot));
             wanted.sort_unstable_by_key(|series| series.rank);
         }
@@ -58,7 +77,7 @@ impl Head {
             scope: scope.clone(),
             range,
             series: wanted.into_iter(),
-            left: request.limit.unwrap_or(usize::MAX),
+            left: usize::MAX,
             parts: Vec::new(),
             encoded: Vec::new(),
             stats: StreamStats::default(),

@@ -303,6 +303,16 @@ impl Series {
         self.open().map(|open| (open.last_t(), open.encoding()))
     }
 
+    /// Whether the newest sample says that the series has ended, as far as the open chunk tells.
+    pub(crate) fn has_ended(&self) -> bool {
+        match self.open() {
+            _ if self.state.count() > 0 => is_stale(self.state.last().1),
+            Some(Open::Floats(state)) => is_stale(state.last().1),
+            Some(Open::Histogram(open)) => open.is_stale(),
+            None => false,
+        }
+    }
+
     /// Drops closed chunks whose samples are all older than `min_t`; returns how many.
     pub(crate) fn drop_before(&mut self, min_t: i64) -> usize {
         let Some(rest) = &mut self.rest else { return 0 };

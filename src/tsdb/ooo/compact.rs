@@ -78,12 +78,17 @@ impl Tsdb {
                 Ok(ulids)
             }
             Err(error) => {
-                for ulid in &ulids {
-                    if let Err(error) = self.disk.remove_dir_all(&self.dir.join(ulid.to_string())) {
-                        tracing::warn!(%ulid, %error, "a block that is not used could not be removed");
-                    }
-                }
+                self.remove_unused(&ulids);
                 Err(error)
+            }
+        }
+    }
+
+    /// Removes blocks that have not come into use.
+    pub(in crate::tsdb) fn remove_unused(&self, ulids: &[Ulid]) {
+        for ulid in ulids {
+            if let Err(error) = self.disk.remove_dir_all(&self.dir.join(ulid.to_string())) {
+                tracing::warn!(%ulid, %error, "a block that is not used could not be removed");
             }
         }
     }

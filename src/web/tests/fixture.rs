@@ -247,7 +247,11 @@ impl App {
     }
 
     pub(in crate::web) async fn get_gzip(&self, path: &str) -> Answered {
-        let request = Request::builder().uri(path).header("accept-encoding", "gzip").body(Body::empty());
+        self.get_encoded(path, "gzip").await
+    }
+
+    pub(in crate::web) async fn get_encoded(&self, path: &str, accepted: &str) -> Answered {
+        let request = Request::builder().uri(path).header("accept-encoding", accepted).body(Body::empty());
         self.send(request.expect("a valid request")).await
     }
 

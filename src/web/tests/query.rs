@@ -213,6 +213,27 @@ async fn a_large_answer_is_streamed_and_whole() {
     let mut text = String::new();
     std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed.body[..]), &mut text).expect("gzip");
     assert_eq!(text, plain.text());
+    let packed = app.get_encoded(path, "zstd").await;
+    assert_eq!(packed.header("content-encoding"), "zstd");
+    assert_eq!(zstd::decode_all(&packed.body[..]).expect("zstd"), plain.body);
+}
+
+#[tokio::test]
+async fn expressions_are_set_in_lines_and_taken_apart() {
+    let app = Fixture::new().app();
+    assert_eq!(
+        ask(&app, "format_query", &[("query", "foo/bar<1")]).await,
+        r#"{"status":"success","data":"foo / bar \u003c 1"}"#
+    );
+    assert_eq!(
+        ask(&app, "parse_query", &[("query", "(1)")]).await,
+        r#"{"status":"success","data":{"expr":{"type":"numberLiteral","val":"1"},"type":"parenExpr"}}"#
+    );
+    for endpoint in ["format_query", "parse_query"] {
+        let (status, body) = refused(&app, endpoint, &[("query", "foo{")]).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(body.contains(r#"invalid parameter \"query\": 1:5: parse error: "#), "{body}");
+    }
 }
 
 #[tokio::test]
@@ -332,11 +353,16 @@ async fn a_client_that_leaves_frees_its_place() {
 /// As deep as the parser lets it be; the threads for queries have the stacks for it.
 #[tokio::test]
 async fn deep_expressions_are_answered_and_deeper_ones_refused() {
-    let app = Fixture::new().app();
+    let app = Fixture::new().with_series().app();
     let nested = |n: usize| format!("{}1{}", "(".repeat(n), ")".repeat(n));
-    for expression in [nested(400), format!("1{}", "+1".repeat(400)), format!("{}1", "-".repeat(400))] {
+    let calls = |n: usize| format!("{}up{}", "abs(".repeat(n), ")".repeat(n));
+    let sums = |n: usize| format!("{}up{}", "sum(".repeat(n), ")".repeat(n));
+    // As deep as a chain of each kind may be; a call or an operator may count for more than one level.
+    for expression in
+        [nested(950), format!("up{}", "+1".repeat(950)), format!("{}up", "-".repeat(950)), calls(950), sums(950)]
+    {
         let answer = app.post_form("/api/v1/query", format!("query={}", expression.replace('+', "%2B"))).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        assert_eq!(answer.status, StatusCode::OK, "{:.40}: {}", expression, answer.text());
     }
     let answer = app.post_form("/api/v1/query", format!("query={}", nested(100_000))).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);

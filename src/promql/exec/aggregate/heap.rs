@@ -63,12 +63,12 @@ impl Heap {
             Top::Lowest => first.value < entry.value,
             Top::Highest => first.value > entry.value,
         };
-        if !beats && !(first.value.is_nan() && !entry.value.is_nan()) {
-            return false;
+        let replaces = beats || first.value.is_nan() && !entry.value.is_nan();
+        if replaces {
+            *first = entry;
+            self.sink_first(top);
         }
-        *first = entry;
-        self.sink_first(top);
-        true
+        replaces
     }
 
     fn sink_first(&mut self, top: Top) {

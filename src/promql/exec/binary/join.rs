@@ -37,7 +37,9 @@ pub(super) fn vector(
     } else {
         right_first(eval, one, many, steps, &mut hold)?
     };
-    join.has_failed = join.fills() && join.table.has_duplicates();
+    if join.fills() {
+        join.fails_at = join.table.duplicates().next();
+    }
     eval.vector(many, steps, &mut |series| join.add(series, sink))?;
     eval.context.merge_notes(later);
     join.fill_many(sink)?;
@@ -63,8 +65,8 @@ struct Join<'a, 'q> {
     many_present: StepSet,
     /// The first step at which a result is there twice.
     ambiguous: Option<usize>,
-    /// It is certain that there will be no answer.
-    has_failed: bool,
+    /// It is certain that there will be no answer, because of this step or an earlier one.
+    fails_at: Option<usize>,
     steps: usize,
 }
 
@@ -103,7 +105,7 @@ impl<'a, 'q> Join<'a, 'q> {
             watches,
             many_present: StepSet::none(steps),
             ambiguous: None,
-            has_failed: false,
+            fails_at: None,
             steps,
         }
     }
@@ -112,7 +114,8 @@ impl<'a, 'q> Join<'a, 'q> {
     fn add(&mut self, series: StepSeries, sink: Sink<'_>) -> Result<(), Failure> {
         if self.table.has_duplicates() {
             let present = StepSet::of(&series);
-            self.has_failed |= self.table.duplicates().any(|step| present.contains(step));
+            let duplicate = self.table.duplicates().find(|step| present.contains(*step));
+            self.fail_at(duplicate);
             self.many_present.add(&present);
         }
         if !self.watches && has_type(&series.labels) {
@@ -125,15 +128,21 @@ impl<'a, 'q> Join<'a, 'q> {
             None => self.table.group(&series.labels),
         };
         let Some(group) = group else { return Ok(()) };
+        // With one match at most, as nearly always, the series itself becomes the result.
+        if let (None, [one]) = (fill, &self.table.groups[group].members[..]) {
+            let one = One::Member(*one);
+            return self.pair(series, one, group).map_or(Ok(()), |out| self.output.add(out, sink));
+        }
         let mut results = Unique::default();
+        let present = StepSet::of(&series);
         for index in 0..self.table.groups[group].members.len() {
             let one = self.table.groups[group].members[index];
-            // With one match at most, as nearly always, the series itself becomes the result.
-            if fill.is_none() && self.table.groups[group].members.len() == 1 {
-                return self.pair(series, One::Member(one), group).map_or(Ok(()), |out| self.output.add(out, sink));
+            // Once the query is sure to fail, only earlier steps may change how.
+            let end = self.fails_at.unwrap_or(self.steps);
+            if self.table.members[one].present.meets_before(&present, end) {
+                let out = self.pair(series.clone(), One::Member(one), group);
+                out.map_or(Ok(()), |out| results.add(out))?;
             }
-            let out = self.pair(series.clone(), One::Member(one), group);
-            out.map_or(Ok(()), |out| results.add(out))?;
         }
         if let Some(fill) = fill {
             let out = self.pair(series, One::Fill(fill), group);
@@ -147,7 +156,7 @@ impl<'a, 'q> Join<'a, 'q> {
         let Some(fill) = self.matching.fill_left else { return Ok(()) };
         for one in 0..self.table.members.len() {
             let group = self.table.members[one].group;
-            let mut missing = StepSet::of(&self.table.members[one].series);
+            let mut missing = self.table.members[one].present.clone();
             missing.remove(&self.table.groups[group].matched);
             if missing.is_empty() {
                 continue;
@@ -181,7 +190,7 @@ impl<'a, 'q> Join<'a, 'q> {
         if let Some(matched) = matched {
             self.watch(&own, matched, group);
         }
-        (!self.has_failed).then_some(own)
+        self.fails_at.is_none().then_some(own)
     }
 
     /// Finds out whether a result is there twice.
@@ -197,9 +206,13 @@ impl<'a, 'q> Join<'a, 'q> {
         };
         all.add(&matched);
         if let Some(step) = twice.iter().next() {
-            self.has_failed = true;
             self.ambiguous = Some(self.ambiguous.map_or(step, |earlier| earlier.min(step)));
+            self.fail_at(self.ambiguous);
         }
+    }
+
+    fn fail_at(&mut self, step: Option<usize>) {
+        self.fails_at = [self.fails_at, step].into_iter().flatten().min();
     }
 
     fn finish(self, position: Position, sink: Sink<'_>) -> Result<(), Failure> {

@@ -37,6 +37,8 @@ pub(super) struct Group {
 pub(super) struct Member {
     pub series: StepSeries,
     pub group: usize,
+    /// The steps at which it has a value.
+    pub present: StepSet,
 }
 
 impl Table {
@@ -65,7 +67,7 @@ impl Table {
         }
         group.present.add(&present);
         group.members.push(number);
-        self.members.push(Member { series, group: index });
+        self.members.push(Member { series, group: index, present });
     }
 
     /// The group that a series of either side belongs to, if there is one.

@@ -92,7 +92,7 @@ fn fetch(
         return Ok(Vec::new());
     }
     let mut selector = wish.names.clone();
-    selector.extend(wish.labels.iter().map(|m| Matcher::clone(m)));
+    selector.extend(wish.labels.iter().copied().cloned());
     for (name, values) in values {
         let pattern = values.into_iter().map(quoted).collect::<Vec<_>>().join("|");
         let matcher = Matcher::new(MatchOp::Regex, name, &pattern);

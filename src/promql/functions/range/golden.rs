@@ -81,7 +81,7 @@ impl Series {
         let (name, modifier): (String, String) = (next(&mut fields), next(&mut fields));
         let (range, start, interval) = (next(&mut fields), next(&mut fields), next(&mut fields));
         let (uses_starts, has_type_labels) = (next(&mut fields), next(&mut fields));
-        let steps = Steps { start, interval, count: 3, is_range: true };
+        let steps = Steps::between(start, start + 2 * interval, interval);
         let (extension, before, after) = match modifier.as_str() {
             "anchored" => (Extension::Anchored, LOOKBACK, 0),
             "smoothed" => (Extension::Smoothed, LOOKBACK, LOOKBACK),

@@ -7,15 +7,17 @@ use axum::extract::{Request, State};
 use axum::http::Response;
 use axum::routing::{MethodRouter, get};
 
-use super::json::{Escaping, LabelMap, append};
+use super::json::LabelMap;
 use super::labels::time_range;
 use super::reply::{Answer, ApiError, ErrorKind};
 use super::{Call, Endpoint, Threads, respond};
 use crate::model::Exemplar;
+use crate::model::json::{Escaping, append};
 use crate::model::number::{write_api, write_seconds};
 use crate::promql::ast::Expr;
 use crate::promql::{self, ParseError};
 use crate::storage::{Selector, SeriesExemplars};
+use crate::web::form::ParamError;
 use crate::web::routes::Web;
 
 /// Trees are walked by recursion, which the threads for queries have the stacks for.
@@ -30,6 +32,18 @@ async fn run(State(web): State<Arc<Web>>, request: Request, f: Endpoint) -> Resp
 
 fn parse(call: &Call) -> Result<Expr, ParseError> {
     promql::parse(call.form.first("query"), &call.web.deps.queries.engine().options().parser)
+}
+
+/// The expression, set in lines.
+pub(super) fn format(call: &Call) -> Result<Answer, ApiError> {
+    let expr = parse(call).map_err(|e| ParamError::of("query", e))?;
+    Ok(Answer::of(&promql::pretty(&expr)))
+}
+
+/// The expression's tree.
+pub(super) fn tree(call: &Call) -> Result<Answer, ApiError> {
+    let expr = parse(call).map_err(|e| ParamError::of("query", e))?;
+    Ok(Answer::of(&promql::tree_json(&expr)))
 }
 
 /// The exemplars of all series that any selector of the expression selects.

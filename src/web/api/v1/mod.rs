@@ -56,6 +56,8 @@ pub(in crate::web) fn router(web: &Arc<Web>) -> Router<Arc<Web>> {
         .route(&at("/query"), get(query::instant).post(query::instant))
         .route(&at("/query_range"), get(query::range).post(query::range))
         .route(&at("/query_exemplars"), expression::route(expression::exemplars))
+        .route(&at("/format_query"), expression::route(expression::format))
+        .route(&at("/parse_query"), expression::route(expression::tree))
         .route(&at("/labels"), labels.post(post_labels))
         .route(&at("/label/{name}/values"), get(label_values))
         .route(&at("/series"), get(series::series).post(series::series))

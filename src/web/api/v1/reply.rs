@@ -5,7 +5,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
-use super::json::{Escaping, append};
+use crate::model::json::{Escaping, append};
 use crate::model::{AnnotationKind, Annotations};
 use crate::promql::service::QueryFailure;
 use crate::storage::{Cancelled, QueryError};

@@ -5,8 +5,9 @@
 
 use std::io;
 
-use super::json::{Escaping, LabelMap, append};
+use super::json::LabelMap;
 use super::reply::{OPEN, close};
+use crate::model::json::{Escaping, append};
 use crate::model::number::{write_api, write_plain, write_seconds};
 use crate::model::{Annotations, Bucket, FloatHistogram, Labels, TimestampMs};
 use crate::promql::service::Statistics;

@@ -7,11 +7,12 @@ use axum::extract::{Request, State};
 use axum::http::Response;
 use serde::Serialize as _;
 
-use super::json::{Escaping, LabelMap};
+use super::json::LabelMap;
 use super::labels::{one_more, time_range, warn_truncated};
 use super::reply::{ApiError, ErrorKind, JSON, OPEN, close};
 use super::{Call, receive};
 use crate::model::Annotations;
+use crate::model::json::Escaping;
 use crate::storage::{Limit, SelectRequest, Selector, SeriesBatch, StreamStep, TimeRange};
 use crate::web::encoding::ContentEncoding;
 use crate::web::routes::Web;
