@@ -6,7 +6,7 @@
 //!   [`Service::run`] cancels it, wherever it is; its place is free again as soon as the engine notices.
 //! * **Threads.** Queries run on threads of their own with stacks for trees of the greatest depth that the parser lets
 //!   through: no async thread waits for one, and a long query keeps no scrape from the threads for short computations.
-//! * **Account.** What runs stands in a file that outlives a crash ([`active`]), what ran in the query log ([`log`]), what ran
+//! * **Account.** What runs stands in a file that outlives a crash (`active`), what ran in the query log (`log`), what ran
 //!   for long in the process's own log, and everything in metrics.
 //!
 //! It does not know what an expression means, where samples come from, or how an answer is written.
