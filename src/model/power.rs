@@ -1,6 +1,6 @@
-//! The logarithm to base 2 and its inverse.
+//! The logarithm to base 2 and its inverse, and powers.
 //!
-//! Both take the same steps as the reference's runtime (they are those of FreeBSD's library), because the results of
+//! They take the same steps as the reference's runtime (they are those of FreeBSD's library), because the results of
 //! other libraries differ in the last bit now and then.
 
 const LN2_HIGH: f64 = 6.931_471_803_691_238e-1;
@@ -86,6 +86,101 @@ pub fn exp2(v: f64) -> f64 {
     scale(y, whole as i64)
 }
 
+/// `base` to the power of `exponent`: a whole part of it by squaring, the rest by logarithm.
+pub fn pow(base: f64, exponent: f64) -> f64 {
+    if let Some(special) = special_power(base, exponent) {
+        return special;
+    }
+    let (mut whole, mut rest) = (exponent.abs().trunc(), exponent.abs().fract());
+    if rest != 0.0 && base < 0.0 {
+        return f64::NAN;
+    }
+    if whole >= 9_223_372_036_854_775_808.0 {
+        return power_beyond(base, exponent > 0.0);
+    }
+    let mut product = 1.0;
+    if rest != 0.0 {
+        if rest > 0.5 {
+            (whole, rest) = (whole + 1.0, rest - 1.0);
+        }
+        product = (rest * base.ln()).exp();
+    }
+    let (product, power) = times_whole_power(product, base, whole as u64);
+    if exponent < 0.0 { scale(1.0 / product, -power) } else { scale(product, power) }
+}
+
+/// Powers that are known without computing.
+fn special_power(base: f64, exponent: f64) -> Option<f64> {
+    let is_odd = exponent.abs() < 9_007_199_254_740_992.0 && exponent % 2.0 != 0.0 && exponent.fract() == 0.0;
+    Some(match (base, exponent) {
+        (_, 0.0) | (1.0, _) => 1.0,
+        (_, 1.0) => base,
+        _ if base.is_nan() || exponent.is_nan() => f64::NAN,
+        (0.0, _) if exponent < 0.0 => {
+            if is_odd {
+                f64::INFINITY.copysign(base)
+            } else {
+                f64::INFINITY
+            }
+        }
+        (0.0, _) => {
+            if is_odd {
+                base
+            } else {
+                0.0
+            }
+        }
+        _ if exponent.is_infinite() => power_beyond(base, exponent > 0.0),
+        (f64::NEG_INFINITY, _) => return special_power(-0.0, -exponent),
+        (f64::INFINITY, _) => {
+            if exponent < 0.0 {
+                0.0
+            } else {
+                f64::INFINITY
+            }
+        }
+        (_, 0.5) => base.sqrt(),
+        (_, -0.5) => 1.0 / base.sqrt(),
+        _ => return None,
+    })
+}
+
+/// To a power that is so far away that only its sign counts.
+fn power_beyond(base: f64, is_positive: bool) -> f64 {
+    match base {
+        -1.0 => 1.0,
+        _ if (base.abs() < 1.0) == is_positive => 0.0,
+        _ => f64::INFINITY,
+    }
+}
+
+/// `product * base^whole` as a number and a power of 2.
+fn times_whole_power(mut product: f64, base: f64, mut whole: u64) -> (f64, i64) {
+    const ENOUGH: i64 = 1 << 12;
+    let (fraction, exponent) = split(base.abs());
+    let (mut square, mut exponent) = (fraction.copysign(base), i64::from(exponent));
+    let mut power = 0;
+    while whole != 0 {
+        if exponent.abs() > ENOUGH {
+            // Beyond all floats.
+            power += exponent;
+            break;
+        }
+        if whole & 1 == 1 {
+            product *= square;
+            power += exponent;
+        }
+        square *= square;
+        exponent <<= 1;
+        if square < 0.5 {
+            square += square;
+            exponent -= 1;
+        }
+        whole >>= 1;
+    }
+    (product, power)
+}
+
 /// `fraction * 2^exponent` with a single rounding; `fraction` is about 1.
 pub(super) fn scale(fraction: f64, exponent: i64) -> f64 {
     let exponent = exponent.clamp(-1200, 1200);
@@ -106,6 +201,31 @@ mod tests {
             assert_eq!(log2(power), exponent as f64);
             assert_eq!(exp2(exponent as f64), power, "{exponent}");
         }
+    }
+
+    #[test]
+    fn whole_powers_are_those_of_the_reference() {
+        for (base, exponent, expected) in [
+            (45.7143823539916, -19.0, 2.877370113529783e-32),
+            (-9.156189846531005, -75.0, -7.436881059692649e-73),
+            (-14.625660323549582, 62.0, 1.7264735796513512e+72),
+            (31.70807924561246, 28.0, 1.078346114505593e+42),
+            (8.630614373921064, -34.0, 1.4947955058341695e-32),
+            (22.014583875000415, -13.0, 3.5056112220099435e-18),
+            (5e-324, -1.0, f64::INFINITY),
+            (2.0, -1074.0, 5e-324),
+            (2.0, 1024.0, f64::INFINITY),
+            (-1.0, 1e19, 1.0),
+            (-0.0, -3.0, f64::NEG_INFINITY),
+            (f64::NEG_INFINITY, 3.0, f64::NEG_INFINITY),
+            (f64::NEG_INFINITY, -3.0, -0.0),
+            (f64::NAN, 0.0, 1.0),
+            (0.5, f64::NEG_INFINITY, f64::INFINITY),
+        ] {
+            assert_eq!(pow(base, exponent).to_bits(), f64::to_bits(expected), "{base} to the power of {exponent}");
+        }
+        assert!(pow(-8.0, 1.0 / 3.0).is_nan() && pow(f64::NAN, 2.0).is_nan());
+        assert!((pow(7.3, 2.5) / 143.981_651_365_720_9 - 1.0).abs() < 1e-9);
     }
 
     #[test]

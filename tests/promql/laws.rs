@@ -77,7 +77,7 @@ fn sort_matchers(expr: &mut Expr) {
 
 fn store(seed: u64) -> MemoryStore {
     let store = MemoryStore::new();
-    data::write(&data::series(&mut Random(seed)), &store);
+    data::write(&data::series(&mut Random(seed), false), &store);
     store
 }
 

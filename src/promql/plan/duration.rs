@@ -1,6 +1,7 @@
 //! Durations that depend on the query.
 
 use super::Times;
+use crate::model::power::pow;
 use crate::promql::ast::{BinaryOp, DurationExpr, Extent, Position};
 
 /// Whether a duration may be 0 or below.
@@ -74,7 +75,7 @@ fn seconds(expr: &DurationExpr, times: &Times) -> Result<f64, String> {
                 BinaryOp::Div => left / right,
                 BinaryOp::Mod if right == 0.0 => return fail(*position, "modulo by zero"),
                 BinaryOp::Mod => left % right,
-                BinaryOp::Pow => left.powf(right),
+                BinaryOp::Pow => pow(left, right),
                 op => return Err(format!("unexpected duration expression operator \"{}\"", op.as_str())),
             }
         }

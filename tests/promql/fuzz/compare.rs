@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value as Json;
 use watershed::model::{Bucket, FloatHistogram};
 
+use super::known::Peer;
 use crate::answer::{Answer, Sample, Value};
 use crate::closeness::Closeness;
 
@@ -150,8 +151,8 @@ fn buckets(h: &FloatHistogram) -> Vec<(u8, [f64; 3])> {
     all.map(|bucket| (rule(&bucket), [bucket.lower, bucket.upper, bucket.count])).collect()
 }
 
-/// What is different, if anything is.
-pub fn difference(ours: &Shown, theirs: &Shown) -> Option<String> {
+/// What is different, if anything is, as far as the peer's age lets it be compared.
+pub fn difference(ours: &Shown, theirs: &Shown, peer: &Peer) -> Option<String> {
     let (ours, our_remarks, theirs, their_remarks) = match (ours, theirs) {
         (Shown::Failed(_), Shown::Failed(_)) => return None,
         (Shown::Failed(ours), Shown::Answered { .. }) => return Some(format!("only we fail: {ours}")),
@@ -176,7 +177,14 @@ pub fn difference(ours: &Shown, theirs: &Shown) -> Option<String> {
     if let Some((labels, _)) = ours.iter().find(|(labels, _)| !theirs.contains_key(*labels)) {
         return Some(format!("only we have {labels:?}"));
     }
-    (our_remarks != their_remarks).then(|| format!("we remark {our_remarks:?}, the peer {their_remarks:?}"))
+    // The API shows ten of a kind.
+    if their_remarks.iter().any(|remark| remark.ends_with("annotations omitted")) {
+        return None;
+    }
+    let comparable =
+        |remarks: &BTreeSet<String>| remarks.iter().filter_map(|r| peer.comparable(r)).collect::<BTreeSet<_>>();
+    (comparable(our_remarks) != comparable(their_remarks))
+        .then(|| format!("we remark {our_remarks:?}, the peer {their_remarks:?}"))
 }
 
 fn is_same(expected: &Point, found: &Point) -> bool {

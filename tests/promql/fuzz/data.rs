@@ -26,12 +26,13 @@ pub struct Series {
     pub samples: Vec<(i64, Value)>,
 }
 
-/// Everything.
-pub fn series(random: &mut Random) -> Vec<Series> {
+/// Everything. With `same_bounds` all histograms with custom bounds have the same: others cannot be added by peers before
+/// 3.14.
+pub fn series(random: &mut Random, same_bounds: bool) -> Vec<Series> {
     let mut all = Vec::new();
     floats(random, &mut all);
     classic_histograms(random, &mut all);
-    native_histograms(random, &mut all);
+    native_histograms(random, same_bounds, &mut all);
     all
 }
 
@@ -214,7 +215,7 @@ fn custom(bounds: &[f64]) -> Kind {
     Kind { layout, positive: (0, end), has_negative: false, is_gauge: false, is_float: false }
 }
 
-fn native_histograms(random: &mut Random, all: &mut Vec<Series>) {
+fn native_histograms(random: &mut Random, same_bounds: bool, all: &mut Vec<Series>) {
     for (job, instance) in pairs(&["api", "web"], &["0", "1", "2"]) {
         let kind = Kind { is_float: random.one_in(3), ..exponential(random.of(&[0, 1, 2, 3]), (-4, 4)) };
         native(random, all, &[("__name__", "latency"), ("job", job), ("instance", instance)], kind);
@@ -225,7 +226,7 @@ fn native_histograms(random: &mut Random, all: &mut Vec<Series>) {
         native(random, all, &[("__name__", "balance"), ("room", room), ("floor", floor)], kind);
     }
     for (job, instance) in pairs(&["api", "web"], &["0", "1"]) {
-        let bounds: &[f64] = if random.one_in(3) { &[0.5, 1.0, 5.0] } else { &[0.1, 0.5, 1.0, 5.0] };
+        let bounds: &[f64] = if random.one_in(3) && !same_bounds { &[0.5, 1.0, 5.0] } else { &[0.1, 0.5, 1.0, 5.0] };
         native(random, all, &[("__name__", "size"), ("job", job), ("instance", instance)], custom(bounds));
     }
     for l in ["x", "y"] {

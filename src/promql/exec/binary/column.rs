@@ -2,6 +2,7 @@
 //!
 //! The operator is looked at once per column; the loops have no branches, so they run on several floats at a time.
 
+use crate::model::power::pow;
 use crate::promql::ast::BinaryOp;
 use crate::promql::exec::{ABSENT, is_absent};
 
@@ -29,8 +30,8 @@ pub(super) fn apply(op: BinaryOp, own: &mut [f64], other: &[f64], is_swapped: bo
         (Div, true) => zip(own, other, |a, b| b / a),
         (Mod, false) => zip(own, other, |a, b| a % b),
         (Mod, true) => zip(own, other, |a, b| b % a),
-        (Pow, false) => zip(own, other, f64::powf),
-        (Pow, true) => zip(own, other, |a, b| b.powf(a)),
+        (Pow, false) => zip(own, other, pow),
+        (Pow, true) => zip(own, other, |a, b| pow(b, a)),
         (Atan2, false) => zip(own, other, f64::atan2),
         (Atan2, true) => zip(own, other, |a, b| b.atan2(a)),
         (Equal, _) => compare(own, other, compared, |a, b| a == b),

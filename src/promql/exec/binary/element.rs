@@ -1,5 +1,6 @@
 //! One operator between two values.
 
+use crate::model::power::pow;
 use std::sync::Arc;
 
 use crate::model::{CounterResetHint, FloatHistogram};
@@ -65,7 +66,7 @@ pub(super) fn float(op: BinaryOp, left: f64, right: f64) -> Option<f64> {
         BinaryOp::Mul => left * right,
         BinaryOp::Div => left / right,
         BinaryOp::Mod => left % right,
-        BinaryOp::Pow => left.powf(right),
+        BinaryOp::Pow => pow(left, right),
         BinaryOp::Atan2 => left.atan2(right),
         _ => f64::from(u8::from(holds(op, left, right)?)),
     })
