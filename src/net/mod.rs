@@ -1,4 +1,5 @@
-//! HTTP building blocks: the client that every outgoing connection uses, and capped reading and decompression.
+//! HTTP building blocks: the client that every outgoing connection uses, capped reading and decompression, and
+//! [protocol buffers](protobuf) on the wire.
 //!
 //! [`Client`] sends one request and gives back status, headers and a streaming [`Body`]; [`read_body`] reads such a
 //! body into the caller's reused buffer, unpacked and capped. The laws:
@@ -17,6 +18,7 @@ mod body;
 mod client;
 mod config;
 mod error;
+pub mod protobuf;
 mod proxy;
 mod secret;
 #[cfg(test)]
