@@ -20,6 +20,7 @@ pub enum SnappyError {
 }
 
 /// Unpacks a block into `out`, which is emptied first and keeps its memory for the next.
+#[expect(clippy::disallowed_methods, reason = "the declared length is held against the limit before it is believed")]
 pub fn decode(block: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), SnappyError> {
     out.clear();
     let damaged = |e: snap::Error| SnappyError::Damaged(e.to_string());
