@@ -1,22 +1,24 @@
 //! Functions of one number.
 
+use crate::model::{angle, power};
+
 /// The function of a name, if it is one of these.
 pub(super) fn function(name: &str) -> Option<fn(f64) -> f64> {
     Some(match name {
         "abs" => f64::abs,
         "ceil" => f64::ceil,
         "floor" => f64::floor,
-        "exp" => f64::exp,
+        "exp" => power::exp,
         "sqrt" => f64::sqrt,
-        "ln" => f64::ln,
-        "log2" => f64::log2,
-        "log10" => f64::log10,
-        "sin" => f64::sin,
-        "cos" => f64::cos,
-        "tan" => f64::tan,
-        "asin" => f64::asin,
-        "acos" => f64::acos,
-        "atan" => f64::atan,
+        "ln" => power::ln,
+        "log2" => power::log2,
+        "log10" => power::log10,
+        "sin" => angle::sin,
+        "cos" => angle::cos,
+        "tan" => angle::tan,
+        "asin" => angle::asin,
+        "acos" => angle::acos,
+        "atan" => angle::atan,
         "sinh" => f64::sinh,
         "cosh" => f64::cosh,
         "tanh" => f64::tanh,
