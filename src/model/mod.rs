@@ -7,6 +7,7 @@ pub mod angle;
 mod annotations;
 mod compensated;
 pub(crate) mod histogram;
+pub mod hyperbolic;
 pub mod json;
 pub mod labels;
 mod matcher;

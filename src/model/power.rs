@@ -156,7 +156,10 @@ pub fn pow(base: f64, exponent: f64) -> f64 {
         product = exp(rest * ln(base));
     }
     let (product, power) = times_whole_power(product, base, whole as u64);
-    if exponent < 0.0 { scale(1.0 / product, -power) } else { scale(product, power) }
+    let (product, power) = if exponent < 0.0 { (1.0 / product, -power) } else { (product, power) };
+    // What the logarithm gave may be far from 1.
+    let (fraction, shift) = split(product.abs());
+    scale(fraction.copysign(product), power + i64::from(shift))
 }
 
 /// Powers that are known without computing.
@@ -323,6 +326,7 @@ mod tests {
         assert_eq!([log10(1000.0), log10(0.3), log10(0.0)], [3.0, -0.5228787452803376, f64::NEG_INFINITY]);
         assert!(ln(-1.0).is_nan() && log10(f64::NAN).is_nan());
         assert_eq!(pow(0.25, 0.9), 0.2871745887492588);
+        assert_eq!([pow(1e300, 3.7), pow(1e300, -3.7), pow(1e-300, -1.3)], [f64::INFINITY, 0.0, f64::INFINITY]);
     }
 
     #[test]

@@ -163,7 +163,9 @@ pub fn difference(ours: &Shown, theirs: &Shown, peer: &Peer) -> Option<String> {
         ) => (ours, our_remarks, theirs, their_remarks),
     };
     for (labels, points) in theirs {
-        let Some(found) = ours.get(labels).or_else(|| alike(labels, ours)) else { return Some(format!("we miss {labels:?} {points:?}")) };
+        let Some(found) = ours.get(labels).or_else(|| alike(labels, ours)) else {
+            return Some(format!("we miss {labels:?} {points:?}"));
+        };
         for (t, point) in points {
             match found.get(t) {
                 Some(found) if is_same(point, found) => {}

@@ -9,6 +9,7 @@ mod expressions;
 mod known;
 mod peer;
 mod random;
+mod recent;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -35,8 +36,12 @@ use crate::support::process::Home;
 /// What the tests run by default: no difference is left in it that is not known.
 const SEED: u64 = 1;
 const COUNT: u64 = 2000;
-/// Features of the peer that our engine has on, too.
+/// Features of every peer that our engine has on, too.
 const FEATURES: &str = "--enable-feature=promql-experimental-functions,promql-duration-expr";
+/// Those that peers of some age do not have.
+const RECENT_FEATURES: &str = ",promql-extended-range-selectors,promql-binop-fill-modifiers";
+/// Switched on for every other seed.
+const DELAYED: &str = ",promql-delayed-name-removal";
 
 /// One query.
 pub struct Case {
@@ -50,7 +55,7 @@ impl Case {
     fn number(seed: u64, number: u64, peer: &Peer) -> [Case; 2] {
         let mut random = Random(seed.wrapping_mul(1_000_003).wrapping_add(number));
         // Neighbouring seeds must not give neighbouring numbers.
-        let mut maker = Maker { random: Random(random.next()) };
+        let mut maker = Maker { random: Random(random.next()), is_recent: !peer.is_old() };
         let expr = peer.dialect(maker.expression());
         let at = random.between(data::START - 60_000, data::END + 400_000);
         let start = random.between(data::START - 300_000, data::END);
@@ -193,8 +198,12 @@ fn prometheus_and_we_say_the_same_about_expressions_at_random() {
     let twin = home.path().join("twin");
     copy(&home.data_path(), &twin);
     home.write_config("global: {scrape_interval: 1m}\n");
-    let prometheus = home.prometheus(&peers, &[FEATURES, "--storage.tsdb.retention.time=100y"]);
-    let (engine, store) = (Engine::of_the_peer(), open(&twin));
+    let delays_name_removal = !peer.is_old() && seed.is_multiple_of(2);
+    let mut features = FEATURES.to_owned();
+    features.push_str(if peer.is_old() { "" } else { RECENT_FEATURES });
+    features.push_str(if delays_name_removal { DELAYED } else { "" });
+    let prometheus = home.prometheus(&peers, &[&features, "--storage.tsdb.retention.time=100y"]);
+    let (engine, store) = (Engine::of_the_peer(delays_name_removal), open(&twin));
     let sides = Sides { engine: &engine, store: &store, address: &prometheus.address, peer, known: Known::list() };
     let tally = sides.run(seed, count);
     for (known, count) in sides.known.iter().zip(&tally.known).filter(|(_, count)| **count > 0) {

@@ -1,6 +1,6 @@
 //! Functions of one number.
 
-use crate::model::{angle, power};
+use crate::model::{angle, hyperbolic, power};
 
 /// The function of a name, if it is one of these.
 pub(super) fn function(name: &str) -> Option<fn(f64) -> f64> {
@@ -19,12 +19,12 @@ pub(super) fn function(name: &str) -> Option<fn(f64) -> f64> {
         "asin" => angle::asin,
         "acos" => angle::acos,
         "atan" => angle::atan,
-        "sinh" => f64::sinh,
-        "cosh" => f64::cosh,
-        "tanh" => f64::tanh,
-        "asinh" => f64::asinh,
-        "acosh" => f64::acosh,
-        "atanh" => f64::atanh,
+        "sinh" => hyperbolic::sinh,
+        "cosh" => hyperbolic::cosh,
+        "tanh" => hyperbolic::tanh,
+        "asinh" => hyperbolic::asinh,
+        "acosh" => hyperbolic::acosh,
+        "atanh" => hyperbolic::atanh,
         "rad" => |v| v * std::f64::consts::PI / 180.0,
         "deg" => |v| v * 180.0 / std::f64::consts::PI,
         "sgn" => sign,
