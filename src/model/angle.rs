@@ -94,7 +94,7 @@ impl Reduced {
         let significant = (fraction.unbounded_shl(zeros + 1) >> 76) as u64;
         let rest = f64::from_bits(u64::from(1022 - zeros) << 52 | significant);
         let is_odd = octant & 1 == 1;
-        Reduced { octant: octant + u64::from(is_odd) & 7, rest: (rest - if is_odd { 1.0 } else { 0.0 }) * FRAC_PI_4 }
+        Reduced { octant: (octant + u64::from(is_odd)) & 7, rest: (rest - if is_odd { 1.0 } else { 0.0 }) * FRAC_PI_4 }
     }
 }
 
@@ -205,7 +205,7 @@ pub fn asin(v: f64) -> f64 {
         return v;
     }
     let size = v.abs();
-    if !(size <= 1.0) {
+    if size > 1.0 || v.is_nan() {
         return f64::NAN;
     }
     let other = (1.0 - size * size).sqrt();
