@@ -26,6 +26,7 @@ use crate::storage::memory::MemoryStore;
 use crate::storage::{Appendable as _, FloatSample, Queryable};
 use crate::telemetry::Registry;
 use crate::web::routes::{Web, router};
+use crate::web::server::remote_write;
 use crate::web::stream::Streams;
 use crate::web::telemetry::WebMetrics;
 use crate::web::{
@@ -135,6 +136,7 @@ impl Fixture {
         Arc::new(Web {
             metrics: WebMetrics::new(&self.deps.registry),
             streams: Streams::new(2, Duration::from_secs(60), tasks).expect("threads"),
+            remote_write: remote_write(&self.config, &self.deps),
             own_port: 9090,
             birth: NOW,
             runtime: Handle::current().metrics(),
