@@ -2,7 +2,7 @@
 //!
 //! Every endpoint is a plain function from a [`Call`] to an [`Answer`]; [`run`] does the rest once for all: the form, the
 //! CPU pool, cancellation, the envelope, compression. What grows with the data (`series`, `query`, `query_range`) has its own
-//! way out. The endpoints of the reference that need parts which are not built yet (rules, remote write) are not
+//! way out. The endpoints of the reference that need parts which are not built yet (rules) are not
 //! routed; they answer 404 in the envelope.
 
 mod admin;
