@@ -35,6 +35,23 @@ impl Limits {
     }
 }
 
+/// Why a connection is cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cut {
+    /// Its first request's head, or its handshake, did not come.
+    Silent,
+    /// A head began and did not end.
+    SlowHead,
+    /// No further request came.
+    Idle,
+    /// The peer did not read its answer.
+    Stalled,
+    /// The server stopped, and it had not ended by then.
+    Stopping,
+    /// All places were taken, and it had been waiting for longest.
+    Crowded,
+}
+
 /// What one connection is doing; clones share it.
 #[derive(Clone)]
 pub(super) struct Activity(Arc<Mutex<State>>);
@@ -72,20 +89,32 @@ impl Activity {
         RequestGuard(self.clone())
     }
 
+    /// Forgets what has passed so far, which was not HTTP.
+    pub(super) fn restart(&self) {
+        let mut state = self.0.lock();
+        (state.idle_since, state.head_since, state.blocked_since) = (Instant::now(), None, None);
+    }
+
     pub(super) fn requests(&self) -> u32 {
         self.0.lock().requests
     }
 
-    /// When the connection will have waited too long; `None` while requests are worked on.
-    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
+    /// Since when there has been nothing to do for this connection, and whether it ever had a request; `None` while it has.
+    pub(super) fn waiting(&self) -> Option<(bool, Instant)> {
         let state = self.0.lock();
-        let stalled = state.blocked_since.map(|since| since + limits.write_stall);
-        let waiting = (state.requests == 0).then(|| {
-            let idle = if state.any_request { limits.idle } else { limits.header };
-            let head = state.head_since.map(|since| since + limits.header);
-            head.unwrap_or(state.idle_since + idle)
+        (state.requests == 0).then_some((state.any_request, state.idle_since))
+    }
+
+    /// When the connection will have waited too long, and for what; `None` while requests are worked on.
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<(Instant, Cut)> {
+        let state = self.0.lock();
+        let stalled = state.blocked_since.map(|since| (since + limits.write_stall, Cut::Stalled));
+        let waiting = (state.requests == 0).then(|| match (state.head_since, state.any_request) {
+            (Some(since), _) => (since + limits.header, Cut::SlowHead),
+            (None, true) => (state.idle_since + limits.idle, Cut::Idle),
+            (None, false) => (state.idle_since + limits.header, Cut::Silent),
         });
-        stalled.into_iter().chain(waiting).min()
+        stalled.into_iter().chain(waiting).min_by_key(|(at, _)| *at)
     }
 
     fn received(&self, now: Instant) {
@@ -190,10 +219,12 @@ mod tests {
     fn a_trickling_head_is_timed_from_its_first_byte() {
         let activity = Activity::new();
         let opened = activity.0.lock().idle_since;
-        assert_eq!(activity.deadline(&LIMITS), Some(opened + LIMITS.header), "a silent connection is cut");
+        assert_eq!(activity.deadline(&LIMITS), Some((opened + LIMITS.header, Cut::Silent)));
         activity.received(opened + STEP);
         activity.received(opened + STEP + STEP);
-        assert_eq!(activity.deadline(&LIMITS), Some(opened + STEP + LIMITS.header));
+        assert_eq!(activity.deadline(&LIMITS), Some((opened + STEP + LIMITS.header, Cut::SlowHead)));
+        activity.restart();
+        assert!(matches!(activity.deadline(&LIMITS), Some((_, Cut::Silent))));
     }
 
     #[test]
@@ -205,7 +236,7 @@ mod tests {
         assert_eq!(activity.deadline(&LIMITS), None);
         let before = Instant::now();
         drop(request);
-        assert!(activity.deadline(&LIMITS).is_some_and(|d| d >= before + LIMITS.idle));
+        assert!(activity.deadline(&LIMITS).is_some_and(|(at, why)| at >= before + LIMITS.idle && why == Cut::Idle));
     }
 
     #[test]
@@ -215,7 +246,7 @@ mod tests {
         let blocked = Instant::now();
         activity.wrote(false, blocked);
         activity.wrote(false, blocked + STEP);
-        assert_eq!(activity.deadline(&LIMITS), Some(blocked + LIMITS.write_stall));
+        assert_eq!(activity.deadline(&LIMITS), Some((blocked + LIMITS.write_stall, Cut::Stalled)));
         activity.wrote(true, blocked + STEP);
         assert_eq!(activity.deadline(&LIMITS), None);
     }
@@ -226,6 +257,6 @@ mod tests {
         drop(activity.begin(true));
         let idle_since = activity.0.lock().idle_since;
         activity.received(idle_since + STEP);
-        assert_eq!(activity.deadline(&LIMITS), Some(idle_since + LIMITS.idle));
+        assert_eq!(activity.deadline(&LIMITS), Some((idle_since + LIMITS.idle, Cut::Idle)));
     }
 }

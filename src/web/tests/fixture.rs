@@ -29,7 +29,7 @@ use crate::web::routes::{Web, router};
 use crate::web::stream::Streams;
 use crate::web::telemetry::WebMetrics;
 use crate::web::{
-    BuildInfo, Deps, ExternalUrl, Readiness, ReadinessState, ReloadRequest, RoutePrefix, RuntimeFacts, Server,
+    BuildInfo, Deps, ExternalUrl, Readiness, ReadinessState, ReloadRequest, RoutePrefix, RuntimeFacts, Security, Server,
     WebConfig,
 };
 
@@ -53,6 +53,7 @@ impl Fixture {
         readiness.set(ReadinessState::Ready);
         let (registry, clock) = (Registry::new(), Clock::manual(NOW));
         let deps = Deps {
+            security: Security::new(&registry),
             storage: store.clone(),
             queries: queries(store.clone(), &Limits::default(), &registry),
             exemplars: store.clone(),

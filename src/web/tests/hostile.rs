@@ -29,7 +29,8 @@ async fn connections_that_say_nothing_or_not_enough_are_cut() {
         stream.write_all(start.as_bytes()).await.expect("open");
         assert_eq!(read_all(&mut stream).await, "", "{start:?}");
     }
-    assert_eq!(server.metric("watershed_http_connections_cut_total"), 5.0);
+    assert_eq!(server.metric("watershed_http_connections_cut_total{reason=\"silent\"}"), 1.0);
+    assert_eq!(server.metric("watershed_http_connections_cut_total{reason=\"slow_head\"}"), 4.0);
     assert_serves(&server).await;
 }
 

@@ -6,6 +6,8 @@ mod fixture;
 mod hostile;
 mod pages;
 mod query;
+mod encrypted;
+mod protection;
 mod serving;
 
 pub(super) use fixture::Fixture;
