@@ -120,6 +120,7 @@ impl Core {
         web::Deps {
             security: self.listener.security().clone(),
             storage: self.store.clone(),
+            appendable: self.store.clone(),
             queries: self.queries.clone(),
             exemplars: self.store.clone(),
             admin: self.store.clone(),

@@ -55,6 +55,7 @@ impl Fixture {
         let deps = Deps {
             security: Security::new(&registry),
             storage: store.clone(),
+            appendable: store.clone(),
             queries: queries(store.clone(), &Limits::default(), &registry),
             exemplars: store.clone(),
             admin: store.clone(),
