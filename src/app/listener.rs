@@ -120,6 +120,9 @@ mod tests {
         assert!(matches!(listener.refresh(), Ok(false)));
         assert!(listener.reload().is_err(), "who asks for it is told again");
         assert!(ListenerFile::load(Some(&path), Security::new(&Registry::new())).is_err());
-        assert!(matches!(ListenerFile::load(None, Security::new(&Registry::new())).expect("none").refresh(), Ok(false)));
+        assert!(matches!(
+            ListenerFile::load(None, Security::new(&Registry::new())).expect("none").refresh(),
+            Ok(false)
+        ));
     }
 }

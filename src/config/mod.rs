@@ -48,8 +48,8 @@ pub use mistake::{ConfigErrors, ConfigWarning, Mistake};
 pub use remote::{MetadataConfig, QueueConfig, RemoteReadConfig, RemoteWriteConfig, WriteMessage};
 pub use rules::{RecordingGroup, RecordingRule, recording_groups};
 pub use scalar::ByteSize;
-pub use web::{LoadedWeb, load_web};
 pub use storage::{FloatEncoding, Fsync, LowWriteConfig, RetentionConfig, StorageConfig};
+pub use web::{LoadedWeb, load_web};
 
 use fields::{At, Fields, Reader};
 use render::Out;

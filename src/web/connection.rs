@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -33,6 +34,17 @@ impl Limits {
     pub(super) fn of(config: &WebConfig) -> Limits {
         Limits { header: config.header_timeout, idle: config.read_timeout, write_stall: config.write_stall_timeout }
     }
+}
+
+/// What the server waits for. Those that can go with the least harm come first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Waiting {
+    /// The first request.
+    ForTheFirst,
+    /// A further request.
+    ForAnother,
+    /// The rest of a request's body, or that the peer reads on.
+    ForProgress,
 }
 
 /// Why a connection is cut.
@@ -58,6 +70,10 @@ pub(super) struct Activity(Arc<Mutex<State>>);
 
 struct State {
     requests: u32,
+    /// Requests of which more bytes are to come.
+    uploads: u32,
+    /// Since when there has been at least one of them.
+    uploading_since: Instant,
     any_request: bool,
     http2: bool,
     idle_since: Instant,
@@ -71,6 +87,8 @@ impl Activity {
     pub(super) fn new() -> Activity {
         Activity(Arc::new(Mutex::new(State {
             requests: 0,
+            uploads: 0,
+            uploading_since: Instant::now(),
             any_request: false,
             http2: false,
             idle_since: Instant::now(),
@@ -99,10 +117,18 @@ impl Activity {
         self.0.lock().requests
     }
 
-    /// Since when there has been nothing to do for this connection, and whether it ever had a request; `None` while it has.
-    pub(super) fn waiting(&self) -> Option<(bool, Instant)> {
+    /// Since when nothing goes on but waiting for the peer, and for what; `None` while the server has something to do.
+    pub(super) fn waiting(&self) -> Option<(Waiting, Instant)> {
         let state = self.0.lock();
-        (state.requests == 0).then_some((state.any_request, state.idle_since))
+        if let Some(since) = state.blocked_since {
+            return Some((Waiting::ForProgress, since));
+        }
+        match (state.requests, state.uploads) {
+            (0, _) if state.any_request => Some((Waiting::ForAnother, state.idle_since)),
+            (0, _) => Some((Waiting::ForTheFirst, state.idle_since)),
+            (requests, uploads) if requests == uploads => Some((Waiting::ForProgress, state.uploading_since)),
+            _ => None,
+        }
     }
 
     /// When the connection will have waited too long, and for what; `None` while requests are worked on.
@@ -132,6 +158,63 @@ impl Activity {
             (false, None) => state.blocked_since = Some(now),
             _ => {}
         }
+    }
+}
+
+/// A request's body; it counts as an upload until its end, or until nobody wants the rest.
+pub(super) struct Upload<B> {
+    body: B,
+    /// `None` once it has ended.
+    activity: Option<Activity>,
+}
+
+impl<B: Body> Upload<B> {
+    pub(super) fn new(body: B, activity: &Activity) -> Upload<B> {
+        let mut upload = Upload { activity: None, body };
+        if !upload.body.is_end_stream() {
+            let mut state = activity.0.lock();
+            if state.uploads == 0 {
+                state.uploading_since = Instant::now();
+            }
+            state.uploads += 1;
+            upload.activity = Some(activity.clone());
+        }
+        upload
+    }
+}
+
+impl<B> Upload<B> {
+    fn end(&mut self) {
+        if let Some(activity) = self.activity.take() {
+            activity.0.lock().uploads -= 1;
+        }
+    }
+}
+
+impl<B> Drop for Upload<B> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl<B: Body + Unpin> Body for Upload<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) || self.body.is_end_stream() {
+            self.end();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -249,6 +332,41 @@ mod tests {
         assert_eq!(activity.deadline(&LIMITS), Some((blocked + LIMITS.write_stall, Cut::Stalled)));
         activity.wrote(true, blocked + STEP);
         assert_eq!(activity.deadline(&LIMITS), None);
+    }
+
+    #[test]
+    fn only_a_connection_that_waits_for_its_peer_is_waiting() {
+        let activity = Activity::new();
+        let waiting = |activity: &Activity| activity.waiting().map(|(what, _)| what);
+        assert_eq!(waiting(&activity), Some(Waiting::ForTheFirst));
+        let request = activity.begin(true);
+        assert_eq!(waiting(&activity), None);
+        let body = axum::body::Body::from("some");
+        let upload = Upload::new(body, &activity);
+        assert_eq!(waiting(&activity), Some(Waiting::ForProgress));
+        let other = activity.begin(true);
+        assert_eq!(waiting(&activity), None, "one of the two can be worked on");
+        drop(Upload::new(axum::body::Body::empty(), &activity));
+        drop(other);
+        assert_eq!(waiting(&activity), Some(Waiting::ForProgress));
+        drop(upload);
+        assert_eq!(waiting(&activity), None);
+        activity.wrote(false, Instant::now());
+        assert_eq!(waiting(&activity), Some(Waiting::ForProgress));
+        activity.wrote(true, Instant::now());
+        drop(request);
+        assert_eq!(waiting(&activity), Some(Waiting::ForAnother));
+    }
+
+    #[tokio::test]
+    async fn an_upload_ends_with_its_last_byte() {
+        let activity = Activity::new();
+        let _request = activity.begin(false);
+        let upload = Upload::new(axum::body::Body::from("some"), &activity);
+        let collected = http_body_util::BodyExt::collect(upload);
+        assert!(activity.waiting().is_some());
+        assert_eq!(collected.await.expect("a body").to_bytes(), "some");
+        assert_eq!(activity.0.lock().uploads, 0);
     }
 
     #[test]

@@ -9,12 +9,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Activity;
+use super::connection::{Activity, Waiting};
 use super::telemetry::WebMetrics;
 use crate::telemetry::{Counter, Gauge};
 
 /// A connection that has waited for less than this is not asked to give way: over a slow link its request may be coming.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(1);
+/// The same of a request whose body is coming and of an answer that is not read: cutting those costs work that was done.
+const GRACE_MIDWAY: Duration = Duration::from_secs(10);
 /// How often a connection without a place looks whether one has become free by itself or may be freed.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -54,8 +56,8 @@ impl Places {
         })
     }
 
-    /// Takes a place. If there is none, the connection that has waited longest for its client gives way; first those that never
-    /// had a request. While all are at work, this waits.
+    /// Takes a place. If there is none, the connection that has waited longest for its client gives way: first those that never
+    /// had a request, then those without one, then those that are midway. While all are at work, this waits.
     pub(super) async fn take(self: &Arc<Self>) -> Place {
         if let Ok(permit) = self.free.clone().try_acquire_owned() {
             return self.seat(permit);
@@ -90,8 +92,11 @@ impl Places {
             return;
         }
         let waiting = taken.seats.values().filter_map(|(activity, leave)| Some((activity.waiting()?, leave)));
-        let patient = waiting.filter(|((_, since), _)| now.saturating_duration_since(*since) >= GRACE);
-        if let Some((_, leave)) = patient.min_by_key(|(waiting, _)| *waiting) {
+        let long_enough = waiting.filter(|((what, since), _)| {
+            let grace = if *what == Waiting::ForProgress { GRACE_MIDWAY } else { GRACE };
+            now.saturating_duration_since(*since) >= grace
+        });
+        if let Some((_, leave)) = long_enough.min_by_key(|(waiting, _)| *waiting) {
             leave.cancel();
         }
     }

@@ -36,7 +36,10 @@ pub(super) struct Web {
 /// Everything that is served.
 pub(super) fn router(web: &Arc<Web>) -> Router {
     let router = routes(web).into_router().fallback(not_found);
-    router.layer(from_fn_with_state(web.clone(), protect)).layer(from_fn_with_state(web.clone(), observe)).with_state(web.clone())
+    router
+        .layer(from_fn_with_state(web.clone(), protect))
+        .layer(from_fn_with_state(web.clone(), observe))
+        .with_state(web.clone())
 }
 
 /// Every route, before the layers that all of them have.

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::WebConfig;
-use super::connection::{ClientAddress, Cut, Limits, RequestGuard, WatchedIo};
+use super::connection::{ClientAddress, Cut, Limits, RequestGuard, Upload, WatchedIo};
 use super::places::Place;
 use super::routes::Web;
 use super::tls::{self, Accepted, TlsServer};
@@ -108,7 +108,7 @@ impl Http {
         let service = service_fn(|mut request: Request<Incoming>| {
             request.extensions_mut().insert(client);
             let guard = activity.begin(request.version() == Version::HTTP_2);
-            let answer = service.call(request);
+            let answer = service.call(request.map(|body| Upload::new(body, &activity)));
             async move { answer.await.map(|response| response.map(|body| GuardedBody { body, _guard: guard })) }
         });
         let builder = http_builder(&web.config, protocols);

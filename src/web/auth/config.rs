@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn every_spelling_of_version_2_is_the_same_hash() {
-        let hash = bcrypt::hash_with_salt("right", 4, [7; 16]).expect("a good cost").format_for_version(bcrypt::Version::TwoB);
+        let hash =
+            bcrypt::hash_with_salt("right", 4, [7; 16]).expect("a good cost").format_for_version(bcrypt::Version::TwoB);
         for version in ["$2$", "$2a$", "$2b$", "$2x$", "$2y$"] {
             let hash = PasswordHash::parse(&hash.replace("$2b$", version)).expect(version);
             assert_eq!(hash.cost(), 4);

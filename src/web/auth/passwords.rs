@@ -235,7 +235,10 @@ mod tests {
         let computed = desk.computed.get();
         for i in 0..50 {
             let verdict = check(&passwords, "bob", &format!("guess {i}"), &desk).await;
-            assert!(matches!(verdict, Verdict::TooOften(wait) if wait > Duration::ZERO && wait <= REFILL), "{verdict:?}");
+            assert!(
+                matches!(verdict, Verdict::TooOften(wait) if wait > Duration::ZERO && wait <= REFILL),
+                "{verdict:?}"
+            );
         }
         assert!(matches!(check(&passwords, "bob", "b", &desk).await, Verdict::TooOften(_)), "nor the right one");
         assert_eq!(check(&passwords, "alice", "a", &desk).await, Verdict::Right, "whom this address knew to be right");

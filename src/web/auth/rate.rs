@@ -41,6 +41,10 @@ mod tests {
         assert!(!bucket.take(now + interval / 2));
         assert_eq!([(); 2].map(|()| bucket.take(now + interval)), [true, false]);
         let later = now + interval * 100;
-        assert_eq!([(); 4].map(|()| bucket.take(later)), [true, true, true, false], "it never holds more than the burst");
+        assert_eq!(
+            [(); 4].map(|()| bucket.take(later)),
+            [true, true, true, false],
+            "it never holds more than the burst"
+        );
     }
 }

@@ -29,8 +29,8 @@ use crate::web::routes::{Web, router};
 use crate::web::stream::Streams;
 use crate::web::telemetry::WebMetrics;
 use crate::web::{
-    BuildInfo, Deps, ExternalUrl, Readiness, ReadinessState, ReloadRequest, RoutePrefix, RuntimeFacts, Security, Server,
-    WebConfig,
+    BuildInfo, Deps, ExternalUrl, Readiness, ReadinessState, ReloadRequest, RoutePrefix, RuntimeFacts, Security,
+    Server, WebConfig,
 };
 
 /// What the manual clock of every fixture shows: 2023-11-14T22:13:20Z.

@@ -1,13 +1,13 @@
 //! The server as its clients see it, over a store in memory and made-up targets.
 
 mod api;
+mod encrypted;
 mod federate;
 mod fixture;
 mod hostile;
 mod pages;
-mod query;
-mod encrypted;
 mod protection;
+mod query;
 mod serving;
 
 pub(super) use fixture::Fixture;

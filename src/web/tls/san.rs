@@ -90,7 +90,8 @@ fn text(tag: u8, name: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rcgen::{CertificateParams, Ia5String, KeyPair, SanType};
+    use rcgen::string::Ia5String;
+    use rcgen::{CertificateParams, KeyPair, SanType};
 
     fn certificate() -> Vec<u8> {
         let ia5 = |text: &str| Ia5String::try_from(text).expect("ASCII");
