@@ -13,6 +13,7 @@ use super::fetch::HttpFetchers;
 use super::late::LateStore;
 use super::listener::ListenerFile;
 use super::reload::{FileWatch, Running};
+use super::remote_read::RemoteRead;
 use super::shipping::Shipping;
 use super::signals::Signals;
 use super::{AppError, GRACE, Options, storage};
@@ -41,6 +42,7 @@ pub(super) struct Core {
     pool: CpuPool,
     tasks: Tasks,
     store: Arc<LateStore>,
+    reading: RemoteRead,
     queries: Service,
     scrape: Arc<scrape::Manager>,
     quit: CancellationToken,
@@ -62,10 +64,13 @@ impl Core {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let pool = CpuPool::new("compute", threads)?;
         let store = Arc::new(LateStore::default());
+        let tasks = Tasks::new();
+        let block = options.storage.chunk_range;
+        let reading = RemoteRead::new(&store, clock.clone(), block, &tasks, registry.clone());
         let queries = Service::new(
             Engine::new(engine(options, &config.global)),
             options.queries.clone(),
-            service::Deps { storage: store.clone(), clock: clock.clone(), registry: registry.clone() },
+            service::Deps { storage: reading.storage().clone(), clock: clock.clone(), registry: registry.clone() },
         )?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let scrape = scrape::Manager::new(scrape::Deps {
@@ -81,7 +86,7 @@ impl Core {
         let facts =
             RuntimeFacts { storage_retention: storage::describe(&settings.retention), ..RuntimeFacts::default() };
         let listener = Arc::new(ListenerFile::load(options.web_config_file.as_deref(), Security::new(&registry))?);
-        let (tasks, external_labels) = (Tasks::new(), Arc::new(ArcSwap::from_pointee(Labels::empty())));
+        let external_labels = Arc::new(ArcSwap::from_pointee(Labels::empty()));
         let shipping = Shipping::new(&tasks, clock.clone(), registry.clone(), external_labels.clone());
         let core = Core {
             readiness: Readiness::new(),
@@ -90,6 +95,7 @@ impl Core {
             pool,
             tasks,
             store,
+            reading,
             queries,
             scrape: Arc::new(scrape),
             quit: CancellationToken::new(),
@@ -119,7 +125,7 @@ impl Core {
         let host: web::HostMetrics = Arc::new(telemetry::host::write_metrics);
         web::Deps {
             security: self.listener.security().clone(),
-            storage: self.store.clone(),
+            storage: self.reading.storage().clone(),
             appendable: self.store.clone(),
             queries: self.queries.clone(),
             exemplars: self.store.clone(),
@@ -252,8 +258,10 @@ impl Core {
         let ship = config.storage.ship.clone();
         let query_log = config.global.query_log_file.clone();
         let engine = Engine::new(engine(options, &config.global));
+        let endpoints = self.reading.prepare(&config.remote_read)?;
         self.log_queries(query_log)?;
         running.apply(config)?;
+        self.reading.put(endpoints);
         self.queries.set_engine(engine);
         let retention = storage::describe(&settings.retention);
         self.external_labels.store(Arc::new(labels));

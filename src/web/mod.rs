@@ -37,7 +37,9 @@ mod telemetry;
 mod tls;
 
 pub use auth::{ListenerConfig, PasswordHash, RateLimit, Security, SecurityError};
-pub use config::{AdminApi, CorsOrigin, ExternalUrl, ExternalUrlError, Lifecycle, RoutePrefix, WebConfig};
+pub use config::{
+    AdminApi, CorsOrigin, ExternalUrl, ExternalUrlError, Lifecycle, RemoteReadConfig, RoutePrefix, WebConfig,
+};
 pub use deps::{BuildInfo, Deps, HostMetrics, Readiness, ReadinessState, ReloadRequest, RuntimeFacts};
 pub use server::{BindError, Server};
 pub use tls::{ClientAuth, Named, TlsFault, TlsServer, TlsServerConfig, cipher_suite, curve};

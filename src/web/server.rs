@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::api::v1::Reads;
 use super::config::WebConfig;
 use super::connection::ClientAddress;
 use super::deps::Deps;
@@ -67,6 +68,7 @@ impl Server {
         let web = Arc::new(Web {
             metrics: WebMetrics::new(&deps.registry),
             streams: streams.map_err(BindError::Threads)?,
+            reads: Reads::new(&config, &deps.registry, &tasks),
             birth: deps.clock.now(),
             runtime: Handle::current().metrics(),
             own_port,
