@@ -19,6 +19,7 @@ use super::routes::{Web, router};
 use super::serve::Connection;
 use super::stream::Streams;
 use super::telemetry::WebMetrics;
+use crate::remote::write;
 use crate::runtime::Tasks;
 
 /// Pause after the system refused to give a connection, mostly for want of descriptors.
@@ -31,6 +32,13 @@ pub struct Server {
     service: TowerToHyperService<axum::Router>,
     web: Arc<Web>,
     tasks: Tasks,
+}
+
+/// The receiver of remote write, if it is enabled.
+pub(super) fn remote_write(config: &WebConfig, deps: &Deps) -> Option<Arc<write::Receiver>> {
+    let config = config.remote_write?;
+    let (store, clock, registry) = (deps.appendable.clone(), deps.clock.clone(), deps.registry.clone());
+    Some(Arc::new(write::Receiver::new(config, write::Deps { store, clock, registry })))
 }
 
 /// Why the server cannot start.
@@ -68,6 +76,7 @@ impl Server {
         let web = Arc::new(Web {
             metrics: WebMetrics::new(&deps.registry),
             streams: streams.map_err(BindError::Threads)?,
+            remote_write: remote_write(&config, &deps),
             reads: Reads::new(&config, &deps.registry, &tasks),
             birth: deps.clock.now(),
             runtime: Handle::current().metrics(),
