@@ -14,7 +14,8 @@
 //!   address cannot lock out the users of another.
 //! * **No password is kept or logged**, only its keyed digest, whose key dies with the process.
 //!
-//! What this does not do: authorise. Whoever is let in may do everything that the flags allow.
+//! What this does not do: authorise; whoever is let in may do everything that the flags allow. Look through proxies: who
+//! comes by one shares its address with all the others, and the tries that it has.
 
 mod config;
 mod credentials;
