@@ -1,0 +1,280 @@
+//! Expressions at random, evaluated over three stores by their parts and over one store that holds all three: the same.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use watershed::cluster::{CLUSTER, Part, VirtualLabels, split, strip};
+use watershed::model::{AnnotationKind, Annotations, Labels, TimestampMs};
+use watershed::promql::{
+    Answer, DelegatedAnswer, DelegatedSeries, Delegates, Engine, EngineOptions, Failure, ParserOptions, Point, Span,
+    StepTimes,
+};
+use watershed::storage::Scope;
+use watershed::storage::memory::MemoryStore;
+
+use crate::closeness::Closeness;
+use crate::fuzz::data::{self, Series};
+use crate::fuzz::expressions::Maker;
+use crate::fuzz::random::Random;
+
+const TOLERANCE: f64 = 1e-12;
+const MEMBERS: [(&str, Option<&str>); 3] = [("home", Some("eu")), ("cabin", Some("eu")), ("boat", None)];
+
+struct Member {
+    labels: Labels,
+    store: MemoryStore,
+}
+
+/// Members, and a store that holds what they hold, with their virtual labels.
+struct Fleet {
+    engine: Engine,
+    names: VirtualLabels,
+    members: Vec<Member>,
+    union: MemoryStore,
+}
+
+impl Fleet {
+    fn new(seed: u64) -> Fleet {
+        let names = VirtualLabels::new(["region"]).expect("few labels");
+        let mut all = Vec::new();
+        let members = MEMBERS.iter().zip(0..).map(|((name, region), number)| {
+            let region = region.iter().map(|region| ("region", *region));
+            let labels = Labels::from_pairs(std::iter::once((CLUSTER, *name)).chain(region));
+            let series = data::series(&mut Random(seed * 10 + number), false);
+            let store = MemoryStore::new();
+            data::write(&series, &store);
+            let dressed = |s: Series| {
+                let shown: Vec<_> = s.labels.iter().chain(labels.iter()).collect();
+                Series { labels: Labels::from_pairs(shown), samples: s.samples }
+            };
+            all.extend(series.into_iter().map(dressed));
+            Member { labels, store }
+        });
+        let members = members.collect();
+        let union = MemoryStore::new();
+        data::write(&all, &union);
+        let options = EngineOptions { parser: ParserOptions::ALL, ..EngineOptions::default() };
+        Fleet { engine: Engine::new(options), names, members, union }
+    }
+
+    fn whole(&self, text: &str, span: Span) -> Shown {
+        let run = || -> Result<Answer, String> {
+            let expr = self.engine.parse(text).map_err(|e| e.to_string())?;
+            let query = self.engine.query(text, &expr, span, None).map_err(|e| e.to_string())?;
+            query.run(&self.union, &Scope::unbounded()).answer.map_err(|e| e.to_string())
+        };
+        shown(run())
+    }
+
+    /// Whether the parts add up differently only because adding depends on its order: 1e300, -1e300 and 0.3 give 0.3 or 0.
+    fn cancels(&self, text: &str, span: Span, whole: &Shown) -> bool {
+        text.contains("awkward") && difference(whole, &self.try_by_parts(text, span, false).0).is_none()
+    }
+
+    fn by_parts(&self, text: &str, span: Span) -> Shown {
+        match self.try_by_parts(text, span, true) {
+            (_, true) => self.try_by_parts(text, span, false).0,
+            (shown, false) => shown,
+        }
+    }
+
+    /// What comes of it, and whether partial aggregations have lost something.
+    fn try_by_parts(&self, text: &str, span: Span, finishes_aggregations: bool) -> (Shown, bool) {
+        let spoilt = AtomicBool::new(false);
+        let run = || -> Result<Answer, String> {
+            let expr = self.engine.parse(text).map_err(|e| e.to_string())?;
+            let expr = self.engine.resolve(&expr, span).map_err(|e| e.to_string())?;
+            let split = split(&expr, &self.names, finishes_aggregations);
+            let query = self.engine.query(text, &split.here, span, None).map_err(|e| e.to_string())?;
+            let parts = Parts { fleet: self, text, parts: &split.parts, spoilt: &spoilt };
+            query.run_with(&self.union, Some(&parts), &Scope::unbounded()).answer.map_err(|e| e.to_string())
+        };
+        let answer = run();
+        (shown(answer), spoilt.load(Ordering::Relaxed))
+    }
+}
+
+struct Parts<'f> {
+    fleet: &'f Fleet,
+    text: &'f str,
+    parts: &'f [Part],
+    spoilt: &'f AtomicBool,
+}
+
+impl Delegates for Parts<'_> {
+    fn evaluate(&self, id: usize, steps: StepTimes, scope: &Scope) -> Result<DelegatedAnswer, Failure> {
+        let part = &self.parts[id];
+        let fail = |e: String| Failure::Execution(e);
+        let mut answer = DelegatedAnswer { series: Vec::new(), annotations: Annotations::none() };
+        for member in &self.fleet.members {
+            let Some(expr) = strip(&part.expr, &member.labels) else { continue };
+            // As a member gets it.
+            let text = expr.to_string();
+            let expr = self.fleet.engine.parse(&text).map_err(|e| fail(format!("{text}: {e}")))?;
+            let span = Span::Range { start: steps.start, end: steps.end(), step: steps.interval };
+            let query = self.fleet.engine.query(self.text, &expr, span, None).map_err(|e| fail(e.to_string()))?;
+            let outcome = query.run(&member.store, scope);
+            if part.is_partial && outcome.annotations.of(AnnotationKind::Warning).next().is_some() {
+                self.spoilt.store(true, Ordering::Relaxed);
+            }
+            let Answer::Matrix(all) = outcome.answer? else { return Err(fail(format!("{text} is no vector"))) };
+            answer.series.extend(all.iter().map(|series| DelegatedSeries {
+                labels: self.fleet.names.dress(&series.labels, &member.labels, part.visible),
+                floats: series.floats().collect(),
+                histograms: series.histograms().map(|(t, h)| (t, h.clone())).collect(),
+            }));
+        }
+        // Sums depend on their order, and that of a store is by labels.
+        answer.series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(answer)
+    }
+}
+
+/// By labels and time; what is not a float as text.
+type Shown = Result<BTreeMap<String, BTreeMap<i64, Value>>, String>;
+
+#[derive(Clone, Debug)]
+enum Value {
+    Float(f64),
+    /// Totals, and the buckets' bounds and counts.
+    Histogram(Vec<f64>),
+    Text(String),
+}
+
+fn shown(answer: Result<Answer, String>) -> Shown {
+    let mut all = BTreeMap::new();
+    let alone = |t: TimestampMs, value| BTreeMap::from([(String::new(), BTreeMap::from([(t.0, value)]))]);
+    match answer? {
+        Answer::Scalar(t, v) => return Ok(alone(t, Value::Float(v))),
+        Answer::String(t, text) => return Ok(alone(t, Value::Text(text))),
+        Answer::Vector(t, samples) => {
+            for sample in samples {
+                let value = match sample.value {
+                    Point::Float(v) => Value::Float(v),
+                    Point::Histogram(h) => histogram(&h),
+                };
+                all.insert(format!("{:?}", sample.labels), BTreeMap::from([(t.0, value)]));
+            }
+        }
+        Answer::Matrix(series) => {
+            for series in series {
+                let floats = series.floats().map(|(t, v)| (t.0, Value::Float(v)));
+                let histograms = series.histograms().map(|(t, h)| (t.0, histogram(h)));
+                all.insert(format!("{:?}", series.labels), floats.chain(histograms).collect());
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn histogram(h: &watershed::model::FloatHistogram) -> Value {
+    let mut numbers = vec![h.count, h.sum, h.zero_count];
+    for bucket in h.negative_buckets().chain(h.positive_buckets()).filter(|bucket| bucket.count != 0.0) {
+        numbers.extend([bucket.lower, bucket.upper, bucket.count]);
+    }
+    Value::Histogram(numbers)
+}
+
+fn difference(whole: &Shown, parts: &Shown) -> Option<String> {
+    let (whole, parts) = match (whole, parts) {
+        (Err(_), Err(_)) => return None,
+        (Ok(_), Err(e)) => return Some(format!("only by parts it fails: {e}")),
+        (Err(e), Ok(_)) => return Some(format!("only as a whole it fails: {e}")),
+        (Ok(whole), Ok(parts)) => (whole, parts),
+    };
+    for (labels, values) in whole {
+        let Some(found) = parts.get(labels) else { return Some(format!("the parts miss {labels}")) };
+        for (t, value) in values {
+            match found.get(t) {
+                Some(found) if is_same(value, found) => {}
+                found => return Some(format!("{labels} at {t}: the parts give {found:?}, not {value:?}")),
+            }
+        }
+        if let Some((t, _)) = found.iter().find(|(t, _)| !values.contains_key(t)) {
+            return Some(format!("{labels} at {t}: only the parts have it"));
+        }
+    }
+    parts.keys().find(|labels| !whole.contains_key(*labels)).map(|labels| format!("only the parts have {labels}"))
+}
+
+fn is_same(a: &Value, b: &Value) -> bool {
+    let mut closeness = Closeness::within(TOLERANCE);
+    match (a, b) {
+        (Value::Float(a), Value::Float(b)) => closeness.is_same(*a, *b),
+        (Value::Histogram(a), Value::Histogram(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| closeness.is_same(*a, *b))
+        }
+        (Value::Text(a), Value::Text(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// Brings virtual labels into an expression, here and there.
+fn with_virtual_labels(text: &str, random: &mut Random) -> String {
+    let mut out = text.to_owned();
+    for head in ["by (", "without (", "on (", "ignoring (", "group_left ("] {
+        let mut done = String::new();
+        while let Some(at) = out.find(head) {
+            let rest = out.split_off(at + head.len());
+            done.push_str(&out);
+            let label = random.of(&["", "", "__cluster__", "region", "__cluster__, region"]);
+            let comma = if label.is_empty() || rest.starts_with(')') { "" } else { ", " };
+            // Writing to a string cannot fail.
+            let _ = write!(done, "{label}{comma}");
+            out = rest;
+        }
+        out = done + &out;
+    }
+    if random.one_in(3) {
+        let condition = random.of(&[
+            "__cluster__=\"home\"",
+            "__cluster__!=\"home\"",
+            "region=\"eu\"",
+            "__cluster__=~\"cabin|boat\"",
+        ]);
+        out = out.replacen('{', &format!("{{{condition},"), 1).replacen(",}", "}", 1);
+    }
+    out
+}
+
+/// `topk` and its like choose any of equals.
+fn chooses(text: &str) -> bool {
+    ["topk", "bottomk", "limitk", "limit_ratio"].iter().any(|op| text.contains(op))
+}
+
+#[test]
+fn the_parts_of_an_expression_together_are_the_whole() {
+    let variable = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
+    };
+    let (seed, count) = (variable("WATERSHED_FUZZ_SEED", 1), variable("WATERSHED_FUZZ_COUNT", 400));
+    let fleet = Fleet::new(seed);
+    let (mut answered, mut failed, mut empty, mut unclear, mut differences) = (0, 0, 0, 0, Vec::new());
+    for number in 0..count {
+        let mut random = Random(seed.wrapping_mul(1_000_003).wrapping_add(number));
+        let mut maker = Maker { random: Random(random.next()) };
+        let text = with_virtual_labels(&maker.expression(), &mut random);
+        let at = random.between(data::START - 60_000, data::END + 400_000);
+        let start = TimestampMs(random.between(data::START - 300_000, data::END));
+        let step = random.of(&[15_000, 37_000, 60_000, 300_000]);
+        let end = TimestampMs(start.0 + step * random.between(0, 20) + random.between(0, 1000));
+        for span in [Span::Instant(TimestampMs(at)), Span::Range { start, end, step }] {
+            let (whole, parts) = (fleet.whole(&text, span), fleet.by_parts(&text, span));
+            match (&whole, difference(&whole, &parts)) {
+                (_, Some(_)) if chooses(&text) || fleet.cancels(&text, span, &whole) => unclear += 1,
+                (_, Some(difference)) => differences.push(format!("{text}\n  {span:?}\n  {difference}")),
+                (Err(_), None) => failed += 1,
+                (Ok(all), None) if all.is_empty() => empty += 1,
+                (Ok(_), None) => answered += 1,
+            }
+        }
+    }
+    println!(
+        "seed {seed}, {count} expressions: {answered} answers agree, {empty} are empty, {failed} fail both ways, {unclear} \
+         have several answers, {} differ",
+        differences.len()
+    );
+    assert!(answered > count / 2, "too few expressions have an answer");
+    assert!(differences.is_empty(), "{}", differences[..differences.len().min(20)].join("\n"));
+}
