@@ -15,10 +15,21 @@
 //! The law: an answer does not depend on where it was computed. What is not proven to be the same when members evaluate
 //! it is evaluated here.
 
+mod answer;
+mod breaker;
+mod config;
+mod frontend;
+mod member;
+mod metrics;
 mod split;
 mod strip;
 mod virtual_labels;
 
+pub use answer::{AnswerError, QueryAnswer};
+pub use config::{ExternalLabels, FederationConfig, MemberConfig, Policy, Via};
+pub use frontend::{Frontend, Sender, Source};
+pub use member::{Credentials, Member, MemberError, Question};
+pub use metrics::MemberMetrics;
 pub use split::{Part, Split, split};
 pub use strip::strip;
 pub use virtual_labels::{CLUSTER, TooManyLabels, VirtualLabels, Visible};

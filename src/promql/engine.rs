@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::ast::{Expr, ValueType};
 use super::error::ParseError;
-use super::exec::{self, Cell, Context, Delegates, Evaluator, Failure, StepSeries, Steps, Unique, without_name};
+use super::exec::{
+    self, Cell, Context, DelegatedSeries, Delegates, Evaluator, Failure, StepSeries, StepTimes, Steps, Unique,
+    without_name,
+};
 use super::functions::range::Samples;
 use super::parse::{ParserOptions, parse};
 use super::plan::{Node, Op, Times, build, resolve};
@@ -149,6 +152,16 @@ enum Points {
     Raw(Arc<Samples>),
 }
 
+impl From<&MatrixSeries> for DelegatedSeries {
+    fn from(series: &MatrixSeries) -> DelegatedSeries {
+        DelegatedSeries {
+            labels: series.labels.clone(),
+            floats: series.floats().collect(),
+            histograms: series.histograms().map(|(t, h)| (t, h.clone())).collect(),
+        }
+    }
+}
+
 /// What a query took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QueryStats {
@@ -233,6 +246,14 @@ impl Query {
     /// The expression as it was given.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The instants at which it is evaluated; `None` if there are none.
+    pub fn steps(&self) -> Option<StepTimes> {
+        let Times { start, end, interval, .. } = self.times;
+        let steps = if self.is_range { Steps::between(start, end, interval) } else { Steps::single(start) };
+        let times = StepTimes { start: TimestampMs(start), interval: steps.interval, count: steps.count };
+        (steps.count > 0).then_some(times)
     }
 
     /// Evaluates it. Runs on the calling thread, and on as many more as the engine's options allow. What it holds is

@@ -119,10 +119,9 @@ impl Delegates for Parts<'_> {
                 self.spoilt.store(true, Ordering::Relaxed);
             }
             let Answer::Matrix(all) = outcome.answer? else { return Err(fail(format!("{text} is no vector"))) };
-            answer.series.extend(all.iter().map(|series| DelegatedSeries {
-                labels: self.fleet.names.dress(&series.labels, &member.labels, part.visible),
-                floats: series.floats().collect(),
-                histograms: series.histograms().map(|(t, h)| (t, h.clone())).collect(),
+            answer.series.extend(all.iter().map(|series| {
+                let labels = self.fleet.names.dress(&series.labels, &member.labels, part.visible);
+                DelegatedSeries { labels, ..DelegatedSeries::from(series) }
             }));
         }
         // Sums depend on their order, and that of a store is by labels.

@@ -1,0 +1,327 @@
+//! One member, as the frontend asks it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use url::Url;
+
+use super::answer::{self, AnswerError, QueryAnswer};
+use super::breaker::Breaker;
+use super::config::MemberConfig;
+use super::metrics::MemberMetrics;
+use super::virtual_labels::CLUSTER;
+use crate::model::{Labels, LabelsBuilder, TimestampMs};
+use crate::net::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use crate::net::{self, BodyError, Client, ClientError, Method, Request, StatusCode};
+use crate::promql::StepTimes;
+
+/// Pause before the second attempt; twice as long before every further one.
+const BACKOFF: Duration = Duration::from_millis(50);
+/// A server that does not answer for less than this may be well.
+const TELLING: Duration = Duration::from_secs(1);
+/// Of an answer that is no success this much is read for its sentence.
+const ERROR_MAX: u64 = 64 << 10;
+/// Of a sentence that is not the API's this much is shown.
+const SHOWN: usize = 200;
+
+/// A member.
+pub struct Member {
+    config: MemberConfig,
+    labels: Labels,
+    client: Client,
+    breakers: Vec<Breaker>,
+    /// The replica that is asked first: the one that has answered last.
+    preferred: AtomicUsize,
+    places: Semaphore,
+    max_attempts: u32,
+    metrics: MemberMetrics,
+}
+
+/// What the client's request brings for members: credentials, and headers that are to be sent on.
+pub type Credentials = HeaderMap;
+
+/// Why a member has no answer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum MemberError {
+    /// It could not be reached, or did not answer in time.
+    #[error(transparent)]
+    Unreachable(#[from] ClientError),
+    /// It answered with an error that is not the API's.
+    #[error("server returned HTTP status {status}: {text}")]
+    Status {
+        /// The status.
+        status: StatusCode,
+        /// The beginning of what it said.
+        text: String,
+    },
+    /// Its answer could not be read to the end.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// It refused the question, or did not answer as the API does.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// It is not asked for a while, since it has failed several times.
+    #[error("not asked again yet, since it failed: {0}")]
+    Resting(String),
+    /// Time was up before it could be asked.
+    #[error("no time was left to ask it")]
+    NoTime,
+}
+
+impl MemberError {
+    /// Whether another attempt, or another replica, may succeed.
+    fn may_retry(&self) -> bool {
+        match self {
+            MemberError::Unreachable(error) => error.may_retry(),
+            MemberError::Status { status, .. } => status.is_server_error() || status.as_u16() == 429,
+            MemberError::Body(error) => !matches!(error, BodyError::TooLarge { .. }),
+            MemberError::Answer(AnswerError::Garbled(_)) | MemberError::Resting(_) => true,
+            MemberError::Answer(AnswerError::Refused { .. }) | MemberError::NoTime => false,
+        }
+    }
+}
+
+/// A question in the query API's form.
+#[derive(Clone, Debug)]
+pub struct Question {
+    path: &'static str,
+    form: String,
+}
+
+impl Question {
+    /// An expression at steps.
+    pub fn steps(expr: &str, steps: StepTimes, lookback: Option<i64>) -> Question {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("query", expr);
+        let path = match steps.count {
+            1 => {
+                form.append_pair("time", &seconds(steps.start));
+                "api/v1/query"
+            }
+            _ => {
+                form.append_pair("start", &seconds(steps.start)).append_pair("end", &seconds(steps.end()));
+                form.append_pair("step", &seconds(TimestampMs(steps.interval)));
+                "api/v1/query_range"
+            }
+        };
+        if let Some(ms) = lookback {
+            form.append_pair("lookback_delta", &seconds(TimestampMs(ms)));
+        }
+        Question { path, form: form.finish() }
+    }
+}
+
+/// With all its milliseconds: a float would lose them in far times.
+fn seconds(t: TimestampMs) -> String {
+    let sign = if t.0 < 0 { "-" } else { "" };
+    let ms = t.0.unsigned_abs();
+    format!("{sign}{}.{:03}", ms / 1000, ms % 1000)
+}
+
+impl Member {
+    /// A member; nothing is sent yet.
+    pub fn new(
+        config: MemberConfig,
+        max_attempts: u32,
+        max_concurrency: usize,
+        metrics: MemberMetrics,
+    ) -> Result<Member, ClientError> {
+        let client = Client::new(&config.client, &config.name)?;
+        let mut labels = LabelsBuilder::new();
+        config.labels.iter().for_each(|(name, value)| labels.set(name, value));
+        labels.set(CLUSTER, &config.name);
+        let labels = labels.labels();
+        Ok(Member {
+            breakers: config.urls.iter().map(|_| Breaker::default()).collect(),
+            preferred: AtomicUsize::new(0),
+            places: Semaphore::new(max_concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            max_attempts: max_attempts.max(1),
+            labels,
+            client,
+            config,
+            metrics,
+        })
+    }
+
+    /// What it was told.
+    pub fn config(&self) -> &MemberConfig {
+        &self.config
+    }
+
+    /// Its virtual labels, that of the cluster among them.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// Asks the query API. The answer has at most `max_bytes`; it comes before `deadline` or not at all.
+    pub async fn query(
+        &self,
+        question: &Question,
+        credentials: &Credentials,
+        max_bytes: u64,
+        deadline: Instant,
+    ) -> Result<QueryAnswer, MemberError> {
+        let Ok(Ok(_place)) = tokio::time::timeout_at(deadline.into(), self.places.acquire()).await else {
+            return Err(MemberError::NoTime);
+        };
+        let mut error = MemberError::NoTime;
+        for attempt in 0..self.max_attempts.max(self.config.urls.len() as u32) {
+            if attempt > 0 && !self.pause(attempt, deadline).await {
+                break;
+            }
+            let replica = (self.preferred.load(Ordering::Relaxed) + attempt as usize) % self.config.urls.len();
+            match self.try_query(replica, question, credentials, max_bytes, deadline).await {
+                Ok(answer) => {
+                    self.preferred.store(replica, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(failed) if failed.may_retry() => error = failed,
+                Err(failed) => return Err(failed),
+            }
+        }
+        Err(error)
+    }
+
+    /// Waits before a further attempt; false if there is no time for one. Another replica is asked at once.
+    async fn pause(&self, attempt: u32, deadline: Instant) -> bool {
+        let round = attempt / self.config.urls.len() as u32;
+        let is_other_replica = attempt as usize % self.config.urls.len() != 0;
+        let pause = if is_other_replica { Duration::ZERO } else { BACKOFF * 2_u32.saturating_pow(round.min(10)) };
+        if Instant::now() + pause >= deadline {
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+        true
+    }
+
+    async fn try_query(
+        &self,
+        replica: usize,
+        question: &Question,
+        credentials: &Credentials,
+        max_bytes: u64,
+        deadline: Instant,
+    ) -> Result<QueryAnswer, MemberError> {
+        let breaker = &self.breakers[replica];
+        let started = Instant::now();
+        breaker.admit(started).map_err(MemberError::Resting)?;
+        let probe = Probe { breaker, is_over: false };
+        let outcome = self.exchange(&self.config.urls[replica], question, credentials, max_bytes, deadline).await;
+        self.metrics.asked(question.path, started.elapsed(), &outcome);
+        match &outcome {
+            // Who had little time knows little.
+            Err(MemberError::Unreachable(ClientError::Timeout { after })) if *after < TELLING => {}
+            Err(error) if error.may_retry() => probe.failed(error.to_string()),
+            _ => probe.succeeded(),
+        }
+        outcome
+    }
+
+    async fn exchange(
+        &self,
+        url: &Url,
+        question: &Question,
+        credentials: &Credentials,
+        max_bytes: u64,
+        deadline: Instant,
+    ) -> Result<QueryAnswer, MemberError> {
+        let left = deadline.saturating_duration_since(Instant::now()).min(self.config.timeout);
+        if left.is_zero() {
+            return Err(MemberError::NoTime);
+        }
+        let mut headers = credentials.clone();
+        if self.config.client.auth != net::Auth::None {
+            headers.remove(AUTHORIZATION);
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("zstd, gzip;q=0.9"));
+        if let Some(tenant) = self.config.tenant.as_deref().and_then(|tenant| HeaderValue::from_str(tenant).ok()) {
+            headers.insert(HeaderName::from_static("x-scope-orgid"), tenant);
+        }
+        let request = Request {
+            method: Method::POST,
+            url: below(url, question.path),
+            headers,
+            body: Bytes::from(question.form.clone()),
+            timeout: Some(left),
+        };
+        let response = self.client.send(request).await?;
+        let (status, encoding) = (response.status, response.content_encoding().to_owned());
+        let limit = if status == StatusCode::OK { max_bytes } else { ERROR_MAX };
+        let mut body = Vec::new();
+        let info = net::read_body(response.body, &encoding, Some(limit), &mut body).await?;
+        self.metrics.received(info.wire_bytes);
+        match answer::parse(&body) {
+            Err(AnswerError::Garbled(_)) if status != StatusCode::OK => {
+                let text = String::from_utf8_lossy(&body);
+                let text = text.trim().chars().take(SHOWN).collect();
+                Err(MemberError::Status { status, text })
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+}
+
+/// A path below a URL, whose own path may end in a slash or not.
+fn below(url: &Url, path: &str) -> Url {
+    let mut url = url.clone();
+    let joined = format!("{}/{path}", url.path().trim_end_matches('/'));
+    url.set_path(&joined);
+    url
+}
+
+/// Tells the breaker how a request ended, also if nobody waited for that.
+struct Probe<'b> {
+    breaker: &'b Breaker,
+    is_over: bool,
+}
+
+impl Probe<'_> {
+    fn succeeded(mut self) {
+        self.is_over = true;
+        self.breaker.succeeded();
+    }
+
+    fn failed(mut self, error: String) {
+        self.is_over = true;
+        self.breaker.failed(Instant::now(), error);
+    }
+}
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.breaker.gave_up();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_tell_times_to_the_millisecond() {
+        let steps = StepTimes { start: TimestampMs(1_700_000_000_123), interval: 15_000, count: 3 };
+        let range = Question::steps("up{a=\"b\"}", steps, Some(60_000));
+        let form =
+            "query=up%7Ba%3D%22b%22%7D&start=1700000000.123&end=1700000030.123&step=15.000&lookback_delta=60.000";
+        assert_eq!((range.path, range.form.as_str()), ("api/v1/query_range", form));
+        let once = Question::steps("up", StepTimes { count: 1, ..steps }, None);
+        assert_eq!((once.path, once.form.as_str()), ("api/v1/query", "query=up&time=1700000000.123"));
+        assert_eq!(seconds(TimestampMs(-1500)), "-1.500");
+    }
+
+    #[test]
+    fn the_api_is_below_the_members_path() {
+        for (url, wanted) in [
+            ("http://a", "http://a/api/v1/query"),
+            ("http://a/", "http://a/api/v1/query"),
+            ("https://a:1/api/prom/", "https://a:1/api/prom/api/v1/query"),
+        ] {
+            assert_eq!(below(&Url::parse(url).unwrap(), "api/v1/query").as_str(), wanted);
+        }
+    }
+}
