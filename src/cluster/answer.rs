@@ -41,17 +41,18 @@ pub enum AnswerError {
     Garbled(String),
 }
 
-/// Reads the body of an answer.
-pub fn parse(body: &[u8]) -> Result<QueryAnswer, AnswerError> {
-    let garbled = |e: serde_json::Error| AnswerError::Garbled(e.to_string());
-    let envelope: Envelope = serde_json::from_slice(body).map_err(garbled)?;
-    match envelope.status.as_str() {
-        "success" => {}
-        "error" => {
-            return Err(AnswerError::Refused { kind: envelope.error_type, message: envelope.error });
-        }
-        other => return Err(AnswerError::Garbled(format!("its status is {other:?}"))),
-    }
+/// An answer that is a list: of names, of values, of series.
+#[derive(Debug)]
+pub struct ListAnswer<T> {
+    /// The list.
+    pub items: Vec<T>,
+    /// What the member warns of, and remarks besides.
+    pub warnings: Vec<String>,
+}
+
+/// Reads an answer to `query` or `query_range`.
+pub fn parse_result(body: &[u8]) -> Result<QueryAnswer, AnswerError> {
+    let envelope: Envelope<Data> = open(body)?;
     let data = envelope.data.ok_or_else(|| AnswerError::Garbled("it has no data".to_owned()))?;
     match data.kind.as_str() {
         "vector" | "matrix" => {}
@@ -65,11 +66,35 @@ pub fn parse(body: &[u8]) -> Result<QueryAnswer, AnswerError> {
     })
 }
 
+/// Reads an answer to `labels` or to `label/NAME/values`.
+pub fn parse_texts(body: &[u8]) -> Result<ListAnswer<String>, AnswerError> {
+    let envelope: Envelope<Vec<String>> = open(body)?;
+    let warnings = [envelope.warnings, envelope.infos].concat();
+    Ok(ListAnswer { items: envelope.data.unwrap_or_default(), warnings })
+}
+
+/// Reads an answer to `series`.
+pub fn parse_series(body: &[u8]) -> Result<ListAnswer<Labels>, AnswerError> {
+    let envelope: Envelope<Vec<Metric>> = open(body)?;
+    let warnings = [envelope.warnings, envelope.infos].concat();
+    let items = envelope.data.unwrap_or_default().into_iter().map(|metric| metric.0).collect();
+    Ok(ListAnswer { items, warnings })
+}
+
+fn open<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<Envelope<T>, AnswerError> {
+    let envelope: Envelope<T> = serde_json::from_slice(body).map_err(|e| AnswerError::Garbled(e.to_string()))?;
+    match envelope.status.as_str() {
+        "success" => Ok(envelope),
+        "error" => Err(AnswerError::Refused { kind: envelope.error_type, message: envelope.error }),
+        other => Err(AnswerError::Garbled(format!("its status is {other:?}"))),
+    }
+}
+
 #[derive(Deserialize)]
-struct Envelope {
+struct Envelope<T> {
     status: String,
-    #[serde(default)]
-    data: Option<Data>,
+    #[serde(default = "nothing")]
+    data: Option<T>,
     #[serde(default, rename = "errorType")]
     error_type: String,
     #[serde(default)]
@@ -78,6 +103,10 @@ struct Envelope {
     warnings: Vec<String>,
     #[serde(default)]
     infos: Vec<String>,
+}
+
+fn nothing<T>() -> Option<T> {
+    None
 }
 
 #[derive(Deserialize)]
@@ -252,7 +281,7 @@ mod tests {
     fn vectors_and_matrices_are_read_whatever_the_order_of_their_keys() {
         let vector = br#"{"data":{"result":[{"value":[1623344524.382,"10"],"metric":{"__name__":"up","a":"\u00e9"}},
             {"metric":{},"value":[1,"NaN"]}],"resultType":"vector"},"warnings":["w"],"infos":["i"],"status":"success"}"#;
-        let answer = parse(vector).unwrap();
+        let answer = parse_result(vector).unwrap();
         let labels = Labels::from_pairs([("__name__", "up"), ("a", "é")]);
         assert_eq!(answer.series[0].labels, labels);
         assert_eq!(answer.series[0].floats, [(TimestampMs(1_623_344_524_382), 10.0)]);
@@ -260,17 +289,29 @@ mod tests {
         assert_eq!((&answer.warnings[..], &answer.infos[..]), (&["w".to_owned()][..], &["i".to_owned()][..]));
         let matrix = br#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"a":"b"},
             "values":[[1,"1e3"],[2.5,"+Inf"]],"more":{}}]}}"#;
-        let answer = parse(matrix).unwrap();
+        let answer = parse_result(matrix).unwrap();
         assert_eq!(answer.series[0].floats, [(TimestampMs(1000), 1e3), (TimestampMs(2500), f64::INFINITY)]);
         assert!(!answer.has_histograms);
         let histogram = br#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},
             "histogram":[1,{"count":"1","sum":"2","buckets":[[0,"1","2","1"]]}]}]}}"#;
-        assert!(parse(histogram).unwrap().has_histograms);
+        assert!(parse_result(histogram).unwrap().has_histograms);
+    }
+
+    #[test]
+    fn lists_are_read() {
+        let names = parse_texts(br#"{"status":"success","data":["a","b"],"warnings":["w"],"infos":["i"]}"#).unwrap();
+        assert_eq!((names.items, names.warnings), (vec!["a".to_owned(), "b".to_owned()], vec!["w".into(), "i".into()]));
+        let series = parse_series(br#"{"status":"success","data":[{"__name__":"up"},{}]}"#).unwrap();
+        assert_eq!(series.items, [Labels::from_pairs([("__name__", "up")]), Labels::empty()]);
+        assert!(parse_texts(br#"{"status":"success","data":null}"#).unwrap().items.is_empty());
+        assert!(matches!(parse_texts(br#"{"status":"error","error":"x"}"#), Err(AnswerError::Refused { .. })));
+        assert!(matches!(parse_series(br#"{"status":"success","data":["a"]}"#), Err(AnswerError::Garbled(_))));
     }
 
     #[test]
     fn errors_and_garbage_are_told_apart() {
-        let refused = parse(br#"{"status":"error","errorType":"bad_data","error":"1:1: parse error"}"#).unwrap_err();
+        let refused =
+            parse_result(br#"{"status":"error","errorType":"bad_data","error":"1:1: parse error"}"#).unwrap_err();
         assert_eq!(refused.to_string(), "bad_data: 1:1: parse error");
         for garbage in [
             &b"<html>"[..],
@@ -283,7 +324,7 @@ mod tests {
             br#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"x"]}]}}"#,
             br#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,"1"]"#,
         ] {
-            let error = parse(garbage).unwrap_err();
+            let error = parse_result(garbage).unwrap_err();
             assert!(matches!(error, AnswerError::Garbled(_)), "{error}");
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::model::{Labels, TimestampMs};
+use crate::model::Labels;
 use crate::net::HttpClientConfig;
 
 /// The section `federation`.
@@ -20,8 +20,6 @@ pub struct FederationConfig {
     pub propagated_headers: Vec<String>,
     /// `partial_response`: whether an answer without an optional member is one, with a warning.
     pub partial_response: bool,
-    /// `local`: whether this node's own data are a member, of this name.
-    pub local: Option<String>,
 }
 
 impl Default for FederationConfig {
@@ -32,7 +30,6 @@ impl Default for FederationConfig {
             max_concurrency: 16,
             propagated_headers: Vec::new(),
             partial_response: false,
-            local: None,
         }
     }
 }
@@ -56,12 +53,6 @@ pub struct MemberConfig {
     pub labels: Labels,
     /// `external_labels`: what becomes of labels that the member adds to its series when they leave it.
     pub external_labels: ExternalLabels,
-    /// `replica_labels`: labels that tell replicas apart and are taken off.
-    pub replica_labels: Vec<String>,
-    /// `min_time`: the member is not asked for what is older.
-    pub min_time: Option<TimestampMs>,
-    /// `max_time`: the member is not asked for what is newer.
-    pub max_time: Option<TimestampMs>,
     /// `via`.
     pub via: Via,
 }
@@ -78,9 +69,6 @@ impl MemberConfig {
             policy: Policy::Required,
             labels: Labels::empty(),
             external_labels: ExternalLabels::Drop,
-            replica_labels: Vec::new(),
-            min_time: None,
-            max_time: None,
             via: Via::Auto,
         }
     }
@@ -114,8 +102,4 @@ pub enum Via {
     Auto,
     /// By push-down wherever the member can parse what it is asked.
     Pushdown,
-    /// By remote read only.
-    RemoteRead,
-    /// By queries with range selectors, which return samples as they are stored.
-    Query,
 }

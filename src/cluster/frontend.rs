@@ -8,13 +8,13 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::answer::{AnswerError, QueryAnswer};
-use super::config::{FederationConfig, Policy};
+use super::answer::QueryAnswer;
+use super::config::FederationConfig;
 use super::member::{Credentials, Member, MemberError, Question};
 use super::split::{Part, split};
 use super::strip::strip;
 use super::virtual_labels::{TooManyLabels, VirtualLabels};
-use crate::model::{Annotation, AnnotationKind, Annotations};
+use crate::model::{Annotation, AnnotationKind, Annotations, Labels};
 use crate::promql::ast::Expr;
 use crate::promql::{
     Answer, DelegatedAnswer, DelegatedSeries, Delegates, Engine, Failure, Outcome, PrepareError, Span, StepTimes,
@@ -116,6 +116,25 @@ impl Frontend {
         Ok((outcome, is_spoilt))
     }
 
+    /// All members.
+    pub fn members(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.members.iter().map(|source| &source.member)
+    }
+
+    pub(super) fn allows_partial_answers(&self) -> bool {
+        self.partial_response
+    }
+
+    /// A member's series as it is seen from outside.
+    pub(super) fn dressed(&self, member: &Member, series: &Labels) -> Labels {
+        self.names.dress(series, member.labels(), self.names.all())
+    }
+
+    /// A warning about a member.
+    pub(super) fn warning(&self, member: &Member, message: String) -> Annotation {
+        self.remark(member, AnnotationKind::Warning, message)
+    }
+
     /// What is remarked about a member.
     fn remark(&self, member: &Member, kind: AnnotationKind, message: String) -> Annotation {
         Annotation { kind, message, position: None, member: Some(member.config().name.clone()) }
@@ -185,7 +204,7 @@ impl Asked<'_> {
         let stopping = self.frontend.tasks.stopping();
         let _runtime = self.frontend.handle.enter();
         self.frontend.tasks.spawn("member-query", async move {
-            let ask = member.query(&question, &credentials, max_bytes, deadline);
+            let ask = member.ask(&question, &credentials, max_bytes, deadline);
             tokio::select! {
                 answer = ask => drop(sender.send(answer)),
                 // Nobody waits any more: the connection is closed, and the member stops too.
@@ -255,26 +274,11 @@ impl Asked<'_> {
                 Ok(answer.series)
             }
             Err(error) => {
-                let annotation = self.missing(&source.member, &error)?;
+                let annotation = self.frontend.missing(&source.member, &error)?;
                 annotations.add(annotation);
                 Ok(Vec::new())
             }
         }
-    }
-
-    /// What is remarked if an answer can do without the member; else the failure.
-    fn missing(&self, member: &Member, error: &MemberError) -> Result<Annotation, Failure> {
-        let name = &member.config().name;
-        let is_optional = self.frontend.partial_response && member.config().policy == Policy::Optional;
-        match error {
-            MemberError::Answer(AnswerError::Refused { .. }) => {}
-            _ if is_optional => {
-                let message = format!("left out of the answer: {error}");
-                return Ok(self.frontend.remark(member, AnnotationKind::Warning, message));
-            }
-            _ => {}
-        }
-        Err(Failure::Execution(format!("member {name}: {error}")))
     }
 
     /// Evaluates a member's share here, over its samples.

@@ -1,5 +1,6 @@
 //! One member, as the frontend asks it.
 
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -7,11 +8,12 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::answer::{self, AnswerError, QueryAnswer};
+use super::answer::{self, AnswerError, ListAnswer, QueryAnswer};
 use super::breaker::Breaker;
 use super::config::MemberConfig;
 use super::metrics::MemberMetrics;
 use super::virtual_labels::CLUSTER;
+use crate::model::labels::is_legacy_label_name;
 use crate::model::{Labels, LabelsBuilder, TimestampMs};
 use crate::net::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use crate::net::{self, BodyError, Client, ClientError, Method, Request, StatusCode};
@@ -83,34 +85,96 @@ impl MemberError {
     }
 }
 
-/// A question in the query API's form.
+/// A question to a member's API, and how its answer is read.
 #[derive(Clone, Debug)]
-pub struct Question {
-    path: &'static str,
+pub struct Question<T> {
+    /// What metrics call it.
+    kind: &'static str,
+    path: String,
     form: String,
+    method: Method,
+    read: fn(&[u8]) -> Result<T, AnswerError>,
 }
 
-impl Question {
+impl Question<QueryAnswer> {
     /// An expression at steps.
-    pub fn steps(expr: &str, steps: StepTimes, lookback: Option<i64>) -> Question {
+    pub fn steps(expr: &str, steps: StepTimes, lookback: Option<i64>) -> Question<QueryAnswer> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("query", expr);
-        let path = match steps.count {
-            1 => {
-                form.append_pair("time", &seconds(steps.start));
-                "api/v1/query"
-            }
-            _ => {
-                form.append_pair("start", &seconds(steps.start)).append_pair("end", &seconds(steps.end()));
-                form.append_pair("step", &seconds(TimestampMs(steps.interval)));
-                "api/v1/query_range"
-            }
-        };
+        let kind = if steps.count == 1 { "query" } else { "query_range" };
+        if steps.count == 1 {
+            form.append_pair("time", &seconds(steps.start));
+        } else {
+            form.append_pair("start", &seconds(steps.start)).append_pair("end", &seconds(steps.end()));
+            form.append_pair("step", &seconds(TimestampMs(steps.interval)));
+        }
         if let Some(ms) = lookback {
             form.append_pair("lookback_delta", &seconds(TimestampMs(ms)));
         }
-        Question { path, form: form.finish() }
+        let (path, form) = (format!("api/v1/{kind}"), form.finish());
+        Question { kind, path, form, method: Method::POST, read: answer::parse_result }
     }
+}
+
+/// Which series a list is about.
+#[derive(Clone, Debug, Default)]
+pub struct Listed<'a> {
+    /// Selectors as text, any of which may hold; none for all series.
+    pub selectors: &'a [String],
+    /// Of series with samples since then.
+    pub start: Option<TimestampMs>,
+    /// Of series with samples until then.
+    pub end: Option<TimestampMs>,
+}
+
+impl Listed<'_> {
+    fn form(&self) -> String {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(self.selectors.iter().map(|selector| ("match[]", selector)));
+        for (name, t) in [("start", self.start), ("end", self.end)] {
+            form.extend_pairs(t.map(|t| (name, seconds(t))));
+        }
+        form.finish()
+    }
+}
+
+impl Question<ListAnswer<String>> {
+    /// The names of labels.
+    pub fn label_names(listed: &Listed<'_>) -> Self {
+        let path = "api/v1/labels".to_owned();
+        Question { kind: "labels", path, form: listed.form(), method: Method::POST, read: answer::parse_texts }
+    }
+
+    /// The values of a label. Servers take this question by `GET` only.
+    pub fn label_values(name: &str, listed: &Listed<'_>) -> Self {
+        let path = format!("api/v1/label/{}/values", in_path(name));
+        Question { kind: "label_values", path, form: listed.form(), method: Method::GET, read: answer::parse_texts }
+    }
+}
+
+impl Question<ListAnswer<Labels>> {
+    /// The labels of series.
+    pub fn series(listed: &Listed<'_>) -> Self {
+        let path = "api/v1/series".to_owned();
+        Question { kind: "series", path, form: listed.form(), method: Method::POST, read: answer::parse_series }
+    }
+}
+
+/// A label's name in a path: as it is, or in the escaped form that servers take since Prometheus 3.
+fn in_path(name: &str) -> String {
+    if is_legacy_label_name(name) {
+        return name.to_owned();
+    }
+    let mut out = "U__".to_owned();
+    for c in name.chars() {
+        match c {
+            '_' => out.push_str("__"),
+            c if c.is_ascii_alphanumeric() => out.push(c),
+            // Writing to a string cannot fail.
+            c => drop(write!(out, "_{:x}_", u32::from(c))),
+        }
+    }
+    out
 }
 
 /// With all its milliseconds: a float would lose them in far times.
@@ -155,14 +219,14 @@ impl Member {
         &self.labels
     }
 
-    /// Asks the query API. The answer has at most `max_bytes`; it comes before `deadline` or not at all.
-    pub async fn query(
+    /// Asks the member's API. The answer has at most `max_bytes`; it comes before `deadline` or not at all.
+    pub async fn ask<T>(
         &self,
-        question: &Question,
+        question: &Question<T>,
         credentials: &Credentials,
         max_bytes: u64,
         deadline: Instant,
-    ) -> Result<QueryAnswer, MemberError> {
+    ) -> Result<T, MemberError> {
         let Ok(Ok(_place)) = tokio::time::timeout_at(deadline.into(), self.places.acquire()).await else {
             return Err(MemberError::NoTime);
         };
@@ -172,7 +236,7 @@ impl Member {
                 break;
             }
             let replica = (self.preferred.load(Ordering::Relaxed) + attempt as usize) % self.config.urls.len();
-            match self.try_query(replica, question, credentials, max_bytes, deadline).await {
+            match self.try_once(replica, question, credentials, max_bytes, deadline).await {
                 Ok(answer) => {
                     self.preferred.store(replica, Ordering::Relaxed);
                     return Ok(answer);
@@ -196,20 +260,20 @@ impl Member {
         true
     }
 
-    async fn try_query(
+    async fn try_once<T>(
         &self,
         replica: usize,
-        question: &Question,
+        question: &Question<T>,
         credentials: &Credentials,
         max_bytes: u64,
         deadline: Instant,
-    ) -> Result<QueryAnswer, MemberError> {
+    ) -> Result<T, MemberError> {
         let breaker = &self.breakers[replica];
         let started = Instant::now();
         breaker.admit(started).map_err(MemberError::Resting)?;
         let probe = Probe { breaker, is_over: false };
         let outcome = self.exchange(&self.config.urls[replica], question, credentials, max_bytes, deadline).await;
-        self.metrics.asked(question.path, started.elapsed(), &outcome);
+        self.metrics.asked(question.kind, started.elapsed(), &outcome);
         match &outcome {
             // Who had little time knows little.
             Err(MemberError::Unreachable(ClientError::Timeout { after })) if *after < TELLING => {}
@@ -219,14 +283,14 @@ impl Member {
         outcome
     }
 
-    async fn exchange(
+    async fn exchange<T>(
         &self,
         url: &Url,
-        question: &Question,
+        question: &Question<T>,
         credentials: &Credentials,
         max_bytes: u64,
         deadline: Instant,
-    ) -> Result<QueryAnswer, MemberError> {
+    ) -> Result<T, MemberError> {
         let left = deadline.saturating_duration_since(Instant::now()).min(self.config.timeout);
         if left.is_zero() {
             return Err(MemberError::NoTime);
@@ -240,20 +304,25 @@ impl Member {
         if let Some(tenant) = self.config.tenant.as_deref().and_then(|tenant| HeaderValue::from_str(tenant).ok()) {
             headers.insert(HeaderName::from_static("x-scope-orgid"), tenant);
         }
-        let request = Request {
-            method: Method::POST,
-            url: below(url, question.path),
+        let mut request = Request {
+            method: question.method.clone(),
+            url: below(url, &question.path),
             headers,
-            body: Bytes::from(question.form.clone()),
+            body: Bytes::new(),
             timeout: Some(left),
         };
+        if question.method == Method::POST {
+            request.body = Bytes::from(question.form.clone());
+        } else if !question.form.is_empty() {
+            request.url.set_query(Some(&question.form));
+        }
         let response = self.client.send(request).await?;
         let (status, encoding) = (response.status, response.content_encoding().to_owned());
         let limit = if status == StatusCode::OK { max_bytes } else { ERROR_MAX };
         let mut body = Vec::new();
         let info = net::read_body(response.body, &encoding, Some(limit), &mut body).await?;
         self.metrics.received(info.wire_bytes);
-        match answer::parse(&body) {
+        match (question.read)(&body) {
             Err(AnswerError::Garbled(_)) if status != StatusCode::OK => {
                 let text = String::from_utf8_lossy(&body);
                 let text = text.trim().chars().take(SHOWN).collect();
@@ -308,10 +377,20 @@ mod tests {
         let range = Question::steps("up{a=\"b\"}", steps, Some(60_000));
         let form =
             "query=up%7Ba%3D%22b%22%7D&start=1700000000.123&end=1700000030.123&step=15.000&lookback_delta=60.000";
-        assert_eq!((range.path, range.form.as_str()), ("api/v1/query_range", form));
+        assert_eq!((range.path.as_str(), range.form.as_str()), ("api/v1/query_range", form));
         let once = Question::steps("up", StepTimes { count: 1, ..steps }, None);
-        assert_eq!((once.path, once.form.as_str()), ("api/v1/query", "query=up&time=1700000000.123"));
+        assert_eq!((once.path.as_str(), once.form.as_str()), ("api/v1/query", "query=up&time=1700000000.123"));
         assert_eq!(seconds(TimestampMs(-1500)), "-1.500");
+    }
+
+    #[test]
+    fn lists_are_asked_for_by_selectors_and_times() {
+        let selectors = ["up".to_owned(), "{a=\"b\"}".to_owned()];
+        let listed = Listed { selectors: &selectors, start: Some(TimestampMs(1500)), end: None };
+        let values = Question::label_values("my.label", &listed);
+        assert_eq!(values.path, "api/v1/label/U__my_2e_label/values");
+        assert_eq!(values.form, "match%5B%5D=up&match%5B%5D=%7Ba%3D%22b%22%7D&start=1.500");
+        assert_eq!(Question::label_values("a_b", &Listed::default()).path, "api/v1/label/a_b/values");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::answer::{AnswerError, QueryAnswer};
+use super::answer::AnswerError;
 use super::member::MemberError;
 use crate::telemetry::{Counter, HistogramMetric, Registry};
 
@@ -28,9 +28,9 @@ impl MemberMetrics {
         MemberMetrics { registry: registry.clone(), name: name.to_owned(), bytes }
     }
 
-    /// A request to `path` has ended.
-    pub(super) fn asked(&self, path: &'static str, took: Duration, outcome: &Result<QueryAnswer, MemberError>) {
-        self.latency(path, status(outcome)).observe(took.as_secs_f64());
+    /// A request of this kind has ended.
+    pub(super) fn asked<T>(&self, request: &'static str, took: Duration, outcome: &Result<T, MemberError>) {
+        self.latency(request, status(outcome)).observe(took.as_secs_f64());
     }
 
     /// So much of an answer came.
@@ -38,17 +38,17 @@ impl MemberMetrics {
         self.bytes.add(bytes);
     }
 
-    fn latency(&self, path: &'static str, status: &'static str) -> HistogramMetric {
+    fn latency(&self, request: &'static str, status: &'static str) -> HistogramMetric {
         self.registry.histogram(
             "watershed_federation_request_duration_seconds",
             "How long members took to answer.",
-            &[("cluster", &self.name), ("request", path.rsplit('/').next().unwrap_or(path)), ("status", status)],
+            &[("cluster", &self.name), ("request", request), ("status", status)],
             &BUCKETS,
         )
     }
 }
 
-fn status(outcome: &Result<QueryAnswer, MemberError>) -> &'static str {
+fn status<T>(outcome: &Result<T, MemberError>) -> &'static str {
     match outcome {
         Ok(_) => "success",
         Err(MemberError::Answer(AnswerError::Refused { .. })) => "refused",

@@ -15,6 +15,22 @@ pub fn strip(expr: &Expr, member: &Labels) -> Option<Expr> {
     Stripper { member }.expr(expr)
 }
 
+/// A selector without the conditions that every series of a member meets. `None` if there is one that none meets.
+pub(super) fn strip_selector(matchers: &[Matcher], member: &Labels) -> Option<Vec<Matcher>> {
+    let mut left = Vec::with_capacity(matchers.len());
+    for matcher in matchers {
+        match member.get(&matcher.name) {
+            None => left.push(matcher.clone()),
+            Some(value) if matcher.matches(value) => {}
+            Some(_) => return None,
+        }
+    }
+    if left.iter().all(Matcher::matches_empty) {
+        left.push(any_name());
+    }
+    Some(left)
+}
+
 struct Stripper<'m> {
     member: &'m Labels,
 }
@@ -46,19 +62,8 @@ impl Stripper<'_> {
         })
     }
 
-    /// A selector without the conditions that every series of the member meets. `None` if there is one that none meets.
     fn selector(&self, selector: &VectorSelector) -> Option<VectorSelector> {
-        let mut matchers = Vec::with_capacity(selector.matchers.len());
-        for matcher in &selector.matchers {
-            match self.member.get(&matcher.name) {
-                None => matchers.push(matcher.clone()),
-                Some(value) if matcher.matches(value) => {}
-                Some(_) => return None,
-            }
-        }
-        if matchers.iter().all(Matcher::matches_empty) {
-            matchers.push(any_name());
-        }
+        let matchers = strip_selector(&selector.matchers, self.member)?;
         Some(VectorSelector { matchers, ..selector.clone() })
     }
 

@@ -253,7 +253,7 @@ fn what_would_silently_miss_credentials_is_refused() {
     refused("scrape_configs: [{job_name: a, basic_auth: {password_ref: x}}]", "need a secret manager");
     refused("scrape_configs: [{job_name: a, sigv4: {}}]", "unknown key");
     refused("scrape_configs: [{job_name: a, resync: {}}]", LATER);
-    refused("target: federation-frontend\nfederation: {}\n", "federation-frontend comes with a later version");
+    refused("target: federation-frontend\n", "needs members");
     refused("gateway: {proxy: {}}", LATER);
     refused("target: agnet", "did you mean agent?");
     assert_eq!(good("target: agent").target, Target::Agent);
