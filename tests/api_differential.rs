@@ -208,7 +208,12 @@ impl Ours {
         readiness.set(ReadinessState::Ready);
         let store = Arc::new(store);
         let registry = Registry::new();
-        let desk = service::Deps { storage: store.clone(), clock: Clock::system(), registry: registry.clone() };
+        let desk = service::Deps {
+            storage: store.clone(),
+            evaluator: None,
+            clock: Clock::system(),
+            registry: registry.clone(),
+        };
         let deps = Deps {
             storage: store.clone(),
             appendable: store.clone(),

@@ -67,7 +67,12 @@ impl Core {
         let queries = Service::new(
             Engine::new(engine(options, &config.global)),
             options.queries.clone(),
-            service::Deps { storage: reading.storage().clone(), clock: clock.clone(), registry: registry.clone() },
+            service::Deps {
+                storage: reading.storage().clone(),
+                evaluator: None,
+                clock: clock.clone(),
+                registry: registry.clone(),
+            },
         )?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let scrape = scrape::Manager::new(scrape::Deps {

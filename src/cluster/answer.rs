@@ -121,7 +121,8 @@ struct AllSeries(Vec<Series>);
 
 impl<'de> Deserialize<'de> for AllSeries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<AllSeries, D::Error> {
-        Vec::deserialize(deserializer).map(AllSeries)
+        // Servers in Go write an empty list as null where they were careless.
+        Option::deserialize(deserializer).map(|all| AllSeries(all.unwrap_or_default()))
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::answer::QueryAnswer;
 use super::config::FederationConfig;
 use super::member::{Credentials, Member, MemberError, Question};
+use super::samples::Samples;
 use super::split::{Part, split};
 use super::strip::strip;
 use super::virtual_labels::{TooManyLabels, VirtualLabels};
@@ -63,24 +64,22 @@ impl Frontend {
         Ok(Frontend { names, partial_response: config.partial_response, members, handle: Handle::current(), tasks })
     }
 
-    /// Evaluates an expression. Runs on the calling thread, which must be none of the async runtime. `samples` are those of
-    /// all members together, for what has to see series of several members at once.
+    /// Evaluates an expression. Runs on the calling thread, which must be none of the async runtime.
     pub fn run(
         &self,
         engine: &Engine,
         text: &str,
         span: Span,
         sender: &Sender,
-        samples: &dyn Queryable,
         scope: &Scope,
     ) -> Result<Outcome, PrepareError> {
         let expr = engine.parse(text)?;
         let expr = engine.resolve(&expr, span)?;
-        let first = self.attempt(engine, text, &expr, span, sender, samples, scope, true)?;
+        let first = self.attempt(engine, text, &expr, span, sender, scope, true)?;
         match first {
             (outcome, false) => Ok(outcome),
             // Partial aggregations have lost something: once more without them.
-            (_, true) => Ok(self.attempt(engine, text, &expr, span, sender, samples, scope, false)?.0),
+            (_, true) => Ok(self.attempt(engine, text, &expr, span, sender, scope, false)?.0),
         }
     }
 
@@ -93,7 +92,6 @@ impl Frontend {
         expr: &Expr,
         span: Span,
         sender: &Sender,
-        samples: &dyn Queryable,
         scope: &Scope,
         finishes_aggregations: bool,
     ) -> Result<(Outcome, bool), PrepareError> {
@@ -111,7 +109,7 @@ impl Frontend {
         if let Some(steps) = query.steps() {
             asked.start_all(&split.here, steps, scope);
         }
-        let outcome = query.run_with(samples, Some(&asked), scope);
+        let outcome = query.run_with(&Samples { frontend: self }, Some(&asked), scope);
         let is_spoilt = asked.is_spoilt.load(Ordering::Relaxed);
         Ok((outcome, is_spoilt))
     }
@@ -119,6 +117,10 @@ impl Frontend {
     /// All members.
     pub fn members(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.members.iter().map(|source| &source.member)
+    }
+
+    pub(super) fn sources(&self) -> &[Source] {
+        &self.members
     }
 
     pub(super) fn allows_partial_answers(&self) -> bool {

@@ -22,6 +22,7 @@ mod frontend;
 mod lists;
 mod member;
 mod metrics;
+mod samples;
 mod split;
 mod strip;
 mod virtual_labels;

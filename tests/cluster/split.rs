@@ -1,25 +1,20 @@
 //! Expressions at random, evaluated over three stores by their parts and over one store that holds all three: the same.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use watershed::cluster::{CLUSTER, Part, VirtualLabels, split, strip};
 use watershed::model::{AnnotationKind, Annotations, Labels, TimestampMs};
 use watershed::promql::{
-    Answer, DelegatedAnswer, DelegatedSeries, Delegates, Engine, EngineOptions, Failure, ParserOptions, Point, Span,
-    StepTimes,
+    Answer, DelegatedAnswer, DelegatedSeries, Delegates, Engine, EngineOptions, Failure, ParserOptions, Span, StepTimes,
 };
 use watershed::storage::Scope;
 use watershed::storage::memory::MemoryStore;
 
-use crate::closeness::Closeness;
 use crate::fuzz::data::{self, Series};
 use crate::fuzz::expressions::Maker;
 use crate::fuzz::random::Random;
-
-const TOLERANCE: f64 = 1e-12;
-const MEMBERS: [(&str, Option<&str>); 3] = [("home", Some("eu")), ("cabin", Some("eu")), ("boat", None)];
+use crate::shown::{Shown, difference, shown};
+use crate::{MEMBERS, chooses, variable, with_virtual_labels};
 
 struct Member {
     labels: Labels,
@@ -130,123 +125,8 @@ impl Delegates for Parts<'_> {
     }
 }
 
-/// By labels and time; what is not a float as text.
-type Shown = Result<BTreeMap<String, BTreeMap<i64, Value>>, String>;
-
-#[derive(Clone, Debug)]
-enum Value {
-    Float(f64),
-    /// Totals, and the buckets' bounds and counts.
-    Histogram(Vec<f64>),
-    Text(String),
-}
-
-fn shown(answer: Result<Answer, String>) -> Shown {
-    let mut all = BTreeMap::new();
-    let alone = |t: TimestampMs, value| BTreeMap::from([(String::new(), BTreeMap::from([(t.0, value)]))]);
-    match answer? {
-        Answer::Scalar(t, v) => return Ok(alone(t, Value::Float(v))),
-        Answer::String(t, text) => return Ok(alone(t, Value::Text(text))),
-        Answer::Vector(t, samples) => {
-            for sample in samples {
-                let value = match sample.value {
-                    Point::Float(v) => Value::Float(v),
-                    Point::Histogram(h) => histogram(&h),
-                };
-                all.insert(format!("{:?}", sample.labels), BTreeMap::from([(t.0, value)]));
-            }
-        }
-        Answer::Matrix(series) => {
-            for series in series {
-                let floats = series.floats().map(|(t, v)| (t.0, Value::Float(v)));
-                let histograms = series.histograms().map(|(t, h)| (t.0, histogram(h)));
-                all.insert(format!("{:?}", series.labels), floats.chain(histograms).collect());
-            }
-        }
-    }
-    Ok(all)
-}
-
-fn histogram(h: &watershed::model::FloatHistogram) -> Value {
-    let mut numbers = vec![h.count, h.sum, h.zero_count];
-    for bucket in h.negative_buckets().chain(h.positive_buckets()).filter(|bucket| bucket.count != 0.0) {
-        numbers.extend([bucket.lower, bucket.upper, bucket.count]);
-    }
-    Value::Histogram(numbers)
-}
-
-fn difference(whole: &Shown, parts: &Shown) -> Option<String> {
-    let (whole, parts) = match (whole, parts) {
-        (Err(_), Err(_)) => return None,
-        (Ok(_), Err(e)) => return Some(format!("only by parts it fails: {e}")),
-        (Err(e), Ok(_)) => return Some(format!("only as a whole it fails: {e}")),
-        (Ok(whole), Ok(parts)) => (whole, parts),
-    };
-    for (labels, values) in whole {
-        let Some(found) = parts.get(labels) else { return Some(format!("the parts miss {labels}")) };
-        for (t, value) in values {
-            match found.get(t) {
-                Some(found) if is_same(value, found) => {}
-                found => return Some(format!("{labels} at {t}: the parts give {found:?}, not {value:?}")),
-            }
-        }
-        if let Some((t, _)) = found.iter().find(|(t, _)| !values.contains_key(t)) {
-            return Some(format!("{labels} at {t}: only the parts have it"));
-        }
-    }
-    parts.keys().find(|labels| !whole.contains_key(*labels)).map(|labels| format!("only the parts have {labels}"))
-}
-
-fn is_same(a: &Value, b: &Value) -> bool {
-    let mut closeness = Closeness::within(TOLERANCE);
-    match (a, b) {
-        (Value::Float(a), Value::Float(b)) => closeness.is_same(*a, *b),
-        (Value::Histogram(a), Value::Histogram(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| closeness.is_same(*a, *b))
-        }
-        (Value::Text(a), Value::Text(b)) => a == b,
-        _ => false,
-    }
-}
-
-/// Brings virtual labels into an expression, here and there.
-fn with_virtual_labels(text: &str, random: &mut Random) -> String {
-    let mut out = text.to_owned();
-    for head in ["by (", "without (", "on (", "ignoring (", "group_left ("] {
-        let mut done = String::new();
-        while let Some(at) = out.find(head) {
-            let rest = out.split_off(at + head.len());
-            done.push_str(&out);
-            let label = random.of(&["", "", "__cluster__", "region", "__cluster__, region"]);
-            let comma = if label.is_empty() || rest.starts_with(')') { "" } else { ", " };
-            // Writing to a string cannot fail.
-            let _ = write!(done, "{label}{comma}");
-            out = rest;
-        }
-        out = done + &out;
-    }
-    if random.one_in(3) {
-        let condition = random.of(&[
-            "__cluster__=\"home\"",
-            "__cluster__!=\"home\"",
-            "region=\"eu\"",
-            "__cluster__=~\"cabin|boat\"",
-        ]);
-        out = out.replacen('{', &format!("{{{condition},"), 1).replacen(",}", "}", 1);
-    }
-    out
-}
-
-/// `topk` and its like choose any of equals.
-fn chooses(text: &str) -> bool {
-    ["topk", "bottomk", "limitk", "limit_ratio"].iter().any(|op| text.contains(op))
-}
-
 #[test]
 fn the_parts_of_an_expression_together_are_the_whole() {
-    let variable = |name: &str, default: u64| {
-        std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
-    };
     let (seed, count) = (variable("WATERSHED_FUZZ_SEED", 1), variable("WATERSHED_FUZZ_COUNT", 400));
     let fleet = Fleet::new(seed);
     let (mut answered, mut failed, mut empty, mut unclear, mut differences) = (0, 0, 0, 0, Vec::new());

@@ -28,9 +28,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::active::ActiveQueries;
 use self::log::QueryLog;
 use self::metrics::{Metrics, Waiting};
-use super::{Answer, Engine, Failure, PrepareError, Query, QueryStats};
+use super::{Answer, Engine, Failure, Outcome, PrepareError, Query, QueryStats, Span};
 use crate::disk::Disk;
 use crate::model::{Annotations, DurationMs, TimestampMs};
+use crate::net::header::HeaderMap;
 use crate::runtime::{Clock, CpuPool};
 use crate::storage::{ByteBudget, Cancelled, Queryable, Scope};
 use crate::telemetry::Registry;
@@ -74,10 +75,18 @@ impl Default for Limits {
     }
 }
 
+/// Evaluates questions in another way than over a store.
+pub trait Evaluate: Send + Sync {
+    /// The outcome of a question, within its scope. Runs on a thread that may wait.
+    fn evaluate(&self, engine: &Engine, ask: &Ask, scope: &Scope) -> Result<Outcome, PrepareError>;
+}
+
 /// What the desk needs of others.
 pub struct Deps {
     /// What is asked.
     pub storage: Arc<dyn Queryable>,
+    /// Who evaluates, if not the engine over `storage`.
+    pub evaluator: Option<Arc<dyn Evaluate>>,
     /// For the notes about queries.
     pub clock: Clock,
     /// For the metrics about queries.
@@ -99,12 +108,15 @@ pub struct Ask {
     pub warnings: Vec<String>,
     /// Who asks; for the query log.
     pub origin: Option<Origin>,
+    /// Headers of the request that are sent on to whoever is asked elsewhere.
+    pub forwarded: HeaderMap,
 }
 
 impl Ask {
     /// A question with nothing special about it.
     pub fn new(text: impl Into<String>, times: Times) -> Ask {
-        Ask { text: text.into(), times, lookback: None, timeout: None, warnings: Vec::new(), origin: None }
+        let (lookback, timeout, warnings, origin, forwarded) = Default::default();
+        Ask { text: text.into(), times, lookback, timeout, warnings, origin, forwarded }
     }
 }
 
@@ -122,6 +134,15 @@ pub enum Times {
         /// Above 0.
         step: DurationMs,
     },
+}
+
+impl From<Times> for Span {
+    fn from(times: Times) -> Span {
+        match times {
+            Times::Instant(at) => Span::Instant(at),
+            Times::Range { start, end, step } => Span::Range { start, end, step: step.0 },
+        }
+    }
 }
 
 impl Times {
@@ -295,9 +316,18 @@ impl Inner {
         let Admitted { place, waiting, queue } = admitted;
         let noted = self.active.get().and_then(|active| active.note(&ask.text, self.deps.clock.now()));
         let started = Instant::now();
-        let prepared = self.prepare(ask, &scope)?;
-        let prepare = started.elapsed();
-        let outcome = prepared.run(&*self.deps.storage, &scope);
+        let (outcome, prepare) = match &self.deps.evaluator {
+            Some(evaluator) => {
+                let engine = self.engine.load();
+                scope.check().map_err(|cancelled| stopped(cancelled, PREPARATION))?;
+                (evaluator.evaluate(&engine, ask, &scope)?, Duration::ZERO)
+            }
+            None => {
+                let prepared = self.prepare(ask, &scope)?;
+                let prepare = started.elapsed();
+                (prepared.run(&*self.deps.storage, &scope), prepare)
+            }
+        };
         let statistics = Statistics::new(&outcome.stats, queue, prepare, started.elapsed());
         drop((noted, waiting, place));
         let answer = outcome.answer.map_err(QueryFailure::from);
