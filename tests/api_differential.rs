@@ -210,16 +210,12 @@ impl Ours {
         readiness.set(ReadinessState::Ready);
         let store = Arc::new(store);
         let registry = Registry::new();
-        let desk = service::Deps {
-            storage: store.clone(),
-            evaluator: None,
-            clock: Clock::system(),
-            registry: registry.clone(),
-        };
+        let desk = service::Deps { storage: store.clone(), clock: Clock::system(), registry: registry.clone() };
         let deps = Deps {
             security: Security::new(&registry),
             storage: store.clone(),
             appendable: store.clone(),
+            cluster: Arc::default(),
             queries: Service::new(Engine::default(), Limits::default(), desk).unwrap(),
             exemplars: store.clone(),
             admin: store,

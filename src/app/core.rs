@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::cluster::Cluster;
 use super::fetch::HttpFetchers;
 use super::late::LateStore;
 use super::listener::ListenerFile;
@@ -44,6 +45,7 @@ pub(super) struct Core {
     store: Arc<LateStore>,
     reading: RemoteRead,
     queries: Service,
+    cluster: Cluster,
     scrape: Arc<scrape::Manager>,
     quit: CancellationToken,
     reload_sender: mpsc::Sender<ReloadRequest>,
@@ -70,13 +72,9 @@ impl Core {
         let queries = Service::new(
             Engine::new(engine(options, &config.global)),
             options.queries.clone(),
-            service::Deps {
-                storage: reading.storage().clone(),
-                evaluator: None,
-                clock: clock.clone(),
-                registry: registry.clone(),
-            },
+            service::Deps { storage: reading.storage().clone(), clock: clock.clone(), registry: registry.clone() },
         )?;
+        let cluster = Cluster::new(&tasks, registry.clone());
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let scrape = scrape::Manager::new(scrape::Deps {
             storage: store.clone(),
@@ -102,6 +100,7 @@ impl Core {
             store,
             reading,
             queries,
+            cluster,
             scrape: Arc::new(scrape),
             quit: CancellationToken::new(),
             reload_sender,
@@ -133,6 +132,7 @@ impl Core {
             storage: self.reading.storage().clone(),
             appendable: self.store.clone(),
             queries: self.queries.clone(),
+            cluster: self.cluster.frontend().clone(),
             exemplars: self.store.clone(),
             admin: self.store.clone(),
             targets: self.scrape.clone(),
@@ -264,9 +264,11 @@ impl Core {
         let query_log = config.global.query_log_file.clone();
         let engine = Engine::new(engine(options, &config.global));
         let endpoints = self.reading.prepare(&config.remote_read)?;
+        let frontend = self.cluster.prepare(config.federation.as_ref())?;
         self.log_queries(query_log)?;
         running.apply(config)?;
         self.reading.put(endpoints);
+        self.cluster.put(frontend);
         self.queries.set_engine(engine);
         let retention = storage::describe(&settings.retention);
         self.external_labels.store(Arc::new(labels));

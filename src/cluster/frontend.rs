@@ -10,13 +10,15 @@ use tokio::sync::oneshot;
 
 use super::answer::QueryAnswer;
 use super::config::FederationConfig;
-use super::member::{Credentials, Member, MemberError, Question};
+use super::member::{Credentials, Member, MemberError, Question, TENANT};
 use super::samples::Samples;
 use super::split::{Part, split};
 use super::strip::strip;
 use super::virtual_labels::{TooManyLabels, VirtualLabels};
 use crate::model::{Annotation, AnnotationKind, Annotations, Labels};
+use crate::net::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use crate::promql::ast::Expr;
+use crate::promql::service::{Ask, Evaluate};
 use crate::promql::{
     Answer, DelegatedAnswer, DelegatedSeries, Delegates, Engine, Failure, Outcome, PrepareError, Span, StepTimes,
 };
@@ -33,6 +35,8 @@ pub struct Frontend {
     names: VirtualLabels,
     members: Vec<Source>,
     partial_response: bool,
+    /// Headers that are sent on.
+    propagated: Vec<HeaderName>,
     handle: Handle,
     tasks: Tasks,
 }
@@ -61,7 +65,10 @@ impl Frontend {
     pub fn new(config: &FederationConfig, members: Vec<Source>, tasks: Tasks) -> Result<Frontend, TooManyLabels> {
         let others = members.iter().flat_map(|source| source.member.labels().iter().map(|(name, _)| name));
         let names = VirtualLabels::new(others)?;
-        Ok(Frontend { names, partial_response: config.partial_response, members, handle: Handle::current(), tasks })
+        let further = config.propagated_headers.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
+        let propagated = [AUTHORIZATION, HeaderName::from_static(TENANT)].into_iter().chain(further).collect();
+        let partial_response = config.partial_response;
+        Ok(Frontend { names, partial_response, propagated, members, handle: Handle::current(), tasks })
     }
 
     /// Evaluates an expression. Runs on the calling thread, which must be none of the async runtime.
@@ -112,6 +119,15 @@ impl Frontend {
         let outcome = query.run_with(&Samples { frontend: self }, Some(&asked), scope);
         let is_spoilt = asked.is_spoilt.load(Ordering::Relaxed);
         Ok((outcome, is_spoilt))
+    }
+
+    /// The headers of a client's request that are sent on to members.
+    pub fn forwarded(&self, headers: &HeaderMap) -> Credentials {
+        let mut out = Credentials::new();
+        for (name, value) in headers.iter().filter(|(name, _)| self.propagated.contains(name)) {
+            out.append(name, value.clone());
+        }
+        out
     }
 
     /// All members.
@@ -311,6 +327,34 @@ impl Asked<'_> {
             return Err(Failure::Execution(format!("member {name}: a part of the query is no vector")));
         };
         Ok(all.iter().map(DelegatedSeries::from).collect())
+    }
+}
+
+/// Evaluates a question over all members, in the name of one client.
+pub struct OverMembers {
+    frontend: Arc<Frontend>,
+    credentials: Credentials,
+}
+
+impl OverMembers {
+    /// In the name of a client whose request has these headers.
+    pub fn new(frontend: Arc<Frontend>, headers: &HeaderMap) -> OverMembers {
+        OverMembers { credentials: frontend.forwarded(headers), frontend }
+    }
+}
+
+impl std::fmt::Debug for OverMembers {
+    /// Without the credentials.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OverMembers")
+    }
+}
+
+impl Evaluate for OverMembers {
+    fn evaluate(&self, engine: &Engine, ask: &Ask, scope: &Scope) -> Result<Outcome, PrepareError> {
+        let credentials = self.credentials.clone();
+        let sender = Sender { credentials, lookback: ask.lookback.map(|lookback| lookback.0) };
+        self.frontend.run(engine, &ask.text, ask.times.into(), &sender, scope)
     }
 }
 

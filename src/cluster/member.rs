@@ -19,6 +19,8 @@ use crate::net::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap
 use crate::net::{self, BodyError, Client, ClientError, Method, Request, StatusCode};
 use crate::promql::StepTimes;
 
+/// The header that names a tenant.
+pub(super) const TENANT: &str = "x-scope-orgid";
 /// Pause before the second attempt; twice as long before every further one.
 const BACKOFF: Duration = Duration::from_millis(50);
 /// A server that does not answer for less than this may be well.
@@ -219,6 +221,12 @@ impl Member {
         &self.labels
     }
 
+    /// Its servers, without what may be secret in their addresses, and the last error of those that are not asked for a while.
+    pub fn replicas(&self) -> impl Iterator<Item = (String, Option<String>)> {
+        let shown = |url: &Url| format!("{}{}", url.origin().ascii_serialization(), url.path());
+        self.config.urls.iter().zip(&self.breakers).map(move |(url, breaker)| (shown(url), breaker.is_open()))
+    }
+
     /// Asks the member's API. The answer has at most `max_bytes`; it comes before `deadline` or not at all.
     pub async fn ask<T>(
         &self,
@@ -302,7 +310,7 @@ impl Member {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("zstd, gzip;q=0.9"));
         if let Some(tenant) = self.config.tenant.as_deref().and_then(|tenant| HeaderValue::from_str(tenant).ok()) {
-            headers.insert(HeaderName::from_static("x-scope-orgid"), tenant);
+            headers.insert(HeaderName::from_static(TENANT), tenant);
         }
         let mut request = Request {
             method: question.method.clone(),

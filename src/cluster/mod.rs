@@ -29,7 +29,7 @@ mod virtual_labels;
 
 pub use answer::{AnswerError, ListAnswer, QueryAnswer};
 pub use config::{ExternalLabels, FederationConfig, MemberConfig, Policy, Via};
-pub use frontend::{Frontend, Sender, Source};
+pub use frontend::{Frontend, OverMembers, Sender, Source};
 pub use lists::Lists;
 pub use member::{Credentials, Listed, Member, MemberError, Question};
 pub use metrics::MemberMetrics;

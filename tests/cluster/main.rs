@@ -4,6 +4,7 @@
 
 #[path = "../promql/closeness.rs"]
 mod closeness;
+mod example;
 mod frontend;
 mod shown;
 mod split;
@@ -20,6 +21,7 @@ mod fuzz {
     pub mod data;
     pub mod expressions;
     pub mod random;
+    mod recent;
 }
 
 /// The members and their virtual labels.

@@ -132,7 +132,7 @@ fn the_parts_of_an_expression_together_are_the_whole() {
     let (mut answered, mut failed, mut empty, mut unclear, mut differences) = (0, 0, 0, 0, Vec::new());
     for number in 0..count {
         let mut random = Random(seed.wrapping_mul(1_000_003).wrapping_add(number));
-        let mut maker = Maker { random: Random(random.next()) };
+        let mut maker = Maker { random: Random(random.next()), is_recent: false };
         let text = with_virtual_labels(&maker.expression(), &mut random);
         let at = random.between(data::START - 60_000, data::END + 400_000);
         let start = TimestampMs(random.between(data::START - 300_000, data::END));

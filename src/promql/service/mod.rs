@@ -31,7 +31,6 @@ use self::metrics::{Metrics, Waiting};
 use super::{Answer, Engine, Failure, Outcome, PrepareError, Query, QueryStats, Span};
 use crate::disk::Disk;
 use crate::model::{Annotations, DurationMs, TimestampMs};
-use crate::net::header::HeaderMap;
 use crate::runtime::{Clock, CpuPool};
 use crate::storage::{ByteBudget, Cancelled, Queryable, Scope};
 use crate::telemetry::Registry;
@@ -75,8 +74,8 @@ impl Default for Limits {
     }
 }
 
-/// Evaluates questions in another way than over a store.
-pub trait Evaluate: Send + Sync {
+/// Evaluates questions in another way than over the desk's storage.
+pub trait Evaluate: Send + Sync + std::fmt::Debug {
     /// The outcome of a question, within its scope. Runs on a thread that may wait.
     fn evaluate(&self, engine: &Engine, ask: &Ask, scope: &Scope) -> Result<Outcome, PrepareError>;
 }
@@ -85,8 +84,6 @@ pub trait Evaluate: Send + Sync {
 pub struct Deps {
     /// What is asked.
     pub storage: Arc<dyn Queryable>,
-    /// Who evaluates, if not the engine over `storage`.
-    pub evaluator: Option<Arc<dyn Evaluate>>,
     /// For the notes about queries.
     pub clock: Clock,
     /// For the metrics about queries.
@@ -108,15 +105,15 @@ pub struct Ask {
     pub warnings: Vec<String>,
     /// Who asks; for the query log.
     pub origin: Option<Origin>,
-    /// Headers of the request that are sent on to whoever is asked elsewhere.
-    pub forwarded: HeaderMap,
+    /// Who evaluates it, if not the engine over the desk's storage.
+    pub evaluator: Option<Arc<dyn Evaluate>>,
 }
 
 impl Ask {
     /// A question with nothing special about it.
     pub fn new(text: impl Into<String>, times: Times) -> Ask {
-        let (lookback, timeout, warnings, origin, forwarded) = Default::default();
-        Ask { text: text.into(), times, lookback, timeout, warnings, origin, forwarded }
+        let (lookback, timeout, warnings, origin, evaluator) = Default::default();
+        Ask { text: text.into(), times, lookback, timeout, warnings, origin, evaluator }
     }
 }
 
@@ -316,7 +313,7 @@ impl Inner {
         let Admitted { place, waiting, queue } = admitted;
         let noted = self.active.get().and_then(|active| active.note(&ask.text, self.deps.clock.now()));
         let started = Instant::now();
-        let (outcome, prepare) = match &self.deps.evaluator {
+        let (outcome, prepare) = match &ask.evaluator {
             Some(evaluator) => {
                 let engine = self.engine.load();
                 scope.check().map_err(|cancelled| stopped(cancelled, PREPARATION))?;

@@ -58,6 +58,7 @@ impl Fixture {
             security: Security::new(&registry),
             storage: store.clone(),
             appendable: store.clone(),
+            cluster: Arc::default(),
             queries: queries(store.clone(), &Limits::default(), &registry),
             exemplars: store.clone(),
             admin: store.clone(),
@@ -167,7 +168,7 @@ impl Fixture {
 
 fn queries(storage: Arc<dyn Queryable>, limits: &Limits, registry: &Registry) -> Service {
     let engine = Engine::new(EngineOptions { parser: ParserOptions::ALL, ..EngineOptions::default() });
-    let deps = service::Deps { storage, evaluator: None, clock: Clock::manual(NOW), registry: registry.clone() };
+    let deps = service::Deps { storage, clock: Clock::manual(NOW), registry: registry.clone() };
     Service::new(engine, limits.clone(), deps).expect("threads")
 }
 
