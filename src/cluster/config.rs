@@ -51,10 +51,6 @@ pub struct MemberConfig {
     pub policy: Policy,
     /// `labels`: virtual labels besides `__cluster__`.
     pub labels: Labels,
-    /// `external_labels`: what becomes of labels that the member adds to its series when they leave it.
-    pub external_labels: ExternalLabels,
-    /// `via`.
-    pub via: Via,
 }
 
 impl MemberConfig {
@@ -68,8 +64,6 @@ impl MemberConfig {
             timeout: Duration::from_secs(30),
             policy: Policy::Required,
             labels: Labels::empty(),
-            external_labels: ExternalLabels::Drop,
-            via: Via::Auto,
         }
     }
 }
@@ -82,24 +76,4 @@ pub enum Policy {
     Required,
     /// There can, if `partial_response` allows it; the answer then warns.
     Optional,
-}
-
-/// What becomes of a member's own external labels.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum ExternalLabels {
-    /// They are taken off, so that an answer is the same whichever way it came: only remote read has them.
-    #[default]
-    Drop,
-    /// They stay.
-    Keep,
-}
-
-/// How a member is asked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Via {
-    /// By push-down wherever the member is known to compute the same; by samples where it is not.
-    #[default]
-    Auto,
-    /// By push-down wherever the member can parse what it is asked.
-    Pushdown,
 }

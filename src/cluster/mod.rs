@@ -28,7 +28,7 @@ mod strip;
 mod virtual_labels;
 
 pub use answer::{AnswerError, ListAnswer, QueryAnswer};
-pub use config::{ExternalLabels, FederationConfig, MemberConfig, Policy, Via};
+pub use config::{FederationConfig, MemberConfig, Policy};
 pub use frontend::{Frontend, OverMembers, Sender, Source};
 pub use lists::Lists;
 pub use member::{Credentials, Listed, Member, MemberError, Question};

@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::LATER;
 use super::fields::{At, Fields, Shown};
 use super::http::{self, OAuth2};
 use super::labels;
 use super::render::Out;
-use crate::cluster::{CLUSTER, ExternalLabels, FederationConfig, MemberConfig, Policy, Via, VirtualLabels};
+use crate::cluster::{CLUSTER, FederationConfig, MemberConfig, Policy, VirtualLabels};
 use crate::model::DurationMs;
 use crate::net::Auth;
 use crate::scrape::NameValidation;
 
 const POLICIES: [(&str, Policy); 2] = [("required", Policy::Required), ("optional", Policy::Optional)];
-const EXTERNAL_LABELS: [(&str, ExternalLabels); 2] = [("drop", ExternalLabels::Drop), ("keep", ExternalLabels::Keep)];
-const VIAS: [(&str, Via); 2] = [("auto", Via::Auto), ("pushdown", Via::Pushdown)];
 /// What a path of the API, pasted as a member's URL, ends in.
 const API: &str = "/api/v1";
 
@@ -36,6 +35,9 @@ pub(super) fn read(at: &At<'_>, names: NameValidation) -> (FederationConfig, Sho
     }
     f.put("proxy_targets", Out::Seq(shown));
     check_names(&f, &members);
+    for key in ["cache", "local"] {
+        f.refuse(key, LATER);
+    }
     let attempts: i64 = f.take("max_attempts_per_request", i64::from(defaults.max_attempts));
     let concurrency: i64 = f.take("max_concurrency", defaults.max_concurrency as i64);
     let config = FederationConfig {
@@ -126,8 +128,9 @@ fn read_member(at: &At<'_>, names: NameValidation) -> (Option<MemberConfig>, Sho
     }
     let tenant: String = f.take("tenant", String::new());
     let policy = f.choice("policy", Policy::Required, &POLICIES);
-    let external_labels = f.choice("external_labels", ExternalLabels::Drop, &EXTERNAL_LABELS);
-    let via = f.choice("via", Via::Auto, &VIAS);
+    for key in ["via", "external_labels", "replica_labels", "min_time", "max_time"] {
+        f.refuse(key, LATER);
+    }
     let shown_name = name.clone();
     let member = urls.first().cloned().map(|first| MemberConfig {
         urls,
@@ -136,8 +139,6 @@ fn read_member(at: &At<'_>, names: NameValidation) -> (Option<MemberConfig>, Sho
         timeout: Duration::from_millis(timeout.0.max(1).cast_unsigned()),
         policy,
         labels: labels::to_labels(&pairs),
-        external_labels,
-        via,
         ..MemberConfig::new(shown_name, first)
     });
     (member, f.finish())
