@@ -20,6 +20,7 @@ use crate::disk::RealDisk;
 use crate::model::Labels;
 use crate::promql::service::{self, Service};
 use crate::promql::{Engine, EngineOptions, ParserOptions};
+use crate::remote::otlp;
 use crate::runtime::{Clock, CpuPool, Tasks};
 use crate::scrape;
 use crate::telemetry::{self, Gauge, Registry};
@@ -39,6 +40,8 @@ pub(super) struct Core {
     tasks: Tasks,
     store: Arc<LateStore>,
     queries: Service,
+    /// Receives OTLP, if it is enabled.
+    otlp: Option<Arc<otlp::Receiver>>,
     scrape: Arc<scrape::Manager>,
     quit: CancellationToken,
     reload_sender: mpsc::Sender<ReloadRequest>,
@@ -64,6 +67,11 @@ impl Core {
             options.queries.clone(),
             service::Deps { storage: store.clone(), clock: clock.clone(), registry: registry.clone() },
         )?;
+        let otlp = options.otlp.then(|| {
+            let (lookback, has_type_labels) = (options.web.lookback, options.features.type_and_unit_labels);
+            let deps = otlp::Deps { store: store.clone(), clock: clock.clone(), registry: registry.clone() };
+            Arc::new(otlp::Receiver::new(otlp::Options { lookback, has_type_labels }, deps))
+        });
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let scrape = scrape::Manager::new(scrape::Deps {
             storage: store.clone(),
@@ -86,6 +94,7 @@ impl Core {
             tasks,
             store,
             queries,
+            otlp,
             scrape: Arc::new(scrape),
             quit: CancellationToken::new(),
             reload_sender,
@@ -115,6 +124,7 @@ impl Core {
         web::Deps {
             storage: self.store.clone(),
             appendable: self.store.clone(),
+            otlp: self.otlp.clone(),
             queries: self.queries.clone(),
             exemplars: self.store.clone(),
             admin: self.store.clone(),
@@ -241,11 +251,14 @@ impl Core {
         let rendered = config.rendered.clone();
         let settings = storage::settings(&config.storage, options.retention, options.features);
         let ship = config.storage.ship.clone();
-        let query_log = config.global.query_log_file.clone();
+        let (query_log, otlp) = (config.global.query_log_file.clone(), config.otlp.clone());
         let engine = Engine::new(engine(options, &config.global));
         self.log_queries(query_log)?;
         running.apply(config)?;
         self.queries.set_engine(engine);
+        if let Some(receiver) = &self.otlp {
+            receiver.set_config(otlp);
+        }
         let retention = storage::describe(&settings.retention);
         self.external_labels.store(Arc::new(labels));
         if let Some(store) = self.store.get() {

@@ -113,6 +113,10 @@ pub struct ServeFlags {
     #[arg(long = "web.enable-admin-api")]
     pub enable_admin_api: bool,
 
+    /// Accept OTLP metrics at /api/v1/otlp/v1/metrics.
+    #[arg(long = "web.enable-otlp-receiver")]
+    pub enable_otlp_receiver: bool,
+
     /// Serve this host's own metrics (processor, memory, file systems, network) at /metrics/host.
     #[arg(long = "web.enable-host-metrics")]
     pub enable_host_metrics: bool,

@@ -37,7 +37,7 @@ mod storage;
 mod yaml;
 
 pub use alerting::{AlertingConfig, AlertmanagerConfig};
-pub use extras::{OtlpConfig, TracingClient, TracingConfig, TranslationStrategy};
+pub use extras::{TracingClient, TracingConfig};
 pub use features::{FeatureFate, FeatureNote, Features, read_features};
 pub use global::GlobalConfig;
 pub use http::OAuth2Config;
@@ -50,6 +50,7 @@ pub use storage::{FloatEncoding, Fsync, LowWriteConfig, RetentionConfig, Storage
 use fields::{At, Fields, Reader};
 use render::Out;
 
+use crate::remote::otlp;
 use crate::scrape::JobConfig;
 
 /// What is said about keys of our own that do not work yet.
@@ -79,7 +80,7 @@ pub struct Config {
     /// Where traces go.
     pub tracing: Option<TracingConfig>,
     /// How OTLP metrics become series.
-    pub otlp: OtlpConfig,
+    pub otlp: otlp::Config,
     /// The config file and every file that it named and that was read with it; a change of any is a reason to reload.
     pub sources: Vec<PathBuf>,
     /// What is accepted but not acted upon, in the order of the files.
@@ -197,7 +198,6 @@ fn read_config(at: &At<'_>, mut sources: Vec<PathBuf>, env: global::Environment<
     let remote_read = remote::read_readers(&mut f);
     let (otlp, shown) = extras::read_otlp(&f.section("otlp").unwrap_or(nothing), names);
     f.put("otlp", shown.into_out());
-    f.not_yet("otlp");
 
     let target = read_target(&mut f);
     for key in ["auth_enabled", "federation", "gateway"] {

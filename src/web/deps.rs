@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{Labels, TimestampMs};
 use crate::promql::service::Service;
+use crate::remote::otlp;
 use crate::runtime::{Clock, CpuPool};
 use crate::scrape::TargetSource;
 use crate::storage::{Administrable, Appendable, ExemplarQueryable, Queryable};
@@ -25,6 +26,8 @@ pub struct Deps {
     pub storage: Arc<dyn Queryable>,
     /// The same store, as far as it can be written to.
     pub appendable: Arc<dyn Appendable>,
+    /// Takes OTLP into it; `None` unless that is enabled.
+    pub otlp: Option<Arc<otlp::Receiver>>,
     /// Where queries are asked.
     pub queries: Service,
     /// The same store, as far as it has exemplars.

@@ -15,6 +15,7 @@
 //! This module does not evaluate queries, parse selectors or write expositions; it asks `promql`, `federate` and `storage`.
 
 mod api;
+mod body;
 mod config;
 mod connection;
 mod deps;

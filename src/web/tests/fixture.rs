@@ -55,6 +55,7 @@ impl Fixture {
         let deps = Deps {
             storage: store.clone(),
             appendable: store.clone(),
+            otlp: None,
             queries: queries(store.clone(), &Limits::default(), &registry),
             exemplars: store.clone(),
             admin: store.clone(),
