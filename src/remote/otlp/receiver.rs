@@ -272,7 +272,7 @@ mod tests {
         let body = message(vec![point(NOW - DurationMs::from_secs(600)), point(NOW)]);
         receiver.receive(Format::Protobuf, Packing::Plain, &body).unwrap();
         assert_eq!(names(&store), ["m", "target_info"]);
-        let samples = store.dump().into_iter().map(|(_, samples)| samples.len());
+        let samples = store.dump().into_values().map(|samples| samples.len());
         assert_eq!(samples.collect::<Vec<_>>(), [2, 5]);
     }
 

@@ -5,11 +5,12 @@ mod payload;
 
 use std::io::Write as _;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::Value;
+
+use watershed::runtime::Clock;
 
 use crate::support::http;
 use crate::support::peers::Peers;
@@ -25,7 +26,10 @@ const TYPE_LABELS: &str = "--enable-feature=exemplar-storage,type-and-unit-label
 /// What `otlp:` says and a further flag, each with both servers anew.
 const CONFIGS: [(&str, &str); 12] = [
     ("{}", EXEMPLARS),
-    ("{translation_strategy: UnderscoreEscapingWithoutSuffixes, label_name_preserve_multiple_underscores: false}", EXEMPLARS),
+    (
+        "{translation_strategy: UnderscoreEscapingWithoutSuffixes, label_name_preserve_multiple_underscores: false}",
+        EXEMPLARS,
+    ),
     ("{translation_strategy: NoUTF8EscapingWithSuffixes, promote_scope_metadata: true}", EXEMPLARS),
     ("{translation_strategy: NoTranslation, keep_identifying_resource_attributes: true}", EXEMPLARS),
     ("{convert_histograms_to_nhcb: true}", EXEMPLARS),
@@ -33,14 +37,16 @@ const CONFIGS: [(&str, &str); 12] = [
     ("{promote_all_resource_attributes: true, ignore_resource_attributes: [cloud.region]}", EXEMPLARS),
     ("{promote_scope_metadata: true, keep_identifying_resource_attributes: true}", EXEMPLARS),
     ("{label_name_underscore_sanitization: false}", EXEMPLARS),
-    ("{promote_all_resource_attributes: true, translation_strategy: NoTranslation, convert_histograms_to_nhcb: true}", EXEMPLARS),
+    (
+        "{promote_all_resource_attributes: true, translation_strategy: NoTranslation, convert_histograms_to_nhcb: true}",
+        EXEMPLARS,
+    ),
     ("{}", TYPE_LABELS),
     ("{translation_strategy: NoTranslation}", TYPE_LABELS),
 ];
 
 fn now_nanos() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    u64::try_from(now.as_nanos()).expect("before 2554") / 1_000_000_000 * 1_000_000_000
+    u64::try_from(Clock::system().now().0).expect("after 1970") / 1000 * 1_000_000_000
 }
 
 fn send(server: &Server, case: &Case) -> (u16, String) {
