@@ -17,6 +17,7 @@ use super::stream::Streams;
 use super::telemetry::{WebMetrics, observe};
 use super::{api, federate, management, metrics, pages};
 use crate::model::TimestampMs;
+use crate::remote::write::Receiver;
 
 /// What every handler sees.
 pub(super) struct Web {
@@ -24,6 +25,8 @@ pub(super) struct Web {
     pub(super) deps: Deps,
     pub(super) metrics: WebMetrics,
     pub(super) streams: Streams,
+    /// `None` if it is not enabled.
+    pub(super) remote_write: Option<Arc<Receiver>>,
     pub(super) reads: Reads,
     /// Port of the first listener, to recognise the targets that are ourselves.
     pub(super) own_port: u16,

@@ -2,21 +2,12 @@
 
 use super::translate::{Sink, Translated};
 use crate::model::{Exemplar, Histogram, TimestampMs};
-use crate::storage::{AppendError, AppendReport, Appender, FloatSample, HistogramRef, HistogramSample, SeriesRef};
+use crate::storage::{
+    AppendError, AppendReport, Appender, FloatSample, HistogramRef, HistogramSample, Refusal, SeriesRef,
+};
 
 /// Samples are handed over in batches that fit into the first-level cache.
 const BATCH: usize = 512;
-
-/// Why the store does not take a sample.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Refused {
-    /// Because of its time: too old, out of order, another value at its time.
-    Time,
-    /// Because it lies in the future.
-    Future,
-    /// A histogram that contradicts itself.
-    Malformed,
-}
 
 /// Collects samples for one appender.
 pub(super) struct Intake<'s> {
@@ -26,7 +17,7 @@ pub(super) struct Intake<'s> {
     starts: Vec<TimestampMs>,
     histograms: Vec<Pending>,
     /// The first sample that was refused, and why.
-    pub(super) refused: Option<Refused>,
+    pub(super) refused: Option<Refusal>,
 }
 
 struct Pending {
@@ -54,7 +45,7 @@ impl<'s> Intake<'s> {
     /// The series of a sample; `None` for one that is refused.
     fn series(&mut self, sample: &Translated<'_>) -> Result<Option<SeriesRef>, AppendError> {
         if sample.t > self.max_t {
-            self.refused.get_or_insert(Refused::Future);
+            self.refused.get_or_insert(Refusal::TooFarInFuture);
             return Ok(None);
         }
         self.appender.series(sample.labels).map(Some)
@@ -76,9 +67,7 @@ impl<'s> Intake<'s> {
     fn flush_floats(&mut self) -> Result<(), AppendError> {
         if !self.floats.is_empty() {
             self.appender.append_with_starts(&self.floats, &self.starts)?;
-            if !self.appender.refused().is_empty() {
-                self.refused.get_or_insert(Refused::Time);
-            }
+            self.note_refused();
             self.floats.clear();
             self.starts.clear();
         }
@@ -91,11 +80,16 @@ impl<'s> Intake<'s> {
         }
         let samples: Vec<HistogramSample<'_>> = self.histograms.iter().map(Pending::sample).collect();
         self.appender.append_histograms(&samples)?;
-        if !self.appender.refused().is_empty() {
-            self.refused.get_or_insert(Refused::Time);
-        }
+        self.note_refused();
         self.histograms.clear();
         Ok(())
+    }
+
+    fn note_refused(&mut self) {
+        if !self.appender.refused().is_empty() {
+            let why = self.appender.refusals().first().copied();
+            self.refused = self.refused.or(why).or(Some(Refusal::OutOfOrder));
+        }
     }
 }
 
@@ -124,7 +118,7 @@ impl Sink for Intake<'_> {
         exemplars: &[Exemplar],
     ) -> Result<(), AppendError> {
         if value.validate().is_err() {
-            self.refused.get_or_insert(Refused::Malformed);
+            self.refused.get_or_insert(Refusal::Malformed);
             return Ok(());
         }
         let Some(series) = self.series(sample)? else { return Ok(()) };

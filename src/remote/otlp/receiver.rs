@@ -6,12 +6,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use flate2::read::MultiGzDecoder;
 
-use super::intake::{Intake, Refused};
+use super::intake::Intake;
 use super::translate::{Findings, Stop, Translator};
 use super::{Config, json};
 use crate::model::DurationMs;
 use crate::runtime::Clock;
-use crate::storage::{AppendError, Appendable};
+use crate::storage::{AppendError, Appendable, Refusal};
 use crate::telemetry::{Counter, Registry};
 
 /// Samples further in the future than this are refused, as in the reference.
@@ -184,18 +184,13 @@ impl Receiver {
 }
 
 /// Whether a request may be committed. What comes at a wrong time decides about the status.
-fn verdict(findings: &Findings, refused: Option<Refused>) -> Result<(), Failure> {
-    let refusal = refused.map(|refused| match refused {
-        Refused::Time => "out of order sample",
-        Refused::Future => "out of bounds: timestamp is too far in the future",
-        Refused::Malformed => "malformed histogram",
-    });
-    let mistakes = findings.mistakes.iter().map(String::as_str);
-    let all = mistakes.chain(refusal).collect::<Vec<_>>().join("\n");
+fn verdict(findings: &Findings, refused: Option<Refusal>) -> Result<(), Failure> {
+    let mistakes = findings.mistakes.iter().cloned();
+    let all = mistakes.chain(refused.map(|refusal| refusal.to_string())).collect::<Vec<_>>().join("\n");
     match refused {
-        Some(Refused::Time | Refused::Future) => Err(Failure::Invalid(all)),
         _ if all.is_empty() => Ok(()),
-        _ => Err(Failure::Untranslatable(all)),
+        None | Some(Refusal::Malformed) => Err(Failure::Untranslatable(all)),
+        Some(_) => Err(Failure::Invalid(all)),
     }
 }
 

@@ -27,6 +27,7 @@ use crate::storage::{Appendable as _, FloatSample, Queryable};
 use crate::telemetry::Registry;
 use crate::web::api::v1::Reads;
 use crate::web::routes::{Web, router};
+use crate::web::server::remote_write;
 use crate::web::stream::Streams;
 use crate::web::telemetry::WebMetrics;
 use crate::web::{
@@ -138,6 +139,7 @@ impl Fixture {
             metrics: WebMetrics::new(&self.deps.registry),
             reads: Reads::new(&self.config, &self.deps.registry, &tasks),
             streams: Streams::new(2, Duration::from_secs(60), tasks).expect("threads"),
+            remote_write: remote_write(&self.config, &self.deps),
             own_port: 9090,
             birth: NOW,
             runtime: Handle::current().metrics(),

@@ -2,7 +2,7 @@
 //!
 //! Every endpoint is a plain function from a [`Call`] to an [`Answer`]; [`run`] does the rest once for all: the form, the
 //! CPU pool, cancellation, the envelope, compression. What grows with the data (`series`, `query`, `query_range`) has its own
-//! way out. The endpoints of the reference that need parts which are not built yet (rules, remote write) are not
+//! way out. The endpoints of the reference that need parts which are not built yet (rules) are not
 //! routed; they answer 404 in the envelope.
 
 mod admin;
@@ -18,6 +18,7 @@ mod result;
 mod series;
 mod status;
 mod targets;
+mod write;
 
 use std::sync::Arc;
 
@@ -74,6 +75,7 @@ pub(in crate::web) fn router(web: &Arc<Web>) -> Router<Arc<Web>> {
         .route(&at("/status/buildinfo"), endpoint(status::build_info))
         .route(&at("/status/runtimeinfo"), endpoint(status::runtime_info))
         .route(&at("/otlp/v1/metrics"), otlp::route())
+        .route(&at("/write"), write::route())
         .route(&at("/admin/tsdb/delete_series"), admin::route(admin::delete_series))
         .route(&at("/admin/tsdb/clean_tombstones"), admin::route(admin::clean_tombstones))
         .route(&at("/admin/tsdb/snapshot"), admin::route(admin::snapshot))
