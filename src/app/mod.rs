@@ -47,6 +47,8 @@ pub struct Options {
     pub web: WebConfig,
     /// Whether to serve the host's own metrics.
     pub host_metrics: bool,
+    /// Whether to receive OTLP.
+    pub otlp: bool,
     /// Where samples are stored.
     pub storage_path: PathBuf,
     /// How the store works; the config adds what it says of it.

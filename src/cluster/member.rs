@@ -259,7 +259,7 @@ impl Member {
     /// Waits before a further attempt; false if there is no time for one. Another replica is asked at once.
     async fn pause(&self, attempt: u32, deadline: Instant) -> bool {
         let round = attempt / self.config.urls.len() as u32;
-        let is_other_replica = attempt as usize % self.config.urls.len() != 0;
+        let is_other_replica = !(attempt as usize).is_multiple_of(self.config.urls.len());
         let pause = if is_other_replica { Duration::ZERO } else { BACKOFF * 2_u32.saturating_pow(round.min(10)) };
         if Instant::now() + pause >= deadline {
             return false;

@@ -41,7 +41,7 @@ mod web;
 mod yaml;
 
 pub use alerting::{AlertingConfig, AlertmanagerConfig};
-pub use extras::{OtlpConfig, TracingClient, TracingConfig, TranslationStrategy};
+pub use extras::{TracingClient, TracingConfig};
 pub use features::{FeatureFate, FeatureNote, Features, read_features};
 pub use global::GlobalConfig;
 pub use http::OAuth2Config;
@@ -56,6 +56,7 @@ use fields::{At, Fields, Reader};
 use render::Out;
 
 use crate::cluster::FederationConfig;
+use crate::remote::otlp;
 use crate::remote::read::EndpointConfig;
 use crate::scrape::JobConfig;
 
@@ -86,7 +87,7 @@ pub struct Config {
     /// Where traces go.
     pub tracing: Option<TracingConfig>,
     /// How OTLP metrics become series.
-    pub otlp: OtlpConfig,
+    pub otlp: otlp::Config,
     /// The members of the cluster frontend.
     pub federation: Option<FederationConfig>,
     /// The config file and every file that it named and that was read with it; a change of any is a reason to reload.
@@ -208,7 +209,6 @@ fn read_config(at: &At<'_>, mut sources: Vec<PathBuf>, env: global::Environment<
     let remote_read = remote::read_readers(&mut f, &global.external_labels);
     let (otlp, shown) = extras::read_otlp(&f.section("otlp").unwrap_or(nothing), names);
     f.put("otlp", shown.into_out());
-    f.not_yet("otlp");
 
     let target = read_target(&mut f);
     read_open_door(&mut f);

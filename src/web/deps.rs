@@ -12,6 +12,7 @@ use super::auth::Security;
 use crate::cluster::Frontend;
 use crate::model::{Labels, TimestampMs};
 use crate::promql::service::Service;
+use crate::remote::otlp;
 use crate::runtime::{Clock, CpuPool};
 use crate::scrape::TargetSource;
 use crate::storage::{Administrable, Appendable, ExemplarQueryable, Queryable};
@@ -27,6 +28,8 @@ pub struct Deps {
     pub storage: Arc<dyn Queryable>,
     /// The same store, as far as it can be written to.
     pub appendable: Arc<dyn Appendable>,
+    /// Takes OTLP into it; `None` unless that is enabled.
+    pub otlp: Option<Arc<otlp::Receiver>>,
     /// Where queries are asked.
     pub queries: Service,
     /// The members of the cluster view; `None` while no cluster is configured.

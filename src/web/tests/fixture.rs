@@ -59,6 +59,7 @@ impl Fixture {
             storage: store.clone(),
             appendable: store.clone(),
             cluster: Arc::default(),
+            otlp: None,
             queries: queries(store.clone(), &Limits::default(), &registry),
             exemplars: store.clone(),
             admin: store.clone(),
