@@ -6,6 +6,7 @@ mod fixture;
 mod hostile;
 mod pages;
 mod query;
+mod remote_write;
 mod serving;
 
 pub(super) use fixture::Fixture;
