@@ -3,9 +3,11 @@
 //! Nothing here does I/O or knows a component. Two laws hold everywhere: a label with an empty value is the same as
 //! no label, and time is a [`TimestampMs`], never a bare integer.
 
+pub mod angle;
 mod annotations;
 mod compensated;
 pub(crate) mod histogram;
+pub mod hyperbolic;
 pub mod json;
 pub mod labels;
 mod matcher;
@@ -21,8 +23,8 @@ mod time;
 pub use annotations::{Annotation, AnnotationKind, Annotations};
 pub use compensated::Compensated;
 pub use histogram::{
-    Accumulated, Bucket, BucketLayout, Combined, CounterResetHint, FloatHistogram, Histogram, HistogramMean,
-    HistogramSum, IncompatibleBounds, MalformedHistogram, Span, Spread,
+    Accumulated, Bucket, BucketLayout, ClassicHistogram, Combined, CounterResetHint, FloatHistogram, Histogram,
+    HistogramMean, HistogramSum, IncompatibleBounds, MalformedClassic, MalformedHistogram, Span, Spread,
 };
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
