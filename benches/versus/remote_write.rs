@@ -25,7 +25,7 @@ const STEP_MS: i64 = 15_000;
 const AFTER: Duration = Duration::from_secs(3);
 
 /// The messages of the protocol.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Message {
     V1,
     V2,
