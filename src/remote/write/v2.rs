@@ -272,7 +272,7 @@ fn metric_type(number: u64) -> MetricType {
 fn check_refs(refs: &[u32]) -> Result<(), LabelFault> {
     match refs.len() {
         n if n > 2 * LABELS_MAX => Err(LabelFault::TooMany),
-        n if n % 2 != 0 => Err(LabelFault::OddReferences),
+        n if !n.is_multiple_of(2) => Err(LabelFault::OddReferences),
         _ => Ok(()),
     }
 }
