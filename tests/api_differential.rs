@@ -214,7 +214,9 @@ impl Ours {
         let deps = Deps {
             security: Security::new(&registry),
             storage: store.clone(),
+            otlp: None,
             appendable: store.clone(),
+            cluster: Arc::default(),
             queries: Service::new(Engine::default(), Limits::default(), desk).unwrap(),
             exemplars: store.clone(),
             admin: store,
