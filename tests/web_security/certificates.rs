@@ -24,7 +24,8 @@ pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 impl Authority {
     /// Makes one.
     pub fn new(folder: &Path) -> Authority {
-        let mut params = CertificateParams { distinguished_name: named("authority"), ..CertificateParams::default() };
+        let mut params = CertificateParams::default();
+        params.distinguished_name = named("authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let authority = Authority(CertifiedIssuer::self_signed(params, key).expect("a certificate"));
