@@ -211,6 +211,7 @@ impl Ours {
         let desk = service::Deps { storage: store.clone(), clock: Clock::system(), registry: registry.clone() };
         let deps = Deps {
             storage: store.clone(),
+            cluster: None,
             queries: Service::new(Engine::default(), Limits::default(), desk).unwrap(),
             exemplars: store.clone(),
             admin: store,

@@ -114,6 +114,7 @@ impl Core {
         let host: web::HostMetrics = Arc::new(telemetry::host::write_metrics);
         web::Deps {
             storage: self.store.clone(),
+            cluster: None,
             queries: self.queries.clone(),
             exemplars: self.store.clone(),
             admin: self.store.clone(),

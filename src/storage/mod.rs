@@ -15,6 +15,8 @@ mod admin;
 mod append;
 pub mod chunk;
 mod exemplar;
+mod families;
+mod latest;
 pub mod memory;
 pub mod merge;
 mod scope;
@@ -29,8 +31,12 @@ pub use chunk::{
     Chunk, ChunkBuilder, Columns, DecodeError, EncodeError, Encoding, TimedValue, decode_into, decode_values,
 };
 pub use exemplar::{ExemplarQueryable, SeriesExemplars};
+pub use families::{FamilyPart, PartOf};
+pub(crate) use families::{FamilyRows, family_keys};
+pub(crate) use latest::LatestRows;
+pub use latest::{LatestBatch, LatestRow, LatestStream, NewestValue};
 pub use scope::{ByteBudget, Cancelled, Scope};
 pub use select::{
-    BatchSize, LatestBatch, LatestRow, LatestStream, Limit, QueryError, Queryable, SelectRequest, Selector,
-    SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
+    BatchSize, Limit, QueryError, Queryable, SelectRequest, Selector, SeriesBatch, SeriesChunks, SeriesStream,
+    StreamEnd, StreamStats, StreamStep, TimeRange,
 };

@@ -17,15 +17,13 @@ use super::Tsdb;
 use super::block::{Block, BlockError};
 use super::head::Index;
 use super::readers::Reading;
-use crate::model::{Annotations, Labels, Sample, TimestampMs, is_stale};
+use crate::model::{Annotations, Labels};
+use crate::storage::chunk::{TimedValue, decode_values};
 use crate::storage::merge::MergedStream;
 use crate::storage::{
-    Chunk, Columns, Encoding, LatestBatch, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector,
-    SeriesBatch, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange, decode_into,
+    Chunk, LatestBatch, LatestRows, LatestStream, Limit, PartOf, QueryError, Queryable, Scope, SelectRequest, Selector,
+    SeriesBatch, SeriesStream, StreamStep, TimeRange,
 };
-
-/// Rows in a batch of newest samples.
-const BATCH_ROWS: usize = 1000;
 
 impl Queryable for Tsdb {
     fn select<'a>(
@@ -51,15 +49,14 @@ impl Queryable for Tsdb {
         let reading = self.readers.enter(request.range.min.0);
         let blocks = self.blocks_in(request.range);
         if blocks.is_empty() && !self.may_be_latest(request.range) {
-            let stream: Box<dyn LatestStream + 'a> = Box::new(self.head.select_latest(scope, request)?);
+            let stream: Box<dyn LatestStream + 'a> =
+                Box::new(self.head.select_latest(scope, request, &self.metadata)?);
             return Ok(Box::new(Held { stream, _reading: reading }));
         }
         // The limit is one on rows, and not every series has one.
         let unlimited = SelectRequest { limit: None, ..request.clone() };
-        let mut rows = newest_samples(&mut self.select_merged(scope, &unlimited, &blocks)?, scope, request.range)?;
-        rows.sort_by(|(a, _), (b, _)| (a.metric_name(), a).cmp(&(b.metric_name(), b)));
-        rows.truncate(request.limit.unwrap_or(usize::MAX));
-        Ok(Box::new(Rows { scope: scope.clone(), rows: rows.into_iter(), stats: StreamStats::default() }))
+        let rows = newest_samples(&mut self.select_merged(scope, &unlimited, &blocks)?, scope, request.range)?;
+        Ok(Box::new(LatestRows::new(scope, rows, request.limit)))
     }
 
     fn label_names(
@@ -174,6 +171,10 @@ impl LatestStream for Held<'_, dyn LatestStream + '_> {
     fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError> {
         self.stream.next(batch)
     }
+
+    fn by_family(&mut self, part_of: &mut PartOf<'_>) -> bool {
+        self.stream.by_family(part_of)
+    }
 }
 
 /// Reads a stream of series to its end and keeps the newest sample of each that has one to tell.
@@ -181,13 +182,13 @@ fn newest_samples(
     stream: &mut MergedStream<'_>,
     scope: &Scope,
     range: TimeRange,
-) -> Result<Vec<(Labels, Sample)>, QueryError> {
-    let (mut batch, mut rows, mut columns) = (SeriesBatch::default(), Vec::new(), Columns::default());
+) -> Result<Vec<(Labels, TimedValue)>, QueryError> {
+    let (mut batch, mut rows, mut values) = (SeriesBatch::default(), Vec::new(), Vec::new());
     while let StreamStep::Batch = stream.next(&mut batch)? {
         // The chunks are not held any longer than until the next batch.
         scope.release(0, batch.size().bytes);
         for series in batch.series.drain(..) {
-            if let Some(sample) = newest(&series.chunks, range, &mut columns)? {
+            if let Some(sample) = newest(&series.chunks, range, &mut values)? {
                 rows.push((series.labels, sample));
             }
         }
@@ -195,52 +196,24 @@ fn newest_samples(
     Ok(rows)
 }
 
-/// The newest sample of a series in a range, unless it is a histogram or says that the series has ended.
-fn newest(chunks: &[Chunk], range: TimeRange, columns: &mut Columns) -> Result<Option<Sample>, QueryError> {
+/// The newest sample of a series in a range, unless it says that the series has ended.
+fn newest(chunks: &[Chunk], range: TimeRange, values: &mut Vec<TimedValue>) -> Result<Option<TimedValue>, QueryError> {
     let Some(chunk) = chunks.iter().rfind(|c| c.min <= range.max) else { return Ok(None) };
-    if !matches!(chunk.encoding, Encoding::Xor | Encoding::Xor2) {
-        return Ok(None);
-    }
-    columns.clear();
-    decode_into(chunk, columns).map_err(|error| QueryError::Corrupt {
+    values.clear();
+    decode_values(chunk, values).map_err(|error| QueryError::Corrupt {
         path: "a chunk of a block".to_owned(),
         offset: 0,
         reason: error.to_string(),
     })?;
-    let at = columns.times.partition_point(|t| *t <= range.max.0).checked_sub(1);
-    let sample = at.map(|at| Sample { t: TimestampMs(columns.times[at]), v: columns.values[at] });
-    Ok(sample.filter(|s| range.contains(s.t) && !is_stale(s.v)))
-}
-
-/// Newest samples that have all been read, in the order that is asked for.
-struct Rows {
-    scope: Scope,
-    rows: std::vec::IntoIter<(Labels, Sample)>,
-    stats: StreamStats,
-}
-
-impl LatestStream for Rows {
-    fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError> {
-        self.scope.check()?;
-        batch.clear();
-        for (labels, sample) in self.rows.by_ref().take(BATCH_ROWS) {
-            let start = batch.arena.len();
-            batch.arena.extend_from_slice(labels.as_bytes());
-            batch.push_row(start, sample.t, sample.v);
-        }
-        if batch.rows.is_empty() {
-            return Ok(StreamStep::End(StreamEnd { annotations: Annotations::none(), stats: self.stats }));
-        }
-        self.stats.series += batch.rows.len() as u64;
-        self.stats.bytes += batch.arena.len() as u64;
-        Ok(StreamStep::Batch)
-    }
+    let at = values.partition_point(|sample| sample.t <= range.max).checked_sub(1);
+    let sample = at.map(|at| values.swap_remove(at));
+    Ok(sample.filter(|s| range.contains(s.t) && !s.value.is_stale()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CounterResetHint, Histogram, STALE_NAN, Value};
+    use crate::model::{CounterResetHint, Histogram, STALE_NAN, TimestampMs, Value};
     use crate::storage::ChunkBuilder;
 
     fn chunks(samples: &[(i64, Value)]) -> Vec<Chunk> {
@@ -255,23 +228,23 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_sample_is_that_at_the_range_s_end_if_it_is_a_float_that_lives() {
+    fn the_newest_sample_is_that_at_the_range_s_end_if_it_is_none_of_an_end() {
         let floats: Vec<_> = (0..300).map(|i| (i * 10, Value::Float(i as f64))).collect();
         let mut mixed = floats.clone();
         mixed.extend([(3000, histogram()), (3010, Value::Float(1.0)), (3020, Value::Float(STALE_NAN))]);
         let mixed = chunks(&mixed);
         let find = |min, max| {
             let range = TimeRange { min: TimestampMs(min), max: TimestampMs(max) };
-            newest(&mixed, range, &mut Columns::default()).unwrap().map(|s| (s.t.0, s.v))
+            newest(&mixed, range, &mut Vec::new()).unwrap().map(|s| (s.t.0, s.float()))
         };
         for i in 0..300 {
-            assert_eq!(find(0, i * 10 + 9), Some((i * 10, i as f64)));
+            assert_eq!(find(0, i * 10 + 9), Some((i * 10, Some(i as f64))));
             assert_eq!(find(i * 10 + 1, i * 10 + 9), None);
         }
         assert_eq!(find(0, -1), None);
-        assert_eq!(find(0, 3009), None, "a histogram");
-        assert_eq!(find(0, 3019), Some((3010, 1.0)));
+        assert_eq!(find(0, 3009), Some((3000, None)), "a histogram");
+        assert_eq!(find(0, 3019), Some((3010, Some(1.0))));
         assert_eq!(find(0, 5000), None, "an ended series");
-        assert_eq!(newest(&[], TimeRange::ALL, &mut Columns::default()).unwrap(), None);
+        assert_eq!(newest(&[], TimeRange::ALL, &mut Vec::new()).unwrap().map(|s| s.t), None);
     }
 }

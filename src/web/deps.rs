@@ -23,6 +23,8 @@ pub type HostMetrics = Arc<dyn Fn(&mut String) + Send + Sync>;
 pub struct Deps {
     /// The local store.
     pub storage: Arc<dyn Queryable>,
+    /// What the cluster frontend sees, if one is configured.
+    pub cluster: Option<Arc<dyn Queryable>>,
     /// Where queries are asked.
     pub queries: Service,
     /// The same store, as far as it has exemplars.

@@ -193,11 +193,28 @@ impl Index {
         })
     }
 
-    /// Appends a series' encoded labels.
-    pub(crate) fn write_labels(&self, slot: u32, out: &mut Vec<u8>) {
+    /// Appends a series' encoded labels. Says whether none of them needs escaping in the text formats.
+    pub(crate) fn write_labels(&self, slot: u32, out: &mut Vec<u8>) -> bool {
+        let mut is_plain = true;
         for id in self.pair_ids(slot) {
-            out.extend_from_slice(self.pairs.get(*id).text());
+            let pair = self.pairs.get(*id);
+            out.extend_from_slice(pair.text());
+            is_plain &= pair.is_plain();
         }
+        is_plain
+    }
+
+    /// The id of the pair that holds a series' metric name.
+    pub(super) fn name_pair(&self, slot: u32) -> Option<u32> {
+        let is_name = |id: &&u32| self.pairs.get(**id).strs().0 == crate::model::METRIC_NAME;
+        self.pair_ids(slot).iter().find(is_name).copied()
+    }
+
+    /// A hash of a series' labels without its metric name and another label. Valid as long as the index is held.
+    pub(super) fn hash_without_name_and(&self, slot: u32, by: Option<&str>) -> u64 {
+        let is_left_out = |name: &str| name == crate::model::METRIC_NAME || Some(name) == by;
+        let rest = self.pair_ids(slot).iter().filter(|id| !is_left_out(self.pairs.get(**id).strs().0));
+        rest.fold(0, |hash, id| mix(hash, *id))
     }
 
     /// The names in use, ascending, with their pairs.
@@ -266,9 +283,11 @@ pub(super) fn pair_texts(encoded: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Ids are given out by us, so nobody outside can make them collide.
 fn hash_ids(ids: &[u32]) -> u64 {
-    let mut hash = ids.len() as u64;
-    for id in ids {
-        hash = (hash.rotate_left(5) ^ u64::from(*id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
+    let hash = ids.iter().fold(ids.len() as u64, |hash, id| mix(hash, *id));
     hash ^ hash >> 32
+}
+
+#[inline]
+fn mix(hash: u64, id: u32) -> u64 {
+    (hash.rotate_left(5) ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

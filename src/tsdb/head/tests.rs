@@ -14,7 +14,8 @@ use crate::storage::chunk::{TimedValue, decode_values};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
     Administrable, AppendReport, Appendable, Encoding, FloatSample, HistogramRef, HistogramSample, LatestBatch,
-    Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesStream, StreamStep, TimeRange, UnknownSeries,
+    LatestRow, NewestValue, Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesStream, StreamStep,
+    TimeRange, UnknownSeries,
 };
 use crate::telemetry::Registry;
 use crate::tsdb::head_chunks::{self, HEAD_CHUNKS_DIR, HeadChunks};
@@ -103,12 +104,21 @@ fn select(store: &dyn Queryable, range: TimeRange) -> BTreeMap<Labels, Vec<Timed
     drain(store.select(&Scope::unbounded(), &request).unwrap(), range)
 }
 
+/// What a row says, as a number that is the same for the same.
+fn said(batch: &LatestBatch, row: &LatestRow) -> u64 {
+    match batch.value(row) {
+        NewestValue::Float(v) => v.to_bits(),
+        NewestValue::Histogram(HistogramRef::Integer(h)) => h.sum.to_bits().wrapping_add(h.count),
+        NewestValue::Histogram(HistogramRef::Float(h)) => h.sum.to_bits().wrapping_add(h.count.to_bits()),
+    }
+}
+
 fn latest(store: &dyn Queryable, range: TimeRange) -> Vec<(Labels, i64, u64)> {
     let request = SelectRequest { selectors: &[vec![]], range, sorted: true, limit: None };
     let mut stream = store.select_latest(&Scope::unbounded(), &request).unwrap();
     let (mut batch, mut out) = (LatestBatch::default(), Vec::new());
     while let StreamStep::Batch = stream.next(&mut batch).unwrap() {
-        out.extend(batch.rows.iter().map(|r| (Labels::from_encoded(batch.labels(r)), r.t.0, r.v.to_bits())));
+        out.extend(batch.rows.iter().map(|r| (Labels::from_encoded(batch.labels(r)), r.t.0, said(&batch, r))));
     }
     out
 }
@@ -306,8 +316,8 @@ fn no_reader_ever_sees_half_a_commit() {
         let mut reads = 0;
         while !done.load(Ordering::Acquire) {
             let rows = latest(store, TimeRange::ALL);
-            assert_eq!(rows.len(), SERIES - SERIES.div_ceil(3));
-            assert!(rows.iter().all(|row| (row.1, row.2) == (rows[0].1, rows[0].2)), "two commits in one answer");
+            assert_eq!(rows.len(), SERIES);
+            assert!(rows.iter().all(|row| row.1 == rows[0].1), "two commits in one answer");
             reads += 1;
         }
         assert!(reads > 0 && selects.join().unwrap() > 0);
@@ -352,7 +362,7 @@ fn full_chunks_leave_memory_with_upkeep_and_come_back_at_start() {
     assert_eq!(store.head.write_closed_chunks().unwrap(), 0, "nothing is written twice");
     assert_same(&select(&store, TimeRange::ALL), &expected, "from files");
     let early = range(START, START + 70_000);
-    assert_eq!(latest(&store, early).len(), 3, "the newest sample of an old range lies in a file");
+    assert_eq!(latest(&store, early).len(), 6, "the newest sample of an old range lies in a file");
     drop(store);
 
     let (store, report) = open(&disk);
@@ -446,7 +456,7 @@ fn what_is_deleted_is_hidden_at_once_and_after_a_restart_and_what_comes_later_is
         assert_eq!(counts, [600 - 10, 0, 600 - 11, 600, 600 - 11, 600], "{what}");
         let rows = latest(store, TimeRange::ALL);
         let times: Vec<_> = rows.iter().map(|row| (row.1 - START) / 15_000).collect();
-        assert_eq!(times, [600, 598, 598], "{what}");
+        assert_eq!(times, [600, 598, 598, 599, 599], "{what}");
         let values = store.label_values(&Scope::unbounded(), "n", &[], TimeRange::ALL, None).unwrap().0;
         assert_eq!(values, ["0", "2", "3", "4", "5"], "{what}");
     };

@@ -54,6 +54,7 @@ impl Fixture {
         let (registry, clock) = (Registry::new(), Clock::manual(NOW));
         let deps = Deps {
             storage: store.clone(),
+            cluster: None,
             queries: queries(store.clone(), &Limits::default(), &registry),
             exemplars: store.clone(),
             admin: store.clone(),
