@@ -46,17 +46,57 @@ pub(crate) trait FamilyRows {
     fn bound(&self, row: usize, by: &str) -> Option<f64>;
 }
 
-/// Keys by which the rows are to be sorted; `None` if they can stay as they are.
-pub(crate) fn family_keys(rows: &dyn FamilyRows, part_of: &mut PartOf<'_>) -> Option<Vec<u64>> {
-    let mut families: BTreeMap<u32, Vec<(Range<usize>, FamilyPart)>> = BTreeMap::new();
-    for run in name_runs(rows) {
-        let stored = rows.stored(run.start);
-        if let Some(part) = part_of(rows.name(run.start), stored.as_deref()) {
-            families.entry(part.family).or_default().push((run, part));
+/// All rows of one name.
+pub(crate) struct NameRun {
+    rows: Range<usize>,
+    name: String,
+    stored: Option<Arc<Metadata>>,
+}
+
+/// The rows of a name that is a part of a family.
+pub(crate) type RunPart = (Range<usize>, FamilyPart);
+
+/// Where the rows of each name begin and end.
+pub(crate) fn name_runs(rows: &dyn FamilyRows) -> Vec<NameRun> {
+    let (mut runs, mut start) = (Vec::new(), 0);
+    while start < rows.len() {
+        let end = run_end(rows, start);
+        runs.push(NameRun { rows: start..end, name: rows.name(start).to_owned(), stored: rows.stored(start) });
+        start = end;
+    }
+    runs
+}
+
+/// Where the rows of a name end. Doubling steps and then halves: runs are long, and looking at a row costs.
+fn run_end(rows: &dyn FamilyRows, start: usize) -> usize {
+    let is_same = |row: usize| row < rows.len() && rows.is_same_name(start, row);
+    let mut step = 1;
+    while is_same(start + step) {
+        step *= 2;
+    }
+    let (mut same, mut other) = (start + step / 2, start + step);
+    while other - same > 1 {
+        let middle = same + (other - same) / 2;
+        if is_same(middle) {
+            same = middle;
+        } else {
+            other = middle;
         }
     }
-    if families.is_empty() {
-        return None;
+    other
+}
+
+/// Asks which part each name is. This may wait for whoever knows, so nothing that others wait for may be held meanwhile.
+pub(crate) fn parts_of(runs: Vec<NameRun>, part_of: &mut PartOf<'_>) -> Vec<RunPart> {
+    let part = |run: NameRun| Some((run.rows, part_of(&run.name, run.stored.as_deref())?));
+    runs.into_iter().filter_map(part).collect()
+}
+
+/// Keys by which the rows are to be sorted.
+pub(crate) fn family_keys(rows: &dyn FamilyRows, parts: Vec<RunPart>) -> Vec<u64> {
+    let mut families: BTreeMap<u32, Vec<RunPart>> = BTreeMap::new();
+    for (run, part) in parts {
+        families.entry(part.family).or_default().push((run, part));
     }
     let mut keys: Vec<u64> = (0..rows.len() as u64).map(|row| row << 32).collect();
     for parts in families.values() {
@@ -65,32 +105,7 @@ pub(crate) fn family_keys(rows: &dyn FamilyRows, part_of: &mut PartOf<'_>) -> Op
             keys[row] = first + place;
         }
     }
-    Some(keys)
-}
-
-/// Where the rows of each name begin and end.
-fn name_runs(rows: &dyn FamilyRows) -> Vec<Range<usize>> {
-    let (mut runs, mut start) = (Vec::new(), 0);
-    while start < rows.len() {
-        // Doubling steps and then halves: runs are long, and looking at a row costs.
-        let is_same = |row: usize| row < rows.len() && rows.is_same_name(start, row);
-        let mut step = 1;
-        while is_same(start + step) {
-            step *= 2;
-        }
-        let (mut same, mut other) = (start + step / 2, start + step);
-        while other - same > 1 {
-            let middle = same + (other - same) / 2;
-            if is_same(middle) {
-                same = middle;
-            } else {
-                other = middle;
-            }
-        }
-        runs.push(start..other);
-        start = other;
-    }
-    runs
+    keys
 }
 
 /// The rows of one family: metric by metric as they are first met, then by rank, then by bound.
@@ -118,16 +133,18 @@ fn ascending(v: f64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Labels, TimestampMs, Value};
+    use crate::model::{Annotations, Labels, TimestampMs, Value};
     use crate::storage::chunk::TimedValue;
-    use crate::storage::{LatestBatch, LatestRows, LatestStream, Scope, StreamStep};
+    use crate::storage::newest::NewestRows;
+    use crate::storage::{LatestBatch, LatestStream, Scope, StreamStep};
 
     fn ordered(rows: &[&[(&str, &str)]], part_of: &mut PartOf<'_>) -> Vec<String> {
         let row = |pairs: &&[(&str, &str)]| {
             let sample = TimedValue { t: TimestampMs(1), start: TimestampMs(0), value: Value::Float(1.0) };
             (Labels::from_pairs(pairs.iter().copied()), sample)
         };
-        let mut stream = LatestRows::new(&Scope::unbounded(), rows.iter().map(row).collect(), None);
+        let rows = rows.iter().map(row).collect();
+        let mut stream = NewestRows::new(&Scope::unbounded(), rows, Annotations::none(), None).unwrap();
         assert!(stream.by_family(part_of));
         let (mut batch, mut out) = (LatestBatch::default(), Vec::new());
         while let StreamStep::Batch = stream.next(&mut batch).unwrap() {

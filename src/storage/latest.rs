@@ -1,13 +1,9 @@
 //! Streams of newest samples.
 
 use super::chunk::TimedValue;
-use super::families::{FamilyRows, PartOf, family_keys};
-use super::{HistogramRef, QueryError, Scope, StreamEnd, StreamStats, StreamStep};
-use crate::model::labels::{RawPairs, get_encoded};
-use crate::model::{Annotations, Labels, METRIC_NAME, Metadata, TimestampMs, Value};
-
-/// Rows in a batch of rows that are all known.
-const BATCH_ROWS: usize = 1000;
+use super::families::PartOf;
+use super::{HistogramRef, QueryError, StreamStep};
+use crate::model::{TimestampMs, Value};
 
 /// One series' newest sample. Its labels lie encoded in the batch's arena; [`LatestBatch::value`] tells what it says.
 #[derive(Clone, Copy, Debug)]
@@ -142,91 +138,5 @@ pub trait LatestStream: Send {
     fn by_family(&mut self, part_of: &mut PartOf<'_>) -> bool {
         let _ = part_of;
         false
-    }
-}
-
-/// Newest samples that have all been read, as a stream.
-#[derive(Debug)]
-pub(crate) struct LatestRows {
-    scope: Scope,
-    rows: std::vec::IntoIter<(Labels, TimedValue)>,
-    stats: StreamStats,
-}
-
-impl LatestRows {
-    /// A stream of these rows in the order of [`LatestStream`].
-    pub(crate) fn new(scope: &Scope, mut rows: Vec<(Labels, TimedValue)>, limit: super::Limit) -> LatestRows {
-        rows.sort_by(|(a, _), (b, _)| (a.metric_name(), a).cmp(&(b.metric_name(), b)));
-        rows.truncate(limit.unwrap_or(usize::MAX));
-        LatestRows { scope: scope.clone(), rows: rows.into_iter(), stats: StreamStats::default() }
-    }
-}
-
-impl LatestStream for LatestRows {
-    fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError> {
-        self.scope.check()?;
-        batch.clear();
-        for (labels, sample) in self.rows.by_ref().take(BATCH_ROWS) {
-            let start = batch.arena.len();
-            batch.arena.extend_from_slice(labels.as_bytes());
-            batch.push_value(start, sample);
-        }
-        if batch.rows.is_empty() {
-            return Ok(StreamStep::End(StreamEnd { annotations: Annotations::none(), stats: self.stats }));
-        }
-        self.stats.series += batch.rows.len() as u64;
-        self.stats.bytes += batch.arena.len() as u64;
-        Ok(StreamStep::Batch)
-    }
-
-    fn by_family(&mut self, part_of: &mut PartOf<'_>) -> bool {
-        let rows = std::mem::take(&mut self.rows).collect::<Vec<_>>();
-        let keys = family_keys(&Known(&rows), part_of);
-        self.rows = match keys {
-            None => rows.into_iter(),
-            Some(keys) => {
-                let mut keyed: Vec<_> = keys.into_iter().zip(rows).collect();
-                keyed.sort_by_key(|(key, _)| *key);
-                keyed.into_iter().map(|(_, row)| row).collect::<Vec<_>>().into_iter()
-            }
-        };
-        true
-    }
-}
-
-struct Known<'a>(&'a [(Labels, TimedValue)]);
-
-impl FamilyRows for Known<'_> {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn is_same_name(&self, a: usize, b: usize) -> bool {
-        self.name(a) == self.name(b)
-    }
-
-    fn name(&self, row: usize) -> &str {
-        self.0[row].0.metric_name().unwrap_or("")
-    }
-
-    fn stored(&self, _: usize) -> Option<std::sync::Arc<Metadata>> {
-        None
-    }
-
-    fn metric(&self, row: usize, by: Option<&str>) -> u64 {
-        let mut rest = Vec::new();
-        for (name, value) in RawPairs::over(self.0[row].0.as_bytes()) {
-            if name != METRIC_NAME.as_bytes() && by.is_none_or(|by| name != by.as_bytes()) {
-                rest.extend_from_slice(name);
-                rest.push(0xff);
-                rest.extend_from_slice(value);
-                rest.push(0xff);
-            }
-        }
-        xxhash_rust::xxh64::xxh64(&rest, 0)
-    }
-
-    fn bound(&self, row: usize, by: &str) -> Option<f64> {
-        get_encoded(self.0[row].0.as_bytes(), by)?.parse().ok()
     }
 }

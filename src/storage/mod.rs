@@ -16,9 +16,11 @@ mod append;
 pub mod chunk;
 mod exemplar;
 mod families;
+pub mod fanout;
 mod latest;
 pub mod memory;
 pub mod merge;
+pub(crate) mod newest;
 mod scope;
 mod select;
 
@@ -32,11 +34,11 @@ pub use chunk::{
 };
 pub use exemplar::{ExemplarQueryable, SeriesExemplars};
 pub use families::{FamilyPart, PartOf};
-pub(crate) use families::{FamilyRows, family_keys};
-pub(crate) use latest::LatestRows;
+pub(crate) use families::{FamilyRows, family_keys, name_runs, parts_of};
+pub use fanout::{Fanout, Secondary};
 pub use latest::{LatestBatch, LatestRow, LatestStream, NewestValue};
-pub use scope::{ByteBudget, Cancelled, Scope};
+pub use scope::{ByteBudget, Cancelled, Held, Scope};
 pub use select::{
-    BatchSize, Limit, QueryError, Queryable, SelectRequest, Selector, SeriesBatch, SeriesChunks, SeriesStream,
+    BatchSize, Limit, Nothing, QueryError, Queryable, SelectRequest, Selector, SeriesBatch, SeriesChunks, SeriesStream,
     StreamEnd, StreamStats, StreamStep, TimeRange,
 };

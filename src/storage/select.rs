@@ -3,7 +3,7 @@
 use std::io;
 
 use super::chunk::Chunk;
-use super::latest::LatestStream;
+use super::latest::{LatestBatch, LatestStream};
 use super::scope::{Cancelled, Scope};
 use crate::model::{Annotations, Labels, Matcher, TimestampMs};
 
@@ -78,6 +78,14 @@ pub enum QueryError {
     /// The store is not ready yet.
     #[error("the store is not ready: {0}")]
     NotReady(String),
+    /// Another server that was asked has failed.
+    #[error("{peer}: {reason}")]
+    Peer {
+        /// Its name.
+        peer: String,
+        /// What happened.
+        reason: String,
+    },
 }
 
 /// One series with the chunks that overlap the range, ascending by time, without overlaps between them.
@@ -166,6 +174,31 @@ pub enum StreamStep {
 pub trait SeriesStream: Send {
     /// Clears `batch` and fills it with the next series.
     fn next(&mut self, batch: &mut SeriesBatch) -> Result<StreamStep, QueryError>;
+}
+
+/// A stream that has ended before it began.
+#[derive(Debug, Default)]
+pub struct Nothing(pub Annotations);
+
+impl Nothing {
+    fn end(&mut self) -> StreamStep {
+        let annotations = std::mem::take(&mut self.0);
+        StreamStep::End(StreamEnd { annotations, stats: StreamStats::default() })
+    }
+}
+
+impl SeriesStream for Nothing {
+    fn next(&mut self, batch: &mut SeriesBatch) -> Result<StreamStep, QueryError> {
+        batch.series.clear();
+        Ok(self.end())
+    }
+}
+
+impl LatestStream for Nothing {
+    fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError> {
+        batch.clear();
+        Ok(self.end())
+    }
 }
 
 /// A store that can be read.

@@ -17,11 +17,11 @@ use super::Tsdb;
 use super::block::{Block, BlockError};
 use super::head::Index;
 use super::readers::Reading;
-use crate::model::{Annotations, Labels};
-use crate::storage::chunk::{TimedValue, decode_values};
+use crate::model::Annotations;
 use crate::storage::merge::MergedStream;
+use crate::storage::newest::{NewestRows, newest_samples};
 use crate::storage::{
-    Chunk, LatestBatch, LatestRows, LatestStream, Limit, PartOf, QueryError, Queryable, Scope, SelectRequest, Selector,
+    Cancelled, LatestBatch, LatestStream, Limit, PartOf, QueryError, Queryable, Scope, SelectRequest, Selector,
     SeriesBatch, SeriesStream, StreamStep, TimeRange,
 };
 
@@ -55,8 +55,8 @@ impl Queryable for Tsdb {
         }
         // The limit is one on rows, and not every series has one.
         let unlimited = SelectRequest { limit: None, ..request.clone() };
-        let rows = newest_samples(&mut self.select_merged(scope, &unlimited, &blocks)?, scope, request.range)?;
-        Ok(Box::new(LatestRows::new(scope, rows, request.limit)))
+        let (rows, end) = newest_samples(&mut self.select_merged(scope, &unlimited, &blocks)?, scope, request.range)?;
+        Ok(Box::new(NewestRows::new(scope, rows, end.annotations, request.limit)?))
     }
 
     fn label_names(
@@ -68,7 +68,7 @@ impl Queryable for Tsdb {
     ) -> Result<(Vec<String>, Annotations), QueryError> {
         scope.check()?;
         let names = |index: &Index, series: &RoaringBitmap, limit| index.names_of(series, limit);
-        let names = self.texts(selectors, range, limit, names, |block| block.label_names(selectors))?;
+        let names = self.texts(scope, selectors, range, limit, names, |block| block.label_names(selectors, scope))?;
         Ok((names, Annotations::none()))
     }
 
@@ -82,7 +82,8 @@ impl Queryable for Tsdb {
     ) -> Result<(Vec<String>, Annotations), QueryError> {
         scope.check()?;
         let values = |index: &Index, series: &RoaringBitmap, limit| index.values_of(name, series, limit);
-        let values = self.texts(selectors, range, limit, values, |block| block.label_values(name, selectors))?;
+        let values =
+            self.texts(scope, selectors, range, limit, values, |block| block.label_values(name, selectors, scope))?;
         Ok((values, Annotations::none()))
     }
 }
@@ -95,7 +96,7 @@ impl Tsdb {
         request: &SelectRequest<'_>,
     ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
         scope.check()?;
-        Ok(Box::new(self.head.select(scope, request)))
+        Ok(Box::new(self.head.select(scope, request)?))
     }
 
     /// Opens a stream over head and blocks, sorted whatever is asked for.
@@ -110,7 +111,7 @@ impl Tsdb {
         for block in blocks {
             sources.push(Box::new(block.select(scope, request.selectors, request.range, request.limit)?));
         }
-        if let Some(late) = self.select_late(scope, &sorted) {
+        if let Some(late) = self.select_late(scope, &sorted)? {
             sources.push(Box::new(late));
         }
         Ok(MergedStream::new(sources, scope, request.limit))
@@ -126,6 +127,7 @@ impl Tsdb {
     /// Label names or values of the selected series of head and blocks, ascending.
     fn texts(
         &self,
+        scope: &Scope,
         selectors: &[Selector],
         range: TimeRange,
         limit: Limit,
@@ -137,7 +139,7 @@ impl Tsdb {
         let blocks = self.blocks_in(range);
         let texts = {
             let index = self.head.index();
-            let series = self.in_memory(&matching_or_all(&index, selectors), range);
+            let series = self.in_memory(&matching_or_all(&index, selectors, scope)?, range);
             of_head(&index, &series, limit)
         };
         if blocks.is_empty() {
@@ -151,8 +153,8 @@ impl Tsdb {
     }
 }
 
-fn matching_or_all(index: &Index, selectors: &[Selector]) -> RoaringBitmap {
-    if selectors.is_empty() { index.live().clone() } else { index.matching(selectors) }
+fn matching_or_all(index: &Index, selectors: &[Selector], scope: &Scope) -> Result<RoaringBitmap, Cancelled> {
+    if selectors.is_empty() { Ok(index.live().clone()) } else { index.matching(selectors, scope) }
 }
 
 /// A stream of someone who has entered.
@@ -174,77 +176,5 @@ impl LatestStream for Held<'_, dyn LatestStream + '_> {
 
     fn by_family(&mut self, part_of: &mut PartOf<'_>) -> bool {
         self.stream.by_family(part_of)
-    }
-}
-
-/// Reads a stream of series to its end and keeps the newest sample of each that has one to tell.
-fn newest_samples(
-    stream: &mut MergedStream<'_>,
-    scope: &Scope,
-    range: TimeRange,
-) -> Result<Vec<(Labels, TimedValue)>, QueryError> {
-    let (mut batch, mut rows, mut values) = (SeriesBatch::default(), Vec::new(), Vec::new());
-    while let StreamStep::Batch = stream.next(&mut batch)? {
-        // The chunks are not held any longer than until the next batch.
-        scope.release(0, batch.size().bytes);
-        for series in batch.series.drain(..) {
-            if let Some(sample) = newest(&series.chunks, range, &mut values)? {
-                rows.push((series.labels, sample));
-            }
-        }
-    }
-    Ok(rows)
-}
-
-/// The newest sample of a series in a range, unless it says that the series has ended.
-fn newest(chunks: &[Chunk], range: TimeRange, values: &mut Vec<TimedValue>) -> Result<Option<TimedValue>, QueryError> {
-    let Some(chunk) = chunks.iter().rfind(|c| c.min <= range.max) else { return Ok(None) };
-    values.clear();
-    decode_values(chunk, values).map_err(|error| QueryError::Corrupt {
-        path: "a chunk of a block".to_owned(),
-        offset: 0,
-        reason: error.to_string(),
-    })?;
-    let at = values.partition_point(|sample| sample.t <= range.max).checked_sub(1);
-    let sample = at.map(|at| values.swap_remove(at));
-    Ok(sample.filter(|s| range.contains(s.t) && !s.value.is_stale()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{CounterResetHint, Histogram, STALE_NAN, TimestampMs, Value};
-    use crate::storage::ChunkBuilder;
-
-    fn chunks(samples: &[(i64, Value)]) -> Vec<Chunk> {
-        let mut builder = ChunkBuilder::new();
-        samples.iter().for_each(|(t, v)| builder.push(TimestampMs(*t), TimestampMs(0), v).unwrap());
-        builder.finish()
-    }
-
-    fn histogram() -> Value {
-        let counter_reset_hint = CounterResetHint::Gauge;
-        Value::Histogram(Box::new(Histogram { counter_reset_hint, ..Histogram::default() }))
-    }
-
-    #[test]
-    fn the_newest_sample_is_that_at_the_range_s_end_if_it_is_none_of_an_end() {
-        let floats: Vec<_> = (0..300).map(|i| (i * 10, Value::Float(i as f64))).collect();
-        let mut mixed = floats.clone();
-        mixed.extend([(3000, histogram()), (3010, Value::Float(1.0)), (3020, Value::Float(STALE_NAN))]);
-        let mixed = chunks(&mixed);
-        let find = |min, max| {
-            let range = TimeRange { min: TimestampMs(min), max: TimestampMs(max) };
-            newest(&mixed, range, &mut Vec::new()).unwrap().map(|s| (s.t.0, s.float()))
-        };
-        for i in 0..300 {
-            assert_eq!(find(0, i * 10 + 9), Some((i * 10, Some(i as f64))));
-            assert_eq!(find(i * 10 + 1, i * 10 + 9), None);
-        }
-        assert_eq!(find(0, -1), None);
-        assert_eq!(find(0, 3009), Some((3000, None)), "a histogram");
-        assert_eq!(find(0, 3019), Some((3010, Some(1.0))));
-        assert_eq!(find(0, 5000), None, "an ended series");
-        assert_eq!(newest(&[], TimeRange::ALL, &mut Vec::new()).unwrap().map(|s| s.t), None);
     }
 }

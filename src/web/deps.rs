@@ -12,7 +12,7 @@ use crate::model::{Labels, TimestampMs};
 use crate::promql::service::Service;
 use crate::runtime::{Clock, CpuPool};
 use crate::scrape::TargetSource;
-use crate::storage::{Administrable, ExemplarQueryable, Queryable};
+use crate::storage::{Administrable, Appendable, ExemplarQueryable, Queryable};
 use crate::telemetry::Registry;
 
 /// Appends the host's metrics in text format 0.0.4.
@@ -23,8 +23,12 @@ pub type HostMetrics = Arc<dyn Fn(&mut String) + Send + Sync>;
 pub struct Deps {
     /// The local store.
     pub storage: Arc<dyn Queryable>,
+    /// Our own store alone, whatever else `storage` reads beside it; what `/federate` serves, as in the reference.
+    pub local: Arc<dyn Queryable>,
     /// What the cluster frontend sees, if one is configured.
     pub cluster: Option<Arc<dyn Queryable>>,
+    /// The same store, as far as it can be written to.
+    pub appendable: Arc<dyn Appendable>,
     /// Where queries are asked.
     pub queries: Service,
     /// The same store, as far as it has exemplars.

@@ -118,9 +118,9 @@ impl Reading {
     }
 
     fn read(&self, wanted: &Wanted, out: &mut dyn Sink) -> Result<Written, WriteError> {
-        let Deps { storage, cluster, clock, external_labels, targets, .. } = &self.web.deps;
+        let Deps { local, cluster, clock, external_labels, targets, .. } = &self.web.deps;
         let source: &dyn Queryable = match (wanted.source, cluster) {
-            (Source::Local, _) => &**storage,
+            (Source::Local, _) => &**local,
             (Source::Cluster, Some(cluster)) => &**cluster,
             (Source::Cluster, None) => return Err(WriteError::BadRequest(NO_CLUSTER.to_owned())),
         };

@@ -29,7 +29,9 @@ mod server;
 mod stream;
 mod telemetry;
 
-pub use config::{AdminApi, CorsOrigin, ExternalUrl, ExternalUrlError, Lifecycle, RoutePrefix, WebConfig};
+pub use config::{
+    AdminApi, CorsOrigin, ExternalUrl, ExternalUrlError, Lifecycle, RemoteReadConfig, RoutePrefix, WebConfig,
+};
 pub use deps::{BuildInfo, Deps, HostMetrics, Readiness, ReadinessState, ReloadRequest, RuntimeFacts};
 pub use server::{BindError, Server};
 

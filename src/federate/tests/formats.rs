@@ -3,12 +3,13 @@
 use crate::exposition::{Event, Format as BodyKind, Parser};
 use crate::federate::{Answer, BodyFormat, Format, Written, write};
 use crate::model::{
-    BucketLayout, CounterResetHint, EscapingScheme, Exemplar, FloatHistogram, Histogram, Labels, Metadata, MetricType,
-    Span, TimestampMs, Value,
+    Annotations, BucketLayout, CounterResetHint, EscapingScheme, Exemplar, FloatHistogram, Histogram, Labels, Metadata,
+    MetricType, Span, TimestampMs, Value,
 };
 use crate::net::protobuf::{Field, Fields, Wire, delimited};
 use crate::storage::chunk::TimedValue;
-use crate::storage::{LatestRows, Scope, SeriesExemplars};
+use crate::storage::newest::NewestRows;
+use crate::storage::{Scope, SeriesExemplars};
 
 pub(super) const T: i64 = 1_700_000_000_098;
 
@@ -39,7 +40,7 @@ pub(super) fn float(pairs: &[(&str, &str)], v: f64) -> (Labels, TimedValue) {
 }
 
 pub(super) fn answer(rows: Rows, body: BodyFormat, exemplars: Vec<SeriesExemplars>) -> (Vec<u8>, Written) {
-    let mut stream = LatestRows::new(&Scope::unbounded(), rows, None);
+    let mut stream = NewestRows::new(&Scope::unbounded(), rows, Annotations::none(), None).unwrap();
     let format = Format { body, escaping: EscapingScheme::AllowUtf8 };
     let external = Labels::from_pairs([("site", "home")]);
     let answer = Answer { format, external: &external, lookup: &told, exemplars };

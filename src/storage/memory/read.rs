@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::MemoryStore;
 use crate::model::{Annotations, Labels};
 use crate::storage::chunk::{ChunkBuilder, EncodeError, TimedValue};
+use crate::storage::newest::NewestRows;
 use crate::storage::{
-    Chunk, LatestRows, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesBatch,
-    SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
+    Chunk, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesChunks,
+    SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
 };
 
 const BATCH_SERIES: usize = 100;
@@ -19,7 +20,7 @@ impl Queryable for MemoryStore {
         request: &SelectRequest<'_>,
     ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
         // A chunk says more about a histogram the more of its predecessors it holds, so nothing is cut off.
-        let mut found = self.matching_whole(request.selectors, request.range);
+        let mut found = self.matching_whole(request.selectors, request.range, scope)?;
         found.truncate(request.limit.unwrap_or(usize::MAX));
         Ok(Box::new(MemoryStream::new(scope, request.range, found)))
     }
@@ -29,10 +30,10 @@ impl Queryable for MemoryStore {
         scope: &Scope,
         request: &SelectRequest<'_>,
     ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
-        let found = self.matching(request.selectors, request.range).into_iter();
+        let found = self.matching(request.selectors, request.range, scope)?.into_iter();
         let newest = found.filter_map(|(labels, mut samples)| Some((labels, samples.pop()?)));
         let alive = newest.filter(|(_, sample)| !sample.value.is_stale());
-        Ok(Box::new(LatestRows::new(scope, alive.collect(), request.limit)))
+        Ok(Box::new(NewestRows::new(scope, alive.collect(), Annotations::none(), request.limit)?))
     }
 
     fn label_names(
@@ -43,7 +44,7 @@ impl Queryable for MemoryStore {
         limit: Limit,
     ) -> Result<(Vec<String>, Annotations), QueryError> {
         scope.check()?;
-        let found = self.matching_or_all(selectors, range);
+        let found = self.matching_or_all(selectors, range, scope)?;
         let names: BTreeSet<_> = found.iter().flat_map(|(labels, _)| labels.iter().map(|(name, _)| name)).collect();
         Ok(first(names, limit))
     }
@@ -57,7 +58,7 @@ impl Queryable for MemoryStore {
         limit: Limit,
     ) -> Result<(Vec<String>, Annotations), QueryError> {
         scope.check()?;
-        let found = self.matching_or_all(selectors, range);
+        let found = self.matching_or_all(selectors, range, scope)?;
         Ok(first(found.iter().filter_map(|(labels, _)| labels.get(name)).collect(), limit))
     }
 }
@@ -91,12 +92,15 @@ impl SeriesStream for MemoryStream {
         for (labels, samples) in self.rest.by_ref().take(BATCH_SERIES) {
             let mut chunks = encode(&samples)?;
             chunks.retain(|chunk| self.range.overlaps(chunk.min, chunk.max));
-            self.stats.series += 1;
-            self.stats.chunks += chunks.len() as u64;
-            self.stats.bytes += chunks.iter().map(|c| c.data.len() as u64).sum::<u64>();
             batch.series.push(SeriesChunks { labels, chunks });
         }
-        Ok(if batch.series.is_empty() { self.end() } else { StreamStep::Batch })
+        if batch.series.is_empty() {
+            return Ok(self.end());
+        }
+        let loaded = batch.size();
+        self.stats.add(&loaded);
+        self.scope.charge(loaded.samples, loaded.bytes)?;
+        Ok(StreamStep::Batch)
     }
 }
 

@@ -204,17 +204,26 @@ impl Index {
         is_plain
     }
 
-    /// The id of the pair that holds a series' metric name.
-    pub(super) fn name_pair(&self, slot: u32) -> Option<u32> {
-        let is_name = |id: &&u32| self.pairs.get(**id).strs().0 == crate::model::METRIC_NAME;
-        self.pair_ids(slot).iter().find(is_name).copied()
+    /// The id of a label's name, by which pairs are compared faster than by text. Valid as long as the index is held.
+    pub(super) fn name_id(&self, name: &str) -> Option<u32> {
+        self.pairs.name_id(name)
     }
 
-    /// A hash of a series' labels without its metric name and another label. Valid as long as the index is held.
-    pub(super) fn hash_without_name_and(&self, slot: u32, by: Option<&str>) -> u64 {
-        let is_left_out = |name: &str| name == crate::model::METRIC_NAME || Some(name) == by;
-        let rest = self.pair_ids(slot).iter().filter(|id| !is_left_out(self.pairs.get(**id).strs().0));
-        rest.fold(0, |hash, id| mix(hash, *id))
+    /// The id of the pair that a series has of a name.
+    pub(super) fn pair_of(&self, slot: u32, name: Option<u32>) -> Option<u32> {
+        let is_it = |id: &&u32| Some(self.pairs.get(**id).name_id()) == name;
+        self.pair_ids(slot).iter().find(is_it).copied()
+    }
+
+    /// The value of a pair.
+    pub(super) fn pair_value(&self, id: u32) -> &str {
+        self.pairs.get(id).value()
+    }
+
+    /// A hash of a series' labels without those of two names. Valid as long as the index is held.
+    pub(super) fn hash_without(&self, slot: u32, names: [Option<u32>; 2]) -> u64 {
+        let is_left = |id: &&u32| !names.contains(&Some(self.pairs.get(**id).name_id()));
+        self.pair_ids(slot).iter().filter(is_left).fold(0, |hash, id| mix(hash, *id))
     }
 
     /// The names in use, ascending, with their pairs.

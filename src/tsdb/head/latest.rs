@@ -13,11 +13,11 @@ use super::closed::{Part, Seen};
 use super::read::{left_of, undecodable};
 use super::series::Latest;
 use super::{Head, Index, PageCursor, series_ref};
-use crate::model::{Annotations, Metadata, Sample, TimestampMs, Value};
+use crate::model::{Annotations, METRIC_NAME, Metadata, Sample, TimestampMs, Value};
 use crate::storage::chunk::{TimedValue, decode_values};
 use crate::storage::{
-    Columns, FamilyRows, LatestBatch, LatestStream, PartOf, QueryError, Scope, SelectRequest, StreamEnd, StreamStats,
-    StreamStep, TimeRange, family_keys,
+    Columns, FamilyRows, Held, LatestBatch, LatestStream, PartOf, QueryError, Scope, SelectRequest, StreamEnd,
+    StreamStats, StreamStep, TimeRange, family_keys, name_runs, parts_of,
 };
 use crate::tsdb::block::Tombstones;
 use crate::tsdb::head_chunks::PinnedChunks;
@@ -60,7 +60,8 @@ impl Head {
         metadata: &'a SeriesMetadata,
     ) -> Result<HeadLatest<'a>, QueryError> {
         let index = self.ordered_index();
-        let found = index.matching(request.selectors);
+        let found = index.matching(request.selectors, scope)?;
+        let held = scope.hold(found.len() * size_of::<Row>() as u64)?;
         let source =
             Source { range: request.range, files: self.files.pin(), tombstones: self.tombstones.read().clone() };
         let mut rows = self.latest_rows(&index, &found, &source)?;
@@ -68,7 +69,16 @@ impl Head {
         rows.truncate(request.limit.unwrap_or(usize::MAX));
         let rows = rows.into_iter();
         let stats = StreamStats::default();
-        Ok(HeadLatest { head: self, scope: scope.clone(), rows, batch: Vec::new(), source, metadata, stats })
+        Ok(HeadLatest {
+            head: self,
+            scope: scope.clone(),
+            _held: held,
+            rows,
+            batch: Vec::new(),
+            source,
+            metadata,
+            stats,
+        })
     }
 
     /// Finds all newest samples, ordered by metric name, then by labels.
@@ -107,9 +117,21 @@ impl Head {
             };
             rows.push(row(slot, wal_ref as u32, newest));
         }
-        rows.sort_unstable_by_key(|row| row.key);
-        Ok(rows)
+        Ok(in_order(rows))
     }
+}
+
+/// The rows by their keys.
+fn in_order(mut rows: Vec<Row>) -> Vec<Row> {
+    let fits = |row: &Row| row.key <= u64::from(u32::MAX);
+    if !rows.iter().all(fits) || u32::try_from(rows.len()).is_err() {
+        rows.sort_unstable_by_key(|row| row.key);
+        return rows;
+    }
+    // Numbers are sorted in a third of the time that rows take.
+    let mut order: Vec<u64> = (0..).zip(&rows).map(|(place, row)| row.key << 32 | place).collect();
+    order.sort_unstable();
+    order.into_iter().map(|place| rows[place as u32 as usize]).collect()
 }
 
 /// Where samples that an open chunk does not know are read.
@@ -147,6 +169,7 @@ enum Found {
 pub(crate) struct HeadLatest<'a> {
     head: &'a Head,
     scope: Scope,
+    _held: Held,
     rows: std::vec::IntoIter<Row>,
     /// Those of the batch in progress.
     batch: Vec<Row>,
@@ -241,15 +264,24 @@ impl LatestStream for HeadLatest<'_> {
 
     fn by_family(&mut self, part_of: &mut PartOf<'_>) -> bool {
         let mut rows = std::mem::take(&mut self.rows).collect::<Vec<_>>();
-        let index = self.head.index();
-        let keys = family_keys(&Selected { rows: &rows, index: &index, stream: self }, part_of);
-        drop(index);
-        if let Some(keys) = keys {
+        // Whoever answers may wait for a scrape, and a scrape waits for the index: it must not be held.
+        let runs = self.with_index(&rows, name_runs);
+        let parts = parts_of(runs, part_of);
+        if !parts.is_empty() {
+            let keys = self.with_index(&rows, |selected| family_keys(selected, parts));
             rows.iter_mut().zip(keys).for_each(|(row, key)| row.key = key);
-            rows.sort_unstable_by_key(|row| row.key);
+            // Most stay where they are, and a stable sort finds that out.
+            rows.sort_by_key(|row| row.key);
         }
         self.rows = rows.into_iter();
         true
+    }
+}
+
+impl HeadLatest<'_> {
+    fn with_index<R>(&self, rows: &[Row], f: impl FnOnce(&dyn FamilyRows) -> R) -> R {
+        let index = self.head.index();
+        f(&Selected { rows, name: index.name_id(METRIC_NAME), index: &index, stream: self })
     }
 }
 
@@ -258,7 +290,15 @@ impl LatestStream for HeadLatest<'_> {
 struct Selected<'a> {
     rows: &'a [Row],
     index: &'a Index,
+    /// That of metric names.
+    name: Option<u32>,
     stream: &'a HeadLatest<'a>,
+}
+
+impl Selected<'_> {
+    fn name_pair(&self, row: usize) -> Option<u32> {
+        self.index.pair_of(self.rows[row].slot, self.name)
+    }
 }
 
 impl FamilyRows for Selected<'_> {
@@ -267,11 +307,11 @@ impl FamilyRows for Selected<'_> {
     }
 
     fn is_same_name(&self, a: usize, b: usize) -> bool {
-        self.index.name_pair(self.rows[a].slot) == self.index.name_pair(self.rows[b].slot)
+        self.name_pair(a) == self.name_pair(b)
     }
 
     fn name(&self, row: usize) -> &str {
-        self.index.value(self.rows[row].slot, crate::model::METRIC_NAME)
+        self.name_pair(row).map_or("", |id| self.index.pair_value(id))
     }
 
     fn stored(&self, row: usize) -> Option<Arc<Metadata>> {
@@ -282,10 +322,12 @@ impl FamilyRows for Selected<'_> {
     }
 
     fn metric(&self, row: usize, by: Option<&str>) -> u64 {
-        self.index.hash_without_name_and(self.rows[row].slot, by)
+        let by: Option<u32> = by.and_then(|by| self.index.name_id(by));
+        self.index.hash_without(self.rows[row].slot, [self.name, by])
     }
 
     fn bound(&self, row: usize, by: &str) -> Option<f64> {
-        self.index.value(self.rows[row].slot, by).parse().ok()
+        let id = self.index.pair_of(self.rows[row].slot, Some(self.index.name_id(by)?))?;
+        self.index.pair_value(id).parse().ok()
     }
 }

@@ -31,6 +31,11 @@ impl Pair {
         &self.text
     }
 
+    /// See [`Pairs::name_id`].
+    pub(super) fn name_id(&self) -> u32 {
+        self.name
+    }
+
     /// Whether the text formats write it as it is: a legacy name, and a value without quotes, backslashes and line breaks.
     pub(super) fn is_plain(&self) -> bool {
         self.plain
@@ -147,6 +152,11 @@ impl Pairs {
     /// The names in use, ascending, each with the ids of its pairs.
     pub(super) fn names(&self) -> impl Iterator<Item = (&str, &[u32])> {
         self.by_name.iter().map(|(text, id)| (&**text, &*self.names[*id as usize].pairs))
+    }
+
+    /// The id of a name.
+    pub(super) fn name_id(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
     }
 
     /// The ids of the pairs of one name.

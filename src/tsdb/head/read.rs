@@ -13,8 +13,8 @@ use super::{Head, Index, PageCursor, series_ref};
 use crate::model::{Annotations, Labels};
 use crate::storage::merge::without;
 use crate::storage::{
-    Chunk, QueryError, Scope, SelectRequest, SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats,
-    StreamStep, TimeRange,
+    Cancelled, Chunk, Held, QueryError, Scope, SelectRequest, SeriesBatch, SeriesChunks, SeriesStream, StreamEnd,
+    StreamStats, StreamStep, TimeRange,
 };
 use crate::tsdb::block::Tombstones;
 use crate::tsdb::head_chunks::PinnedChunks;
@@ -33,16 +33,25 @@ struct Wanted {
 
 impl Head {
     /// The series that satisfy a selector with their chunks, as of this moment.
-    pub(crate) fn select<'a>(&'a self, scope: &Scope, request: &SelectRequest<'_>) -> HeadStream<'a> {
+    pub(crate) fn select<'a>(
+        &'a self,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+    ) -> Result<HeadStream<'a>, Cancelled> {
         let index = if request.sorted { self.ordered_index() } else { self.index() };
-        let found = index.matching(request.selectors);
-        let mut stream = self.stream(scope, &found, request.range, request.sorted.then_some(&*index));
+        let found = index.matching(request.selectors, scope)?;
+        let mut stream = self.stream(scope, &found, request.range, request.sorted.then_some(&*index))?;
         stream.left = request.limit.unwrap_or(usize::MAX);
-        stream
+        Ok(stream)
     }
 
     /// The series in a set of slots, ascending by labels.
-    pub(crate) fn select_slots<'a>(&'a self, scope: &Scope, slots: &RoaringBitmap, range: TimeRange) -> HeadStream<'a> {
+    pub(crate) fn select_slots<'a>(
+        &'a self,
+        scope: &Scope,
+        slots: &RoaringBitmap,
+        range: TimeRange,
+    ) -> Result<HeadStream<'a>, Cancelled> {
         let index = self.ordered_index();
         self.stream(scope, &(slots & index.live()), range, Some(&index))
     }
@@ -54,8 +63,9 @@ impl Head {
         found: &RoaringBitmap,
         range: TimeRange,
         order: Option<&Index>,
-    ) -> HeadStream<'a> {
+    ) -> Result<HeadStream<'a>, Cancelled> {
         let files = self.files.pin();
+        let held = scope.hold(found.len() * size_of::<Wanted>() as u64)?;
         let mut wanted = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
         let applied = self.applying.lock();
         self.each(found, |slot, series| {
@@ -68,9 +78,10 @@ impl Head {
             wanted.iter_mut().for_each(|series| series.rank = index.rank(series.slot));
             wanted.sort_unstable_by_key(|series| series.rank);
         }
-        HeadStream {
+        Ok(HeadStream {
             head: self,
             scope: scope.clone(),
+            _held: held,
             range,
             series: wanted.into_iter(),
             left: usize::MAX,
@@ -79,7 +90,7 @@ impl Head {
             stats: StreamStats::default(),
             files,
             tombstones: self.tombstones.read().clone(),
-        }
+        })
     }
 }
 
@@ -103,6 +114,8 @@ pub(super) fn undecodable(chunk: &Chunk, error: &dyn std::error::Error) -> Query
 pub(crate) struct HeadStream<'a> {
     head: &'a Head,
     scope: Scope,
+    /// For the list of series.
+    _held: Held,
     range: TimeRange,
     series: std::vec::IntoIter<Wanted>,
     left: usize,
@@ -136,7 +149,7 @@ impl HeadStream<'_> {
             }
             self.parts.push((series.wal_ref, parts));
             self.encoded.clear();
-            let _ = index.write_labels(slot, &mut self.encoded);
+            index.write_labels(slot, &mut self.encoded);
             batch.series.push(SeriesChunks { labels: Labels::from_encoded(&self.encoded), chunks: Vec::new() });
         }
     }

@@ -25,6 +25,7 @@ use crate::scrape::{DroppedTarget, TargetHealth, TargetMetadata, TargetSource, T
 use crate::storage::memory::MemoryStore;
 use crate::storage::{Appendable as _, FloatSample, Queryable};
 use crate::telemetry::Registry;
+use crate::web::api::v1::Reads;
 use crate::web::routes::{Web, router};
 use crate::web::stream::Streams;
 use crate::web::telemetry::WebMetrics;
@@ -54,7 +55,9 @@ impl Fixture {
         let (registry, clock) = (Registry::new(), Clock::manual(NOW));
         let deps = Deps {
             storage: store.clone(),
+            local: store.clone(),
             cluster: None,
+            appendable: store.clone(),
             queries: queries(store.clone(), &Limits::default(), &registry),
             exemplars: store.clone(),
             admin: store.clone(),
@@ -89,6 +92,7 @@ impl Fixture {
 
     pub(in crate::web) fn storage(mut self, storage: Arc<dyn Queryable>) -> Fixture {
         self.deps.queries = queries(storage.clone(), &self.limits, &self.deps.registry);
+        self.deps.local = storage.clone();
         self.deps.storage = storage;
         self
     }
@@ -134,6 +138,7 @@ impl Fixture {
         let tasks = Tasks::new();
         Arc::new(Web {
             metrics: WebMetrics::new(&self.deps.registry),
+            reads: Reads::new(&self.config, &self.deps.registry, &tasks),
             streams: Streams::new(2, Duration::from_secs(60), tasks).expect("threads"),
             own_port: 9090,
             birth: NOW,

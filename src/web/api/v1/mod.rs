@@ -2,7 +2,7 @@
 //!
 //! Every endpoint is a plain function from a [`Call`] to an [`Answer`]; [`run`] does the rest once for all: the form, the
 //! CPU pool, cancellation, the envelope, compression. What grows with the data (`series`, `query`, `query_range`) has its own
-//! way out. The endpoints of the reference that need parts which are not built yet (rules, remote read and write) are not
+//! way out. The endpoints of the reference that need parts which are not built yet (rules, remote write) are not
 //! routed; they answer 404 in the envelope.
 
 mod admin;
@@ -11,6 +11,7 @@ mod json;
 mod labels;
 mod metadata;
 mod query;
+mod read;
 mod reply;
 mod result;
 mod series;
@@ -28,9 +29,10 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::routing::{MethodRouter, any, get};
+use axum::routing::{MethodRouter, any, get, post};
 use tokio::time::Instant;
 
+pub(in crate::web) use self::read::Reads;
 use self::reply::{Answer, ApiError, ErrorKind};
 use crate::storage::Scope;
 use crate::web::encoding::ContentEncoding;
@@ -61,6 +63,7 @@ pub(in crate::web) fn router(web: &Arc<Web>) -> Router<Arc<Web>> {
         .route(&at("/labels"), labels.post(post_labels))
         .route(&at("/label/{name}/values"), get(label_values))
         .route(&at("/series"), get(series::series).post(series::series))
+        .route(&at("/read"), post(read::read))
         .route(&at("/targets"), endpoint(targets::targets))
         .route(&at("/targets/metadata"), endpoint(metadata::of_targets))
         .route(&at("/scrape_pools"), endpoint(targets::scrape_pools))

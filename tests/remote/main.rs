@@ -1,0 +1,8 @@
+//! Remote write, remote read and federation over HTTP, against real peers and hostile ones.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests fail by panicking")]
+
+mod federate;
+#[path = "../support/mod.rs"]
+mod support;
+mod write;
