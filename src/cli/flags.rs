@@ -8,6 +8,7 @@ use clap::{ArgMatches, Args, Command, ValueEnum};
 
 use crate::config::ByteSize;
 use crate::model::DurationMs;
+use crate::remote::write;
 use crate::telemetry::logging;
 use crate::tsdb;
 
@@ -85,17 +86,51 @@ pub struct ServeFlags {
     #[arg(long = "config.auto-reload-interval", value_name = "DURATION", default_value = "0s")]
     pub auto_reload_interval: DurationMs,
 
+    /// Web config file, in the format of Prometheus's exporter toolkit: TLS, client certificates, users, headers, rate limit. It
+    /// and the files that it names are read again when they change.
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
+
+    /// Answer /-/healthy and /-/ready without credentials although the web config file names users.
+    #[arg(long = "web.open-health-endpoints")]
+    pub open_health_endpoints: bool,
+
     /// Address to listen on; may be given several times.
     #[arg(long = "web.listen-address", value_name = "HOST:PORT", default_value = "0.0.0.0:9090")]
     pub listen: Vec<String>,
 
-    /// Connections served at the same time over all addresses.
+    /// Connections served at the same time over all addresses. Where all are taken, the one that has waited longest for a request
+    /// is closed for the next one.
     #[arg(long = "web.max-connections", value_name = "N", default_value_t = 512)]
     pub max_connections: usize,
 
     /// Longest time to read a request, and to keep an idle connection.
     #[arg(long = "web.read-timeout", value_name = "DURATION", default_value = "5m")]
     pub read_timeout: DurationMs,
+
+    /// Longest time for the head of a request, for a TLS handshake, and for a new connection to say anything.
+    #[arg(long = "web.header-timeout", value_name = "DURATION", default_value = "10s")]
+    pub header_timeout: DurationMs,
+
+    /// Longest time that a client may not read any of its answer.
+    #[arg(long = "web.write-timeout", value_name = "DURATION", default_value = "1m")]
+    pub write_timeout: DurationMs,
+
+    /// Longest time to compute an answer that is not a query, and to hand it over.
+    #[arg(long = "web.answer-timeout", value_name = "DURATION", default_value = "5m")]
+    pub answer_timeout: DurationMs,
+
+    /// Largest head of a request; a larger one is answered 431, or 414 if its URL is longer than 64KiB.
+    #[arg(long = "web.max-header-bytes", value_name = "SIZE", default_value = "128KB")]
+    pub max_header_bytes: ByteSize,
+
+    /// Largest form in the body of a request; a larger one is answered 413.
+    #[arg(long = "web.max-form-bytes", value_name = "SIZE", default_value = "1MB")]
+    pub max_form_bytes: ByteSize,
+
+    /// Answers streamed at the same time (/federate, series); more wait for ten seconds and are then answered 503.
+    #[arg(long = "web.max-streams", value_name = "N", default_value_t = 8)]
+    pub max_streams: usize,
 
     /// The URL under which the server is reached from outside, for links and redirects.
     #[arg(long = "web.external-url", value_name = "URL")]
@@ -112,6 +147,32 @@ pub struct ServeFlags {
     /// Allow deleting and copying data by HTTP request.
     #[arg(long = "web.enable-admin-api")]
     pub enable_admin_api: bool,
+
+    /// Accept remote write at /api/v1/write.
+    #[arg(long = "web.enable-remote-write-receiver")]
+    pub enable_remote_write_receiver: bool,
+
+    /// Message of remote write to accept: prometheus.WriteRequest (1.0), io.prometheus.write.v2.Request (2.0); may be given
+    /// several times.
+    #[arg(
+        long = "web.remote-write-receiver.accepted-protobuf-messages",
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_values = ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"]
+    )]
+    pub remote_write_messages: Vec<write::Message>,
+
+    /// Bytes that the body of a remote write request may have as it is sent; a larger one is answered 413.
+    #[arg(long = "web.remote-write-receiver.max-body-size", value_name = "SIZE", default_value = "16MB")]
+    pub remote_write_max_body: ByteSize,
+
+    /// Bytes that it may have unpacked; a larger one is answered 413.
+    #[arg(long = "web.remote-write-receiver.max-message-size", value_name = "SIZE", default_value = "32MB")]
+    pub remote_write_max_message: ByteSize,
+
+    /// Bytes that all bodies of remote write together may have at the same time; beyond that the answer is 503.
+    #[arg(long = "web.remote-write-receiver.max-held-size", value_name = "SIZE", default_value = "128MB")]
+    pub remote_write_max_held: ByteSize,
 
     /// Serve this host's own metrics (processor, memory, file systems, network) at /metrics/host.
     #[arg(long = "web.enable-host-metrics")]

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::auth::Security;
 use crate::model::{Labels, TimestampMs};
 use crate::promql::service::Service;
 use crate::runtime::{Clock, CpuPool};
@@ -59,6 +60,8 @@ pub struct Deps {
     pub build: BuildInfo,
     /// Facts that change while the program runs.
     pub runtime: Arc<dyn Fn() -> RuntimeFacts + Send + Sync>,
+    /// Who may ask, and how connections are encrypted; its rules are replaced when the web config file changes.
+    pub security: Security,
     /// The built-in host exporter, if it is enabled.
     pub host_metrics: Option<HostMetrics>,
 }

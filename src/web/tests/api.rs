@@ -199,7 +199,7 @@ async fn status_tells_what_runs_here() {
 #[tokio::test]
 async fn endpoints_that_are_not_built_yet_are_a_clear_404() {
     let app = Fixture::new().app();
-    for path in ["rules", "alerts", "write", "nonsense/deep"] {
+    for path in ["rules", "alerts", "nonsense/deep"] {
         let (status, kind, message) = error(&app, path).await;
         assert_eq!((status, kind.as_str()), (404, "not_found"), "{path}");
         assert!(message.contains(path), "{message}");

@@ -27,11 +27,12 @@ use crate::storage::{Appendable as _, FloatSample, Queryable};
 use crate::telemetry::Registry;
 use crate::web::api::v1::Reads;
 use crate::web::routes::{Web, router};
+use crate::web::server::remote_write;
 use crate::web::stream::Streams;
 use crate::web::telemetry::WebMetrics;
 use crate::web::{
-    BuildInfo, Deps, ExternalUrl, Readiness, ReadinessState, ReloadRequest, RoutePrefix, RuntimeFacts, Server,
-    WebConfig,
+    BuildInfo, Deps, ExternalUrl, Readiness, ReadinessState, ReloadRequest, RoutePrefix, RuntimeFacts, Security,
+    Server, WebConfig,
 };
 
 /// What the manual clock of every fixture shows: 2023-11-14T22:13:20Z.
@@ -54,6 +55,7 @@ impl Fixture {
         readiness.set(ReadinessState::Ready);
         let (registry, clock) = (Registry::new(), Clock::manual(NOW));
         let deps = Deps {
+            security: Security::new(&registry),
             storage: store.clone(),
             local: store.clone(),
             cluster: None,
@@ -140,6 +142,7 @@ impl Fixture {
             metrics: WebMetrics::new(&self.deps.registry),
             reads: Reads::new(&self.config, &self.deps.registry, &tasks),
             streams: Streams::new(2, Duration::from_secs(60), tasks).expect("threads"),
+            remote_write: remote_write(&self.config, &self.deps),
             own_port: 9090,
             birth: NOW,
             runtime: Handle::current().metrics(),
