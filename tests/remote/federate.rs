@@ -188,7 +188,10 @@ fn what_a_prometheus_federates_in_any_format_is_what_watershed_has() {
     }
     let native = wait_for("histograms to be federated", LIMIT, || compare(&edge, &centre, "proto", "pushed"));
     assert_eq!(native.len(), 4);
-    assert!(stored(&centre, "{via=~\"text.*|openmetrics\",job=\"pushed\"}").is_empty(), "text has no native histograms");
+    assert!(
+        stored(&centre, "{via=~\"text.*|openmetrics\",job=\"pushed\"}").is_empty(),
+        "text has no native histograms"
+    );
     check_types(&centre);
     let own = exemplars(&edge, "{job=\"shop\"}");
     assert_eq!(own.len(), 2, "{own:?}");

@@ -13,9 +13,9 @@ use crate::runtime::Clock;
 use crate::storage::chunk::{TimedValue, decode_values};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
-    Administrable, AppendReport, Appendable, Encoding, FamilyPart, FloatSample, HistogramRef, HistogramSample, LatestBatch,
-    LatestRow, LatestStream, NewestValue, Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesStream, StreamStep,
-    TimeRange, UnknownSeries,
+    Administrable, AppendReport, Appendable, Encoding, FamilyPart, FloatSample, HistogramRef, HistogramSample,
+    LatestBatch, LatestRow, LatestStream, NewestValue, Queryable, Scope, SelectRequest, Selector, SeriesBatch,
+    SeriesStream, StreamStep, TimeRange, UnknownSeries,
 };
 use crate::telemetry::Registry;
 use crate::tsdb::head_chunks::{self, HEAD_CHUNKS_DIR, HeadChunks};

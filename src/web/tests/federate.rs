@@ -10,8 +10,8 @@ use super::fixture::NOW;
 use crate::model::{Annotations, DurationMs, Labels};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
-    Appendable as _, FloatSample, LatestBatch, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesStream, StreamStep,
-    TimeRange,
+    Appendable as _, FloatSample, LatestBatch, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest,
+    Selector, SeriesStream, StreamStep, TimeRange,
 };
 
 #[tokio::test]
