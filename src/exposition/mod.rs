@@ -1,5 +1,5 @@
-//! The formats in which metrics are exposed: borrowed-cursor parsers for Prometheus text and OpenMetrics, and [writers](write)
-//! of these and of protocol buffers.
+//! The formats in which metrics are exposed: borrowed-cursor parsers for Prometheus text and OpenMetrics here, for the
+//! protobuf format in [`protobuf`], and [writers](write) of all of them.
 //!
 //! [`Parser`] walks a body once, without copying and without an allocation a line. A sample comes with its *series
 //! part*, the raw bytes from the start of the line to the end of the metric name or of the closing brace; labels are
@@ -13,22 +13,25 @@
 //! This module does not know targets, limits or label rules; it holds no format of its own.
 
 mod content_type;
+mod created;
 mod error;
 mod grammar;
 mod labels;
 mod number;
 mod parser;
+pub mod protobuf;
 #[cfg(test)]
 mod tests;
 pub mod write;
 
 pub use content_type::{ContentTypeError, MediaType, choose_format};
+pub use created::CreatedLines;
 pub use error::ParseError;
 pub use labels::{SeriesLabels, unescape_help};
 pub use number::{NumberError, format_openmetrics_float, parse_float};
 pub use parser::{Event, Parser, RawExemplar, Sample};
 
-/// How a body is written.
+/// How a text is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
     /// Prometheus text, 0.0.4 or 1.0.0.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `match[]` | selectors, at least one; a series that satisfies any is sent |
 //! | `limit` | so many series at most; 0 or nothing: all |
-//! | `source` | `local` (the default): our own store; `cluster`: what the cluster frontend sees |
+//! | `source` | `local` (the default): our own store; `cluster`: what the cluster frontend sees, where that can be federated |
 //!
 //! On purpose unlike the reference, which knows only `match[]`: a request without it is refused with a sentence instead of
 //! being answered with nothing, because a scrape that succeeds without data hides a mistake in somebody's configuration.
@@ -58,7 +58,7 @@ pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> R
     })
 }
 
-const NO_CLUSTER: &str = "source=cluster asks for the view of the cluster frontend, which is not configured here";
+const NO_CLUSTER: &str = "source=cluster asks for the view of the cluster frontend, which is not configured here for /federate";
 
 /// Whose series are asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,8 +118,8 @@ impl Reading {
     }
 
     fn read(&self, wanted: &Wanted, out: &mut dyn Sink) -> Result<Written, WriteError> {
-        let Deps { local, cluster, clock, external_labels, targets, .. } = &self.web.deps;
-        let source: &dyn Queryable = match (wanted.source, cluster) {
+        let Deps { local, cluster_samples, clock, external_labels, targets, .. } = &self.web.deps;
+        let source: &dyn Queryable = match (wanted.source, cluster_samples) {
             (Source::Local, _) => &**local,
             (Source::Cluster, Some(cluster)) => &**cluster,
             (Source::Cluster, None) => return Err(WriteError::BadRequest(NO_CLUSTER.to_owned())),

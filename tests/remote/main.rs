@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests fail by panicking")]
 
 mod federate;
+mod otlp;
 #[path = "../support/mod.rs"]
 mod support;
 mod write;

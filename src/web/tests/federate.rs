@@ -84,7 +84,7 @@ async fn the_cluster_is_asked_where_there_is_one_and_our_targets_say_nothing_of_
     appender.append(&[FloatSample { series, t: NOW, v: 4.0 }]).expect("in memory");
     appender.commit().expect("in memory");
     let mut fixture = Fixture::new().with_series();
-    fixture.deps.cluster = Some(cluster);
+    fixture.deps.cluster_samples = Some(cluster);
     let answer = fixture.app().get("/federate?match[]=load&source=cluster").await;
     let expected = format!("# TYPE load untyped\nload{{member=\"far\",instance=\"\"}} 4 {}\n", NOW.0);
     assert_eq!(answer.text(), expected);

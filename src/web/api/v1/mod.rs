@@ -6,10 +6,12 @@
 //! routed; they answer 404 in the envelope.
 
 mod admin;
+mod cluster;
 mod expression;
 mod json;
 mod labels;
 mod metadata;
+mod otlp;
 mod query;
 mod read;
 mod reply;
@@ -73,11 +75,13 @@ pub(in crate::web) fn router(web: &Arc<Web>) -> Routes {
         .route(&at("/status/flags"), endpoint(status::flags))
         .route(&at("/status/buildinfo"), endpoint(status::build_info))
         .route(&at("/status/runtimeinfo"), endpoint(status::runtime_info))
+        .route(&at("/otlp/v1/metrics"), otlp::route())
         .route(&at("/write"), write::route())
         .route(&at("/admin/tsdb/delete_series"), admin::route(admin::delete_series))
         .route(&at("/admin/tsdb/clean_tombstones"), admin::route(admin::clean_tombstones))
         .route(&at("/admin/tsdb/snapshot"), admin::route(admin::snapshot))
         .route(&at("/{*rest}"), any(unknown))
+        .merge(cluster::routes(web))
         .wrapped(|routes| routes.layer(from_fn_with_state(web.clone(), guard)))
 }
 
