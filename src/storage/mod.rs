@@ -20,7 +20,7 @@ pub mod merge;
 mod scope;
 mod select;
 
-pub use admin::{AdminError, Administrable};
+pub use admin::{AdminError, Administrable, Count, HeadStatistics, ReplayStatus};
 pub use append::{
     AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Refused, SeriesRef,
     UnknownSeries,

@@ -8,7 +8,9 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::notifications::Notifications;
 use crate::model::{Labels, TimestampMs};
+use crate::promql::Feature;
 use crate::promql::service::Service;
 use crate::runtime::{Clock, CpuPool};
 use crate::scrape::TargetSource;
@@ -53,6 +55,10 @@ pub struct Deps {
     pub build: BuildInfo,
     /// Facts that change while the program runs.
     pub runtime: Arc<dyn Fn() -> RuntimeFacts + Send + Sync>,
+    /// What the other components can do, by category and name; the server adds its own and the query language's.
+    pub features: Arc<Vec<Feature>>,
+    /// What people should know now.
+    pub notifications: Notifications,
     /// The built-in host exporter, if it is enabled.
     pub host_metrics: Option<HostMetrics>,
 }

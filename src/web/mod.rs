@@ -23,6 +23,7 @@ mod federate;
 mod form;
 mod management;
 mod metrics;
+mod notifications;
 mod pages;
 mod routes;
 mod server;
@@ -31,6 +32,7 @@ mod telemetry;
 
 pub use config::{AdminApi, CorsOrigin, ExternalUrl, ExternalUrlError, Lifecycle, RoutePrefix, WebConfig};
 pub use deps::{BuildInfo, Deps, HostMetrics, Readiness, ReadinessState, ReloadRequest, RuntimeFacts};
+pub use notifications::{Notification, Notifications};
 pub use server::{BindError, Server};
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get};
+use axum::routing::get;
 
 use super::config::WebConfig;
 use super::deps::{Deps, ReadinessState};
@@ -42,8 +42,10 @@ pub(super) fn router(web: &Arc<Web>) -> Router {
         .route(&prefix.join("/federate"), get(federate::federate))
         .route(&prefix.join("/-/healthy"), get(management::healthy))
         .route(&prefix.join("/-/ready"), get(management::ready))
-        .route(&prefix.join("/-/reload"), lifecycle(management::reload_route()))
-        .route(&prefix.join("/-/quit"), lifecycle(management::quit_route()))
+        .route(&prefix.join("/-/reload"), management::reload_route())
+        .route(&prefix.join("/-/quit"), management::quit_route())
+        .route(&prefix.join("/version"), get(management::version))
+        .route(&prefix.join("/debug/{*rest}"), get(management::no_profiles).post(management::no_profiles))
         .merge(api::v1::router(web));
     if !prefix.as_str().is_empty() {
         // As the reference: strangers at the root are sent to the prefix, whose own page ends in a slash.
@@ -52,15 +54,17 @@ pub(super) fn router(web: &Arc<Web>) -> Router {
             .route("/", get(move || async move { redirect(StatusCode::FOUND, &to_prefix) }))
             .route(prefix.as_str(), get(move || async move { redirect(StatusCode::MOVED_PERMANENTLY, &to_page) }));
     }
-    router.fallback(not_found).layer(from_fn_with_state(web.clone(), observe)).with_state(web.clone())
+    let router = router.fallback(not_found).method_not_allowed_fallback(wrong_method);
+    router.layer(from_fn_with_state(web.clone(), observe)).with_state(web.clone())
 }
 
-fn lifecycle(route: MethodRouter<Arc<Web>>) -> MethodRouter<Arc<Web>> {
-    route.fallback(|| async { plain(StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed") })
-}
-
-async fn not_found() -> Response<Body> {
+/// The reference's words; scripts look for them.
+pub(super) async fn not_found() -> Response<Body> {
     plain(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+pub(super) async fn wrong_method() -> Response<Body> {
+    plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
 }
 
 fn redirect(status: StatusCode, to: &str) -> Response<Body> {
