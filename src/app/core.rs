@@ -122,6 +122,7 @@ impl Core {
         let host: web::HostMetrics = Arc::new(telemetry::host::write_metrics);
         web::Deps {
             storage: self.store.clone(),
+            appendable: self.store.clone(),
             queries: self.queries.clone(),
             exemplars: self.store.clone(),
             admin: self.store.clone(),

@@ -68,7 +68,7 @@ fn read_rule(at: &At<'_>, names: NameValidation) -> (Option<RuleConfig>, Out) {
     let target_label = f.take("target_label", String::new());
     let replacement = f.always("replacement", FIRST_GROUP.to_owned());
     let action = read_action(&mut f);
-    let compiled = Regex::new(&regex_text);
+    let compiled = Regex::with_groups(&regex_text);
     if let Err(e) = &compiled {
         f.mistake("regex", format!("error parsing regexp: {}", one_line(&e.reason)));
     }

@@ -28,6 +28,6 @@ pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use metadata::{Metadata, MetricType};
 pub use name::{EscapingScheme, NameValidation};
-pub use quoted::GoQuoted;
+pub use quoted::{GoQuoted, Shortened};
 pub use sample::{Exemplar, STALE_NAN, Sample, Value, is_stale};
 pub use time::{DurationError, DurationMs, TimestampMs};

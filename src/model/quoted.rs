@@ -15,6 +15,20 @@ impl fmt::Display for GoQuoted<'_> {
     }
 }
 
+/// Shows the beginning of a text in an error, and `...` for what is left out of one that nobody would read to its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Shortened<'a>(pub &'a str);
+
+impl fmt::Display for Shortened<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MAX: usize = 1000;
+        match self.0.len() {
+            ..=MAX => f.write_str(self.0),
+            _ => write!(f, "{}...", &self.0[..self.0.floor_char_boundary(MAX)]),
+        }
+    }
+}
+
 fn write_escaped(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
     match c {
         '"' | '\\' => write!(f, "\\{c}"),

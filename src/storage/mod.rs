@@ -29,7 +29,7 @@ pub use chunk::{
     Chunk, ChunkBuilder, Columns, DecodeError, EncodeError, Encoding, TimedValue, decode_into, decode_values,
 };
 pub use exemplar::{ExemplarQueryable, SeriesExemplars};
-pub use scope::{ByteBudget, Cancelled, Scope};
+pub use scope::{ByteBudget, Cancelled, Held, Scope};
 pub use select::{
     BatchSize, LatestBatch, LatestRow, LatestStream, Limit, QueryError, Queryable, SelectRequest, Selector,
     SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,

@@ -147,9 +147,29 @@ impl Scope {
         }
     }
 
+    /// Charges bytes for as long as what is returned is kept.
+    pub fn hold(&self, bytes: u64) -> Result<Held, Cancelled> {
+        let held = Held { scope: self.clone(), bytes };
+        self.charge(0, bytes).map(|()| held)
+    }
+
     /// Most samples that were held at a time.
     pub fn peak_samples(&self) -> u64 {
         self.inner.peak_samples.load(Ordering::Relaxed)
+    }
+}
+
+/// Bytes that are charged to a scope until this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Held {
+    scope: Scope,
+    bytes: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.scope.release(0, self.bytes);
     }
 }
 

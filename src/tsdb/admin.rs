@@ -114,7 +114,7 @@ impl Tsdb {
 fn marked(block: &Block, selectors: &[Selector], range: TimeRange) -> Result<Option<Tombstones>, BlockError> {
     let mut tombstones = block.tombstones().clone();
     let mut touched = false;
-    for reference in block.matching(selectors)? {
+    for reference in block.matching(selectors, &Scope::unbounded())? {
         let chunks = block.index().series(reference)?.chunks;
         let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else { continue };
         if chunks.iter().any(|c| range.overlaps(c.min, c.max)) {

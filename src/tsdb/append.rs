@@ -13,8 +13,8 @@ use super::settings::Starts;
 use super::wal::record::{WalExemplar, WalHistogram, WalSample, push_series, push_tombstone};
 use crate::model::{Exemplar, FloatHistogram, Histogram, Labels, Metadata, STALE_NAN, TimestampMs, is_stale};
 use crate::storage::{
-    AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Selector, SeriesRef,
-    TimeRange, TimedValue, UnknownSeries,
+    AdminError, AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample,
+    QueryError, Scope, Selector, SeriesRef, TimeRange, TimedValue, UnknownSeries,
 };
 
 /// Bytes of memory that a finished appender may leave for the next one.
@@ -87,11 +87,11 @@ impl Pending {
 impl Tsdb {
     /// Deletes from the head what the series that satisfy a selector have in `range`; returns how many series that
     /// concerned. Durable when it returns.
-    pub(super) fn delete_in_head(&self, selectors: &[Selector], range: TimeRange) -> Result<u64, AppendError> {
+    pub(super) fn delete_in_head(&self, selectors: &[Selector], range: TimeRange) -> Result<u64, AdminError> {
         self.log.check()?;
         // References stay what they are until the deletion is logged.
         let _pass = self.head.gate.pass();
-        let deletions = self.head.deletions(selectors, range);
+        let deletions = self.head.deletions(&Scope::unbounded(), selectors, range).map_err(QueryError::from)?;
         let Some(max) = deletions.iter().map(|(_, range)| range.max.0).max() else { return Ok(0) };
         let mut record = Vec::new();
         deletions.iter().for_each(|(wal_ref, range)| push_tombstone(&mut record, *wal_ref, range.min.0, range.max.0));

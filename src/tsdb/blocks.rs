@@ -434,7 +434,7 @@ fn is_leftover(name: &str) -> bool {
 fn is_damage(error: &BlockError) -> bool {
     match error {
         BlockError::Damaged { .. } | BlockError::NoSuchChunk(_) | BlockError::Refused(_) => true,
-        BlockError::Unsupported { .. } => false,
+        BlockError::Unsupported { .. } | BlockError::Cancelled(_) => false,
         BlockError::Disk { source, .. } => matches!(
             source.kind(),
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory

@@ -20,8 +20,8 @@ use super::readers::Reading;
 use crate::model::{Annotations, Labels, Sample, TimestampMs, is_stale};
 use crate::storage::merge::MergedStream;
 use crate::storage::{
-    Chunk, Columns, Encoding, LatestBatch, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector,
-    SeriesBatch, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange, decode_into,
+    Cancelled, Chunk, Columns, Encoding, LatestBatch, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest,
+    Selector, SeriesBatch, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange, decode_into,
 };
 
 /// Rows in a batch of newest samples.
@@ -71,7 +71,7 @@ impl Queryable for Tsdb {
     ) -> Result<(Vec<String>, Annotations), QueryError> {
         scope.check()?;
         let names = |index: &Index, series: &RoaringBitmap, limit| index.names_of(series, limit);
-        let names = self.texts(selectors, range, limit, names, |block| block.label_names(selectors))?;
+        let names = self.texts(scope, selectors, range, limit, names, |block| block.label_names(selectors, scope))?;
         Ok((names, Annotations::none()))
     }
 
@@ -85,7 +85,8 @@ impl Queryable for Tsdb {
     ) -> Result<(Vec<String>, Annotations), QueryError> {
         scope.check()?;
         let values = |index: &Index, series: &RoaringBitmap, limit| index.values_of(name, series, limit);
-        let values = self.texts(selectors, range, limit, values, |block| block.label_values(name, selectors))?;
+        let values =
+            self.texts(scope, selectors, range, limit, values, |block| block.label_values(name, selectors, scope))?;
         Ok((values, Annotations::none()))
     }
 }
@@ -98,7 +99,7 @@ impl Tsdb {
         request: &SelectRequest<'_>,
     ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
         scope.check()?;
-        Ok(Box::new(self.head.select(scope, request)))
+        Ok(Box::new(self.head.select(scope, request)?))
     }
 
     /// Opens a stream over head and blocks, sorted whatever is asked for.
@@ -113,7 +114,7 @@ impl Tsdb {
         for block in blocks {
             sources.push(Box::new(block.select(scope, request.selectors, request.range, request.limit)?));
         }
-        if let Some(late) = self.select_late(scope, &sorted) {
+        if let Some(late) = self.select_late(scope, &sorted)? {
             sources.push(Box::new(late));
         }
         Ok(MergedStream::new(sources, scope, request.limit))
@@ -129,6 +130,7 @@ impl Tsdb {
     /// Label names or values of the selected series of head and blocks, ascending.
     fn texts(
         &self,
+        scope: &Scope,
         selectors: &[Selector],
         range: TimeRange,
         limit: Limit,
@@ -140,7 +142,7 @@ impl Tsdb {
         let blocks = self.blocks_in(range);
         let texts = {
             let index = self.head.index();
-            let series = self.in_memory(&matching_or_all(&index, selectors), range);
+            let series = self.in_memory(&matching_or_all(&index, selectors, scope)?, range);
             of_head(&index, &series, limit)
         };
         if blocks.is_empty() {
@@ -154,8 +156,8 @@ impl Tsdb {
     }
 }
 
-fn matching_or_all(index: &Index, selectors: &[Selector]) -> RoaringBitmap {
-    if selectors.is_empty() { index.live().clone() } else { index.matching(selectors) }
+fn matching_or_all(index: &Index, selectors: &[Selector], scope: &Scope) -> Result<RoaringBitmap, Cancelled> {
+    if selectors.is_empty() { Ok(index.live().clone()) } else { index.matching(selectors, scope) }
 }
 
 /// A stream of someone who has entered.

@@ -11,7 +11,7 @@
 use super::Tsdb;
 use super::block::{BlockMeta, Ulid};
 use super::blocks::FROM_STALE_SERIES;
-use super::compact::write_block;
+use super::compact::{CompactError, write_block};
 use super::head::EndedSeries;
 use super::log::Records;
 use super::upkeep::{MaintainReport, PATIENCE, Upkeep, UpkeepError};
@@ -83,7 +83,7 @@ impl Tsdb {
         let mut meta = BlockMeta::new(ulid, start, end);
         meta.compaction.hints.push(FROM_STALE_SERIES.to_owned());
         let range = TimeRange { min: TimestampMs(start), max: TimestampMs(end - 1) };
-        let mut stream = self.head.select_slots(&self.stop, &ended.slots(), range);
+        let mut stream = self.head.select_slots(&self.stop, &ended.slots(), range).map_err(CompactError::Cancelled)?;
         Ok(write_block(&self.disk, &self.dir, &mut stream, meta, &self.stop)?.map(|meta| meta.ulid))
     }
 

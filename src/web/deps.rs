@@ -14,7 +14,7 @@ use crate::promql::Feature;
 use crate::promql::service::Service;
 use crate::runtime::{Clock, CpuPool};
 use crate::scrape::TargetSource;
-use crate::storage::{Administrable, ExemplarQueryable, Queryable};
+use crate::storage::{Administrable, Appendable, ExemplarQueryable, Queryable};
 use crate::telemetry::Registry;
 
 /// Appends the host's metrics in text format 0.0.4.
@@ -25,6 +25,8 @@ pub type HostMetrics = Arc<dyn Fn(&mut String) + Send + Sync>;
 pub struct Deps {
     /// The local store.
     pub storage: Arc<dyn Queryable>,
+    /// The same store, as far as it can be written to.
+    pub appendable: Arc<dyn Appendable>,
     /// Where queries are asked.
     pub queries: Service,
     /// The same store, as far as it has exemplars.

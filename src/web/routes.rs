@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::LOCATION;
-use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 
@@ -58,17 +58,37 @@ pub(super) fn router(web: &Arc<Web>) -> Router {
     router.layer(from_fn_with_state(web.clone(), observe)).with_state(web.clone())
 }
 
-/// The reference's words; scripts look for them.
-pub(super) async fn not_found() -> Response<Body> {
-    plain(StatusCode::NOT_FOUND, "404 page not found\n")
+/// The reference's words; scripts look for them. Paths with empty parts, which clients make of a base URL that ends in a
+/// slash, are sent to those without.
+pub(super) async fn not_found(uri: Uri) -> Response<Body> {
+    if !uri.path().contains("//") {
+        return plain(StatusCode::NOT_FOUND, "404 page not found\n");
+    }
+    let mut to = String::with_capacity(uri.path().len());
+    for part in uri.path().split('/').filter(|part| !part.is_empty()) {
+        to.push('/');
+        to.push_str(part);
+    }
+    if uri.path().ends_with('/') {
+        to.push('/');
+    }
+    if let Some(query) = uri.query() {
+        to.push('?');
+        to.push_str(query);
+    }
+    redirect(StatusCode::TEMPORARY_REDIRECT, &to)
 }
 
 pub(super) async fn wrong_method() -> Response<Body> {
     plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
 }
 
+/// As the reference's library answers.
 fn redirect(status: StatusCode, to: &str) -> Response<Body> {
-    let mut response = plain(status, "");
+    let what = status.canonical_reason().unwrap_or_default();
+    let shown = to.replace('&', "&amp;").replace('\'', "&#39;").replace('"', "&#34;").replace('<', "&lt;").replace('>', "&gt;");
+    let mut response = plain(status, format!("<a href=\"{shown}\">{what}</a>.\n\n"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     if let Ok(location) = HeaderValue::from_str(to) {
         response.headers_mut().insert(LOCATION, location);
     }

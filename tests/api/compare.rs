@@ -77,18 +77,72 @@ fn encode(text: &str) -> String {
     out
 }
 
+impl Observed {
+    /// Where two answers part: the first of their parts that differ.
+    fn difference(&self, other: &Observed) -> String {
+        let texts = [
+            ("status", self.status.to_string(), other.status.to_string()),
+            ("content type", self.content_type.clone(), other.content_type.clone()),
+            ("allow", self.allow.clone(), other.allow.clone()),
+            ("location", self.location.clone(), other.location.clone()),
+            ("cross-origin headers", self.origins.clone(), other.origins.clone()),
+        ];
+        let mut found = String::new();
+        for (what, ours, theirs) in texts.into_iter().filter(|(_, ours, theirs)| ours != theirs) {
+            found.push_str(&format!("  {what}: {ours:?}, theirs {theirs:?}\n"));
+        }
+        if self.body != other.body {
+            found.push_str(&parting("body", &self.body, &other.body));
+        }
+        found
+    }
+}
+
+/// The way to the first place where two values differ, and both from there.
+fn parting(at: &str, ours: &Value, theirs: &Value) -> String {
+    match (ours, theirs) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            let null = Value::Null;
+            let of = |map: &'_ serde_json::Map<String, Value>, key: &String| map.get(key).unwrap_or(&null).clone();
+            keys.into_iter()
+                .filter(|key| a.get(*key) != b.get(*key))
+                .map(|key| parting(&format!("{at}.{key}"), &of(a, key), &of(b, key)))
+                .collect()
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let pair = a.iter().zip(b).enumerate().find(|(_, (a, b))| a != b);
+            pair.map(|(index, (a, b))| parting(&format!("{at}[{index}]"), a, b)).unwrap_or_default()
+        }
+        (Value::String(a), Value::String(b)) if a.lines().count() > 3 => {
+            let line = a.lines().zip(b.lines()).find(|(a, b)| a != b);
+            format!("  {at}: {line:?}, {} and {} lines\n", a.lines().count(), b.lines().count())
+        }
+        _ => {
+            let cut = |value: &Value| value.to_string().chars().take(300).collect::<String>();
+            format!("  {at}: {}\n    theirs {}\n", cut(ours), cut(theirs))
+        }
+    }
+}
+
 fn observe(endpoint: &str, reply: &Response, places: &[String]) -> Observed {
-    let header = |name| reply.header(name).unwrap_or("").to_owned();
+    let header = |name: &str| reply.header(name).unwrap_or("").to_owned();
     // A data directory and an address are those of one server.
     let names = ["<dir>", "<address>", "<port>"];
     let text = places.iter().zip(names).fold(reply.text(), |text, (place, name)| text.replace(place.as_str(), name));
     let mut body: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    if body.get("goVersion").is_some() {
+        body = Value::Null;
+    }
     mask(endpoint, &mut body);
-    let allowed: BTreeSet<String> = header("allow").split(',').map(|m| m.trim().to_owned()).collect();
+    // Answers to OPTIONS of ours tell the methods, too.
+    let allow = if reply.status == 405 { header("allow") } else { String::new() };
+    let allowed: BTreeSet<String> = allow.split(',').map(|m| m.trim().to_owned()).collect();
     let access = ["allow-origin", "allow-headers", "allow-methods", "expose-headers"];
     Observed {
         status: reply.status,
-        content_type: header("content-type"),
+        // What has no body needs no type.
+        content_type: if reply.body.is_empty() { String::new() } else { header("content-type") },
         // HEAD is told by us where GET is, and OPTIONS is answered by both.
         allow: allowed.into_iter().filter(|m| !matches!(m.as_str(), "HEAD" | "OPTIONS")).collect::<Vec<_>>().join(" "),
         location: header("location"),
@@ -105,15 +159,28 @@ fn mask(endpoint: &str, body: &mut Value) {
             list.sort_by_key(Value::to_string);
         }
     };
+    let cut = body.get("warnings").is_some();
     let Some(data) = body.get_mut("data") else { return };
     match endpoint {
         "/series" | "/targets/metadata" | "/admin/tsdb/delete_series" if data.is_array() => sort(Some(data)),
-        "/query" | "/query_exemplars" if data.is_array() => sort(Some(data)),
+        "/query" if data.get("stats").is_some() => data["stats"]["timings"] = Value::Null,
+        "/query_exemplars" if data.is_array() => sort(Some(data)),
         "/metadata" => data.as_object_mut().into_iter().flat_map(|map| map.values_mut()).for_each(|list| sort(Some(list))),
-        "/targets" | "below a prefix" => {
+        // Which ones a limit leaves is left to chance there.
+        "/labels" | "/label/{name}/values" if cut => *data = Value::from(data.as_array().unwrap().len()),
+        "/targets" | "below a prefix" if data.get("activeTargets").is_some() => {
             for target in data["activeTargets"].as_array_mut().into_iter().flatten() {
                 target["lastScrape"] = Value::Null;
                 target["lastScrapeDuration"] = Value::Null;
+                // Each network library has its own words.
+                target["lastError"] = Value::Bool(target["lastError"] == "");
+            }
+            for list in ["activeTargets", "droppedTargets"] {
+                for target in data[list].as_array_mut().into_iter().flatten() {
+                    // Only later releases tell these, and they change nothing here.
+                    let discovered = target["discoveredLabels"].as_object_mut().unwrap();
+                    discovered.retain(|name, _| !name.ends_with("_histograms__") && !name.ends_with("_to_nhcb__"));
+                }
             }
             sort(data.get_mut("activeTargets"));
             sort(data.get_mut("droppedTargets"));
@@ -122,6 +189,7 @@ fn mask(endpoint: &str, body: &mut Value) {
         "/status/runtimeinfo" | "/status/buildinfo" => {
             // The keys count, and what the flags say.
             let told = data.as_object_mut().unwrap();
+            told.remove("application");
             told.iter_mut().filter(|(key, _)| *key != "storageRetention").for_each(|(_, value)| *value = Value::Null);
         }
         "/status/flags" => data.as_object_mut().unwrap().retain(|flag, _| SHARED_FLAGS.contains(&flag.as_str())),
@@ -139,7 +207,6 @@ fn mask(endpoint: &str, body: &mut Value) {
 
 /// Flags that mean the same and have the same default.
 const SHARED_FLAGS: &[&str] = &[
-    "config.auto-reload-interval",
     "query.lookback-delta",
     "query.max-concurrency",
     "query.max-samples",
@@ -174,7 +241,11 @@ fn is_old(version: &str) -> bool {
 /// Sends everything to both; gives what is wrong.
 fn compare(both: &Both, table: &[Endpoint]) -> Vec<String> {
     let old = is_old(&both.peer_version);
-    let concerns = |peer: Peer| peer == Peer::Any || old;
+    let concerns = |peer: Peer| match peer {
+        Peer::Any => true,
+        Peer::Old => old,
+        Peer::New => !old,
+    };
     let places = both.places();
     let mut wrong = Vec::new();
     for (endpoint, requests) in table {
@@ -185,13 +256,12 @@ fn compare(both: &Both, table: &[Endpoint]) -> Vec<String> {
             let [ours, theirs] = [(&both.ours, 0), (&both.theirs, 1)]
                 .map(|(server, n)| observe(endpoint, &request.send(&server.url), &places[n]));
             let known = DIFFERENCES.iter().any(|(row, peer, _)| row == text && concerns(*peer));
-            match (ours == theirs, known || absent) {
-                (true, false) => {}
-                // What is absent may well be refused alike.
-                (false, true) | (true, true) if absent => {}
-                (false, true) => {}
+            // What is absent there may well be refused alike.
+            match (ours == theirs, known) {
+                _ if absent => {}
+                (true, false) | (false, true) => {}
                 (true, true) => wrong.push(format!("{text}\n  does not differ any more: its line goes")),
-                (false, false) => wrong.push(format!("{text}\n  ours   {ours:?}\n  theirs {theirs:?}")),
+                (false, false) => wrong.push(format!("{text}\n{}", ours.difference(&theirs))),
             }
         }
     }

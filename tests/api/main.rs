@@ -17,4 +17,5 @@ mod differences;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
+mod tools;
 mod world;

@@ -12,7 +12,7 @@ use super::support::remote_write::{self, Series, Value, histograms};
 use super::support::target::{OPEN_METRICS, Request, TEXT, Target, reply};
 use super::support::{http, now_ms, wait_for};
 
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 const STEP: i64 = 15_000;
 const STEPS: i64 = 240;
 /// Samples of a block that is older than everything else by so much.

@@ -5,6 +5,7 @@
 
 use super::ast::{Class, ClassItem, Look, Node, has_case};
 use super::unicode::{Property, property};
+use crate::model::Shortened;
 
 /// Deepest nesting of the tree and of open groups, as in the reference. Walks over the tree may recurse this deep.
 pub(super) const MAX_DEPTH: u32 = 1000;
@@ -12,8 +13,6 @@ pub(super) const MAX_DEPTH: u32 = 1000;
 pub(super) const MAX_LEN: usize = 1 << 20;
 /// Most copies of anything, also through nested repetition.
 const MAX_REPEAT: u32 = 1000;
-/// How much of an expression an error quotes.
-const MAX_QUOTE: usize = 1000;
 
 /// A parsed expression.
 #[derive(Debug)]
@@ -42,12 +41,9 @@ pub(super) fn parse(pattern: &str) -> Result<Parsed, String> {
     Ok(Parsed { root: parser.finish()?, group_names: parser.group_names })
 }
 
-fn error(what: &str, quoted: &str) -> String {
-    if quoted.len() <= MAX_QUOTE {
-        format!("{what}: `{quoted}`")
-    } else {
-        format!("{what}: `{}...`", &quoted[..quoted.floor_char_boundary(MAX_QUOTE)])
-    }
+/// A sentence about a part of an expression, of which only so much is repeated.
+pub(super) fn error(what: &str, quoted: &str) -> String {
+    format!("{what}: `{}`", Shortened(quoted))
 }
 
 fn too_deep(pattern: &str) -> String {

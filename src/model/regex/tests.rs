@@ -304,12 +304,14 @@ proptest! {
     ) {
         let Ok(regex) = Regex::new(&pattern) else { return Ok(()) };
         let plain = regex::Regex::new(&regex.0.translated).unwrap();
+        let searcher = regex.0.searcher().unwrap();
         let literals = regex.literals().unwrap_or_default().iter().map(|l| l.to_string());
         for text in texts.into_iter().chain(literals) {
             prop_assert_eq!(regex.is_match(&text), plain.is_match(&text), "{} on {:?}", pattern, text);
             if let Some(literals) = regex.literals() {
                 prop_assert_eq!(literals.iter().any(|l| **l == *text), plain.is_match(&text), "{} lists", pattern);
             }
+            prop_assert_eq!(searcher.is_match(&text), plain.is_match(&text), "{} with groups on {:?}", pattern, text);
             if plain.is_match(&text) {
                 prop_assert!(text.starts_with(regex.prefix()), "{} prefix of {:?}", pattern, text);
             }
@@ -320,4 +322,34 @@ proptest! {
     fn no_text_makes_the_parser_panic(pattern in r"([(){}\[\]\\*+?|^$.:<>P,0-9a-zQEpéi-]|\(\?|\[:|\\p\{){0,40}") {
         let _ = Regex::new(&pattern);
     }
+}
+
+/// Each was seen to keep a machine busy for seconds, or to ask it for terabytes.
+#[test]
+fn what_takes_long_to_compile_is_refused_before_it_is_tried() {
+    for pattern in [
+        ".+x".repeat(300_000),
+        ".".repeat(1_000_000),
+        r"\p{L}".repeat(200_000),
+        format!("(?i){}", r"[\p{L}a-z]".repeat(80_000)),
+        "[^a]".repeat(250_000),
+        r"(?i)[\p{L}\p{N}]{1000}".repeat(1000),
+    ] {
+        assert!(effort(&parse::parse(&pattern).unwrap().root) > MAX_EFFORT, "{pattern:.40}");
+        let error = Regex::new(&pattern).unwrap_err().to_string();
+        assert!(error.starts_with("error parsing regexp: expression too large: `"), "{error}");
+        assert!(error.ends_with("...`") && error.len() < 1100, "{error}");
+    }
+    for pattern in [r"\p{L}{1000}".to_owned(), "[a-z]".repeat(1000), "(?i)abcdefghij".repeat(1000)] {
+        Regex::new(&pattern).unwrap();
+    }
+}
+
+#[test]
+fn very_many_groups_are_matched_and_not_searched_for() {
+    let pattern = "(a|b)?".repeat(20_000);
+    assert!(Regex::new(&pattern).unwrap().is_match(&"ab".repeat(10_000)));
+    assert!(Regex::with_groups(&pattern).is_err());
+    let few = Regex::with_groups(&"(a|b)?".repeat(20)).unwrap();
+    assert_eq!(few.captures("aab").unwrap().group(3), Some("b"));
 }

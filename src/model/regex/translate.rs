@@ -4,69 +4,75 @@ use std::fmt::Write;
 
 use super::ast::{Class, ClassItem, Look, Node};
 
-/// The expression for the whole of a text. Every group that captures is written as a plain, numbered one.
-pub(super) fn anchored(root: &Node) -> String {
-    let mut out = String::from(r"\A(?:");
-    write_node(&mut out, root);
-    out.push_str(r")\z");
-    out
+/// What becomes of groups that capture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Groups {
+    /// Each is written as a plain, numbered one.
+    Kept,
+    /// They only hold together what they enclose. Matching is much cheaper without.
+    Dropped,
 }
 
-fn write_node(out: &mut String, node: &Node) {
-    match node {
-        Node::Empty => out.push_str("(?:)"),
-        Node::Literal { text, fold: false } => out.push_str(&regex::escape(text)),
-        Node::Literal { text, fold: true } => {
-            out.push_str("(?i:");
-            out.push_str(&regex::escape(text));
-            out.push(')');
-        }
-        Node::Any => out.push_str("(?s:.)"),
-        Node::AnyNotNewline => out.push_str(r"[^\n]"),
-        Node::Class(class) => write_class(out, class),
-        Node::Look(look) => out.push_str(match look {
-            Look::TextStart => r"\A",
-            Look::TextEnd => r"\z",
-            Look::LineStart => "(?m:^)",
-            Look::LineEnd => "(?m:$)",
-            // Without Unicode, because RE2's words are ASCII words.
-            Look::WordBoundary => r"(?-u:\b)",
-            Look::NotWordBoundary => r"(?-u:\B)",
-        }),
-        Node::Capture(node) => {
-            out.push('(');
-            write_node(out, node);
-            out.push(')');
-        }
-        Node::Repeat { node, min, max, greedy } => {
-            out.push_str("(?:");
-            write_node(out, node);
-            out.push(')');
-            write_count(out, *min, *max);
-            if !greedy {
-                out.push('?');
-            }
-        }
-        Node::Concat(nodes) => nodes.iter().for_each(|n| write_branch(out, n)),
-        Node::Alternate(nodes) => {
-            for (i, node) in nodes.iter().enumerate() {
-                if i > 0 {
-                    out.push('|');
+/// The expression for the whole of a text.
+pub(super) fn anchored(root: &Node, groups: Groups) -> String {
+    let mut writer = Writer { out: String::from(r"\A(?:"), groups };
+    writer.node(root);
+    writer.out.push_str(r")\z");
+    writer.out
+}
+
+struct Writer {
+    out: String,
+    groups: Groups,
+}
+
+impl Writer {
+    fn node(&mut self, node: &Node) {
+        match node {
+            Node::Empty => self.out.push_str("(?:)"),
+            Node::Literal { text, fold: false } => self.out.push_str(&regex::escape(text)),
+            Node::Literal { text, fold: true } => put(&mut self.out, format_args!("(?i:{})", regex::escape(text))),
+            Node::Any => self.out.push_str("(?s:.)"),
+            Node::AnyNotNewline => self.out.push_str(r"[^\n]"),
+            Node::Class(class) => write_class(&mut self.out, class),
+            Node::Look(look) => self.out.push_str(match look {
+                Look::TextStart => r"\A",
+                Look::TextEnd => r"\z",
+                Look::LineStart => "(?m:^)",
+                Look::LineEnd => "(?m:$)",
+                // Without Unicode, because RE2's words are ASCII words.
+                Look::WordBoundary => r"(?-u:\b)",
+                Look::NotWordBoundary => r"(?-u:\B)",
+            }),
+            Node::Capture(node) => self.group(if self.groups == Groups::Kept { "(" } else { "(?:" }, node),
+            Node::Repeat { node, min, max, greedy } => {
+                self.group("(?:", node);
+                write_count(&mut self.out, *min, *max);
+                if !greedy {
+                    self.out.push('?');
                 }
-                write_node(out, node);
+            }
+            Node::Concat(nodes) => nodes.iter().for_each(|n| self.branch(n)),
+            Node::Alternate(nodes) => {
+                for (i, node) in nodes.iter().enumerate() {
+                    if i > 0 {
+                        self.out.push('|');
+                    }
+                    self.node(node);
+                }
             }
         }
     }
-}
 
-/// Writes a part of a concatenation, which an alternation must be fenced off from.
-fn write_branch(out: &mut String, node: &Node) {
-    if matches!(node, Node::Alternate(_)) {
-        out.push_str("(?:");
-        write_node(out, node);
-        out.push(')');
-    } else {
-        write_node(out, node);
+    /// Writes a part of a concatenation, which an alternation must be fenced off from.
+    fn branch(&mut self, node: &Node) {
+        if matches!(node, Node::Alternate(_)) { self.group("(?:", node) } else { self.node(node) }
+    }
+
+    fn group(&mut self, open: &str, node: &Node) {
+        self.out.push_str(open);
+        self.node(node);
+        self.out.push(')');
     }
 }
 

@@ -226,6 +226,11 @@ impl Service {
         &self.0.deps.storage
     }
 
+    /// Bytes that queries and their answers hold now.
+    pub fn held_bytes(&self) -> u64 {
+        self.0.bytes.held()
+    }
+
     /// Runs short work on the threads for queries: their stacks bear the deepest trees.
     pub async fn compute<R: Send + 'static>(
         &self,

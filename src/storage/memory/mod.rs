@@ -25,8 +25,8 @@ use parking_lot::Mutex;
 
 use super::chunk::TimedValue;
 use super::{
-    AdminError, Administrable, ExemplarQueryable, HeadStatistics, QueryError, ReplayStatus, Selector, SeriesExemplars,
-    SeriesRef, TimeRange,
+    AdminError, Administrable, Cancelled, ExemplarQueryable, HeadStatistics, QueryError, ReplayStatus, Scope, Selector,
+    SeriesExemplars, SeriesRef, TimeRange,
 };
 use crate::model::{DurationMs, Exemplar, Labels, Matcher, TimestampMs};
 
@@ -36,6 +36,9 @@ pub struct MemoryStore {
     window: DurationMs,
     inner: Mutex<Inner>,
 }
+
+/// Series with their samples.
+type Found = Vec<(Labels, Vec<TimedValue>)>;
 
 #[derive(Default)]
 struct Inner {
@@ -104,27 +107,29 @@ impl MemoryStore {
     }
 
     /// The series that satisfy any selector and have a sample in the range, with those samples, by labels.
-    fn matching(&self, selectors: &[Selector], range: TimeRange) -> Vec<(Labels, Vec<TimedValue>)> {
-        let mut found = self.matching_whole(selectors, range);
+    fn matching(&self, selectors: &[Selector], range: TimeRange, scope: &Scope) -> Result<Found, Cancelled> {
+        let mut found = self.matching_whole(selectors, range, scope)?;
         found.iter_mut().for_each(|(_, samples)| samples.retain(|s| range.contains(s.t)));
-        found
+        Ok(found)
     }
 
     /// As [`MemoryStore::matching`], with all samples of the series.
-    fn matching_whole(&self, selectors: &[Selector], range: TimeRange) -> Vec<(Labels, Vec<TimedValue>)> {
+    fn matching_whole(&self, selectors: &[Selector], range: TimeRange, scope: &Scope) -> Result<Found, Cancelled> {
         let inner = self.inner.lock();
-        let mut found: Vec<_> = inner
-            .series
-            .values()
-            .filter(|s| satisfies_any(selectors, &s.labels) && s.samples.keys().any(|t| range.contains(*t)))
-            .map(|s| (s.labels.clone(), s.within(TimeRange::ALL)))
-            .collect();
+        let mut found = Vec::new();
+        for series in inner.series.values() {
+            scope.check()?;
+            if satisfies_any(selectors, &series.labels) && series.samples.keys().any(|t| range.contains(*t)) {
+                found.push((series.labels.clone(), series.within(TimeRange::ALL)));
+            }
+        }
         found.sort_by(|a, b| a.0.cmp(&b.0));
-        found
+        Ok(found)
     }
 
-    fn matching_or_all(&self, selectors: &[Selector], range: TimeRange) -> Vec<(Labels, Vec<TimedValue>)> {
-        if selectors.is_empty() { self.matching(&[Vec::new()], range) } else { self.matching(selectors, range) }
+    fn matching_or_all(&self, selectors: &[Selector], range: TimeRange, scope: &Scope) -> Result<Found, Cancelled> {
+        let everything = [Vec::new()];
+        self.matching(if selectors.is_empty() { &everything } else { selectors }, range, scope)
     }
 }
 

@@ -19,7 +19,7 @@ impl Queryable for MemoryStore {
         request: &SelectRequest<'_>,
     ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
         // A chunk says more about a histogram the more of its predecessors it holds, so nothing is cut off.
-        let mut found = self.matching_whole(request.selectors, request.range);
+        let mut found = self.matching_whole(request.selectors, request.range, scope)?;
         found.truncate(request.limit.unwrap_or(usize::MAX));
         Ok(Box::new(MemoryStream::new(scope, request.range, found)))
     }
@@ -29,7 +29,7 @@ impl Queryable for MemoryStore {
         scope: &Scope,
         request: &SelectRequest<'_>,
     ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
-        let mut found = self.matching(request.selectors, request.range);
+        let mut found = self.matching(request.selectors, request.range, scope)?;
         found.retain(|(_, samples)| samples.last().is_some_and(|s| !s.value.is_stale() && s.float().is_some()));
         found.sort_by(|a, b| (a.0.metric_name(), &a.0).cmp(&(b.0.metric_name(), &b.0)));
         found.truncate(request.limit.unwrap_or(usize::MAX));
@@ -44,7 +44,7 @@ impl Queryable for MemoryStore {
         limit: Limit,
     ) -> Result<(Vec<String>, Annotations), QueryError> {
         scope.check()?;
-        let found = self.matching_or_all(selectors, range);
+        let found = self.matching_or_all(selectors, range, scope)?;
         let names: BTreeSet<_> = found.iter().flat_map(|(labels, _)| labels.iter().map(|(name, _)| name)).collect();
         Ok(first(names, limit))
     }
@@ -58,7 +58,7 @@ impl Queryable for MemoryStore {
         limit: Limit,
     ) -> Result<(Vec<String>, Annotations), QueryError> {
         scope.check()?;
-        let found = self.matching_or_all(selectors, range);
+        let found = self.matching_or_all(selectors, range, scope)?;
         Ok(first(found.iter().filter_map(|(labels, _)| labels.get(name)).collect(), limit))
     }
 }
@@ -92,12 +92,15 @@ impl SeriesStream for MemoryStream {
         for (labels, samples) in self.rest.by_ref().take(BATCH_SERIES) {
             let mut chunks = encode(&samples)?;
             chunks.retain(|chunk| self.range.overlaps(chunk.min, chunk.max));
-            self.stats.series += 1;
-            self.stats.chunks += chunks.len() as u64;
-            self.stats.bytes += chunks.iter().map(|c| c.data.len() as u64).sum::<u64>();
             batch.series.push(SeriesChunks { labels, chunks });
         }
-        Ok(if batch.series.is_empty() { self.end() } else { StreamStep::Batch })
+        if batch.series.is_empty() {
+            return Ok(self.end());
+        }
+        let loaded = batch.size();
+        self.stats.add(&loaded);
+        self.scope.charge(loaded.samples, loaded.bytes)?;
+        Ok(StreamStep::Batch)
     }
 }
 

@@ -39,7 +39,7 @@ pub use ulid::{Ulid, UlidError};
 pub use write::{BlockWriter, TEMPORARY_SUFFIX};
 
 use crate::disk::Disk;
-use crate::storage::{Chunk, Columns, Encoding, QueryError, SeriesChunks, TimeRange, decode_into};
+use crate::storage::{Cancelled, Chunk, Columns, Encoding, QueryError, SeriesChunks, TimeRange, decode_into};
 
 /// Why a block could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +78,9 @@ pub enum BlockError {
     /// The caller gave something that a block cannot hold.
     #[error("not written: {0}")]
     Refused(String),
+    /// The read's scope ended it.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }
 
 impl BlockError {
@@ -93,6 +96,7 @@ impl BlockError {
 impl From<BlockError> for QueryError {
     fn from(error: BlockError) -> QueryError {
         match error {
+            BlockError::Cancelled(cancelled) => cancelled.into(),
             BlockError::Disk { path, source } => QueryError::Disk { path: path.display().to_string(), source },
             BlockError::Damaged { path, offset, expected } => {
                 let reason = format!("expected {expected}");

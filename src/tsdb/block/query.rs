@@ -9,13 +9,13 @@ use roaring::bitmap::IntoIter;
 use super::chunks::{CHUNKS_DIR, ChunkMeta};
 use super::index::{IndexReader, SeriesScratch};
 use super::{Block, BlockError};
-use crate::model::{Annotations, Labels, Matcher};
+use crate::model::{Annotations, Labels};
 use crate::storage::merge::without;
 use crate::storage::{
     Chunk, Limit, QueryError, Scope, Selector, SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats,
     StreamStep, TimeRange,
 };
-use crate::tsdb::matching::{PostingsIndex, Visit, matching};
+use crate::tsdb::matching::{Pace, PostingsIndex, Test, Visit, matching};
 
 /// Series in a batch.
 const BATCH_SERIES: usize = 256;
@@ -26,8 +26,8 @@ const VISITS: usize = 4096;
 
 impl Block {
     /// The series that satisfy any of the selectors.
-    pub fn matching(&self, selectors: &[Selector]) -> Result<RoaringBitmap, BlockError> {
-        matching(&self.index, selectors)
+    pub fn matching(&self, selectors: &[Selector], scope: &Scope) -> Result<RoaringBitmap, BlockError> {
+        matching(&self.index, selectors, scope)
     }
 
     /// A stream of the series that satisfy any of the selectors and have a chunk in the range, ascending by labels, with
@@ -41,7 +41,7 @@ impl Block {
     ) -> Result<BlockStream, QueryError> {
         scope.check()?;
         Ok(BlockStream {
-            series: self.matching(selectors)?.into_iter(),
+            series: self.matching(selectors, scope)?.into_iter(),
             block: self.clone(),
             scope: scope.clone(),
             range,
@@ -53,12 +53,13 @@ impl Block {
 
     /// The names of labels of the series that satisfy any selector, or of all series if there is none, ascending. As in
     /// the reference, what is deleted counts, and so does all of the block's time.
-    pub fn label_names(&self, selectors: &[Selector]) -> Result<Vec<String>, BlockError> {
+    pub fn label_names(&self, selectors: &[Selector], scope: &Scope) -> Result<Vec<String>, BlockError> {
         if selectors.is_empty() {
             return Ok(self.index.label_names().map(str::to_owned).collect());
         }
-        let mut names = BTreeSet::new();
-        for series in self.matching(selectors)? {
+        let (mut names, mut pace) = (BTreeSet::new(), Pace::new(scope));
+        for series in self.matching(selectors, scope)? {
+            pace.step()?;
             self.index.each_label(series, |name, _| {
                 names.insert(name);
             })?;
@@ -67,16 +68,17 @@ impl Block {
     }
 
     /// The values of a label among those series, ascending.
-    pub fn label_values(&self, name: &str, selectors: &[Selector]) -> Result<Vec<String>, BlockError> {
+    pub fn label_values(&self, name: &str, selectors: &[Selector], scope: &Scope) -> Result<Vec<String>, BlockError> {
         if selectors.is_empty() {
             return Ok(self.index.label_values(name)?.into_iter().map(str::to_owned).collect());
         }
-        let series = self.matching(selectors)?;
+        let series = self.matching(selectors, scope)?;
         if series.len().saturating_mul(IndexReader::VALUES_PER_SERIES) < self.index.value_count(name) as u64 {
-            return self.values_by_series(name, series);
+            return self.values_by_series(name, series, scope);
         }
-        let mut values = Vec::new();
+        let (mut values, mut pace) = (Vec::new(), Pace::new(scope));
         self.index.each_value(name, "", &mut |value, place| {
+            pace.step()?;
             if !self.index.list(place)?.is_disjoint(&series) {
                 values.push(value.to_owned());
             }
@@ -85,9 +87,10 @@ impl Block {
         Ok(values)
     }
 
-    fn values_by_series(&self, name: &str, series: RoaringBitmap) -> Result<Vec<String>, BlockError> {
-        let mut values = BTreeSet::new();
+    fn values_by_series(&self, name: &str, series: RoaringBitmap, scope: &Scope) -> Result<Vec<String>, BlockError> {
+        let (mut values, mut pace) = (BTreeSet::new(), Pace::new(scope));
         for series in series {
+            pace.step()?;
             self.index.each_label(series, |n, value| {
                 if n == name {
                     values.insert(value);
@@ -121,16 +124,16 @@ impl PostingsIndex for IndexReader {
         IndexReader::each_value(self, name, prefix, &mut |value, place| visit(value, place))
     }
 
-    fn retain(&self, set: RoaringBitmap, matcher: &Matcher) -> Result<RoaringBitmap, BlockError> {
+    fn retain(&self, set: RoaringBitmap, test: &mut Test<'_>) -> Result<RoaringBitmap, BlockError> {
         let mut kept = RoaringBitmap::new();
         for series in set {
             let mut found = "";
             self.each_label(series, |name, value| {
-                if name == &*matcher.name {
+                if name == test.name() {
                     found = value;
                 }
             })?;
-            if matcher.matches(found) {
+            if test.matches(found)? {
                 kept.insert(series);
             }
         }

@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use super::{Head, PageCursor, Series};
 use crate::model::TimestampMs;
-use crate::storage::{Selector, TimeRange};
+use crate::storage::{Cancelled, Scope, Selector, TimeRange};
 use crate::tsdb::block::Tombstones;
 
 impl Head {
     /// For each series that satisfies a selector and has something in `range`, its log reference and the part of the range
     /// that it has samples in, so that what it gets later stays.
-    pub(crate) fn deletions(&self, selectors: &[Selector], range: TimeRange) -> Vec<(u64, TimeRange)> {
-        let found = self.index().matching(selectors);
+    pub(crate) fn deletions(
+        &self,
+        scope: &Scope,
+        selectors: &[Selector],
+        range: TimeRange,
+    ) -> Result<Vec<(u64, TimeRange)>, Cancelled> {
+        let found = self.index().matching(selectors, scope)?;
         let mut deletions = Vec::new();
         self.each(&found, |_, series| {
             let Some((first, last)) = series.first_t().zip(series.last_t()) else { return };
@@ -20,7 +25,7 @@ impl Head {
                 deletions.push((series.wal_ref, TimeRange { min: TimestampMs(min), max: TimestampMs(max) }));
             }
         });
-        deletions
+        Ok(deletions)
     }
 
     /// Hides the samples in these intervals from all who begin to read from now on.

@@ -1,22 +1,18 @@
 //! From matchers to the head's series.
 
-use std::convert::Infallible;
-
 use roaring::RoaringBitmap;
 
 use super::index::Index;
 use super::pairs::Pair;
 use super::postings::Postings;
-use crate::model::Matcher;
 use crate::model::labels::push_pair;
-use crate::storage::Selector;
-use crate::tsdb::matching::{PostingsIndex, Visit, matching};
+use crate::storage::{Cancelled, Scope, Selector};
+use crate::tsdb::matching::{PostingsIndex, Test, Visit, matching};
 
 impl Index {
     /// The series that satisfy any of the selectors.
-    pub(crate) fn matching(&self, selectors: &[Selector]) -> RoaringBitmap {
-        let Ok(found) = matching(self, selectors);
-        found
+    pub(crate) fn matching(&self, selectors: &[Selector], scope: &Scope) -> Result<RoaringBitmap, Cancelled> {
+        matching(self, selectors, scope)
     }
 
     /// The names of labels that any of these series has, ascending.
@@ -35,16 +31,16 @@ impl Index {
 }
 
 impl PostingsIndex for Index {
-    type Error = Infallible;
+    type Error = Cancelled;
     type Postings<'a> = &'a Postings;
 
     const VALUES_PER_SERIES: u64 = 4;
 
-    fn all(&self) -> Result<RoaringBitmap, Infallible> {
+    fn all(&self) -> Result<RoaringBitmap, Cancelled> {
         Ok(self.live().clone())
     }
 
-    fn find(&self, name: &str, value: &str) -> Result<Option<&Postings>, Infallible> {
+    fn find(&self, name: &str, value: &str) -> Result<Option<&Postings>, Cancelled> {
         let mut text = Vec::with_capacity(name.len() + value.len() + 2);
         push_pair(&mut text, name, value);
         Ok(self.pair(&text).map(|pair| &pair.postings))
@@ -58,8 +54,8 @@ impl PostingsIndex for Index {
         &'a self,
         name: &str,
         prefix: &str,
-        visit: &mut Visit<'_, &'a Postings, Infallible>,
-    ) -> Result<(), Infallible> {
+        visit: &mut Visit<'_, &'a Postings, Cancelled>,
+    ) -> Result<(), Cancelled> {
         for pair in self.of_name(name) {
             let value = pair.value();
             if value.starts_with(prefix) {
@@ -69,21 +65,27 @@ impl PostingsIndex for Index {
         Ok(())
     }
 
-    fn retain(&self, set: RoaringBitmap, matcher: &Matcher) -> Result<RoaringBitmap, Infallible> {
-        Ok(set.into_iter().filter(|slot| matcher.matches(self.value(*slot, &matcher.name))).collect())
+    fn retain(&self, set: RoaringBitmap, test: &mut Test<'_>) -> Result<RoaringBitmap, Cancelled> {
+        let mut kept = RoaringBitmap::new();
+        for slot in set {
+            if test.matches(self.value(slot, test.name()))? {
+                kept.insert(slot);
+            }
+        }
+        Ok(kept)
     }
 
-    fn add(&self, postings: &Postings, set: &mut RoaringBitmap) -> Result<(), Infallible> {
+    fn add(&self, postings: &Postings, set: &mut RoaringBitmap) -> Result<(), Cancelled> {
         postings.add_to(set);
         Ok(())
     }
 
-    fn subtract(&self, postings: &Postings, set: &mut RoaringBitmap) -> Result<(), Infallible> {
+    fn subtract(&self, postings: &Postings, set: &mut RoaringBitmap) -> Result<(), Cancelled> {
         postings.remove_from(set);
         Ok(())
     }
 
-    fn intersect(&self, postings: &Postings, set: &mut RoaringBitmap) -> Result<(), Infallible> {
+    fn intersect(&self, postings: &Postings, set: &mut RoaringBitmap) -> Result<(), Cancelled> {
         postings.intersect(set);
         Ok(())
     }
@@ -100,6 +102,9 @@ mod tests {
         for (i, labels) in (1..).zip(sets()) {
             index.insert(labels.as_bytes(), i).unwrap();
         }
-        check_every_pair_of_matchers(|selectors| index.matching(selectors).into_iter().map(|i| i as usize).collect());
+        check_every_pair_of_matchers(|selectors| {
+            let found = index.matching(selectors, &Scope::unbounded()).unwrap();
+            found.into_iter().map(|i| i as usize).collect()
+        });
     }
 }

@@ -15,8 +15,8 @@ use crate::model::{Annotations, Labels, Sample, Value, is_stale};
 use crate::storage::chunk::decode_values;
 use crate::storage::merge::without;
 use crate::storage::{
-    Chunk, Columns, LatestBatch, LatestStream, QueryError, Scope, SelectRequest, SeriesBatch, SeriesChunks,
-    SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
+    Cancelled, Chunk, Columns, Held, LatestBatch, LatestStream, QueryError, Scope, SelectRequest, SeriesBatch,
+    SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
 };
 use crate::tsdb::block::Tombstones;
 use crate::tsdb::head_chunks::PinnedChunks;
@@ -37,16 +37,25 @@ struct Wanted {
 
 impl Head {
     /// The series that satisfy a selector with their chunks, as of this moment.
-    pub(crate) fn select<'a>(&'a self, scope: &Scope, request: &SelectRequest<'_>) -> HeadStream<'a> {
+    pub(crate) fn select<'a>(
+        &'a self,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+    ) -> Result<HeadStream<'a>, Cancelled> {
         let index = if request.sorted { self.ordered_index() } else { self.index() };
-        let found = index.matching(request.selectors);
-        let mut stream = self.stream(scope, &found, request.range, request.sorted.then_some(&*index));
+        let found = index.matching(request.selectors, scope)?;
+        let mut stream = self.stream(scope, &found, request.range, request.sorted.then_some(&*index))?;
         stream.left = request.limit.unwrap_or(usize::MAX);
-        stream
+        Ok(stream)
     }
 
     /// The series in a set of slots, ascending by labels.
-    pub(crate) fn select_slots<'a>(&'a self, scope: &Scope, slots: &RoaringBitmap, range: TimeRange) -> HeadStream<'a> {
+    pub(crate) fn select_slots<'a>(
+        &'a self,
+        scope: &Scope,
+        slots: &RoaringBitmap,
+        range: TimeRange,
+    ) -> Result<HeadStream<'a>, Cancelled> {
         let index = self.ordered_index();
         self.stream(scope, &(slots & index.live()), range, Some(&index))
     }
@@ -58,8 +67,9 @@ impl Head {
         found: &RoaringBitmap,
         range: TimeRange,
         order: Option<&Index>,
-    ) -> HeadStream<'a> {
+    ) -> Result<HeadStream<'a>, Cancelled> {
         let files = self.files.pin();
+        let held = scope.hold(found.len() * size_of::<Wanted>() as u64)?;
         let mut wanted = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
         let applied = self.applying.lock();
         self.each(found, |slot, series| {
@@ -72,9 +82,10 @@ impl Head {
             wanted.iter_mut().for_each(|series| series.rank = index.rank(series.slot));
             wanted.sort_unstable_by_key(|series| series.rank);
         }
-        HeadStream {
+        Ok(HeadStream {
             head: self,
             scope: scope.clone(),
+            _held: held,
             range,
             series: wanted.into_iter(),
             left: usize::MAX,
@@ -83,7 +94,7 @@ impl Head {
             stats: StreamStats::default(),
             files,
             tombstones: self.tombstones.read().clone(),
-        }
+        })
     }
 
     /// The newest float of each series that satisfies a selector, as of this moment; see
@@ -94,11 +105,18 @@ impl Head {
         request: &SelectRequest<'_>,
     ) -> Result<HeadLatest<'a>, QueryError> {
         let index = self.ordered_index();
-        let found = index.matching(request.selectors);
+        let found = index.matching(request.selectors, scope)?;
+        let held = scope.hold(found.len() * size_of::<Row>() as u64)?;
         let mut rows = self.latest_rows(&index, &found, request.range)?;
         drop(index);
         rows.truncate(request.limit.unwrap_or(usize::MAX));
-        Ok(HeadLatest { head: self, scope: scope.clone(), rows: rows.into_iter(), stats: StreamStats::default() })
+        Ok(HeadLatest {
+            head: self,
+            scope: scope.clone(),
+            _held: held,
+            rows: rows.into_iter(),
+            stats: StreamStats::default(),
+        })
     }
 
     /// Reads all newest samples at once, so that the answer is of one moment; their labels follow batch by batch. Ordered
@@ -184,6 +202,8 @@ fn undecodable(chunk: &Chunk, error: &dyn std::error::Error) -> QueryError {
 pub(crate) struct HeadStream<'a> {
     head: &'a Head,
     scope: Scope,
+    /// For the list of series.
+    _held: Held,
     range: TimeRange,
     series: std::vec::IntoIter<Wanted>,
     left: usize,
@@ -273,6 +293,8 @@ struct Row {
 pub(crate) struct HeadLatest<'a> {
     head: &'a Head,
     scope: Scope,
+    /// For the rows.
+    _held: Held,
     rows: std::vec::IntoIter<Row>,
     stats: StreamStats,
 }

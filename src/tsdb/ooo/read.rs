@@ -9,8 +9,8 @@ use super::OutOfOrder;
 use crate::model::{Annotations, Labels};
 use crate::storage::merge::{merge_chunks, without};
 use crate::storage::{
-    Chunk, DecodeError, QueryError, Scope, SelectRequest, SeriesBatch, SeriesChunks, SeriesStream, StreamEnd,
-    StreamStats, StreamStep, TimeRange,
+    Cancelled, Chunk, DecodeError, QueryError, Scope, SelectRequest, SeriesBatch, SeriesChunks, SeriesStream,
+    StreamEnd, StreamStats, StreamStep, TimeRange,
 };
 use crate::tsdb::Tsdb;
 use crate::tsdb::block::Tombstones;
@@ -26,13 +26,13 @@ impl Tsdb {
         &'a self,
         scope: &Scope,
         request: &SelectRequest<'_>,
-    ) -> Option<OooStream<'a>> {
+    ) -> Result<Option<OooStream<'a>>, Cancelled> {
         let late = self.late.overlapping(request.range);
         if late.is_empty() {
-            return None;
+            return Ok(None);
         }
         let index = if request.sorted { self.head.ordered_index() } else { self.head.index() };
-        let found = index.matching(request.selectors) & late;
+        let found = index.matching(request.selectors, scope)? & late;
         let wanted = |slot| Wanted { slot, low_ref: index.low_ref(slot), first: None };
         let mut series: Vec<Wanted> = found.iter().map(wanted).collect();
         if request.sorted {
@@ -40,7 +40,8 @@ impl Tsdb {
         }
         series.truncate(request.limit.unwrap_or(usize::MAX));
         drop(index);
-        (!series.is_empty()).then(|| OooStream::new(&self.late, &self.head, series, request.range, scope.clone()))
+        let stream = |series| OooStream::new(&self.late, &self.head, series, request.range, scope.clone());
+        Ok((!series.is_empty()).then(|| stream(series)))
     }
 }
 

@@ -297,7 +297,7 @@ async fn browsers_may_call_from_the_allowed_origins() {
     let app = Fixture::new().app();
     let answer = app.send(ask("http://a.example", Method::OPTIONS)).await;
     assert_eq!((answer.status, answer.body.len()), (StatusCode::NO_CONTENT, 0));
-    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    assert_eq!(answer.header("access-control-allow-origin"), "http://a.example");
     assert_eq!(answer.header("access-control-allow-methods"), "GET, POST, OPTIONS");
     assert_eq!(app.get("/api/v1/labels").await.header("access-control-allow-origin"), "");
 

@@ -55,6 +55,7 @@ impl Fixture {
         let notifications = Notifications::new(1, clock.clone(), &registry);
         let deps = Deps {
             storage: store.clone(),
+            appendable: store.clone(),
             queries: queries(store.clone(), &Limits::default(), &registry),
             exemplars: store.clone(),
             admin: store.clone(),

@@ -1,11 +1,20 @@
 //! Peers that mean no good: the server stays bounded and goes on serving.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 
 use super::Fixture;
-use super::fixture::{Running, read_all};
+use super::fixture::{NOW, Running, read_all};
+use crate::disk::MemDisk;
+use crate::model::Labels;
+use crate::promql::service::Limits;
+use crate::runtime::Clock;
+use crate::storage::{Appendable as _, FloatSample};
+use crate::telemetry::Registry;
+use crate::tsdb::{self, Tsdb};
 
 fn impatient() -> Fixture {
     let mut fixture = Fixture::new();
@@ -129,4 +138,92 @@ async fn garbage_is_no_reason_to_panic() {
         read_all(&mut stream).await;
     }
     assert_serves(&server).await;
+}
+
+/// So many series as the hostile queries are asked of; the wish is a million, which takes a build with optimisations.
+fn crowd() -> usize {
+    std::env::var("WATERSHED_HOSTILE_SERIES").map_or(100_000, |n| n.parse().expect("a number"))
+}
+
+/// A store with a crowd of series, each with a sample and a name of its own.
+fn crowded() -> Arc<Tsdb> {
+    let deps = tsdb::Deps { disk: Arc::new(MemDisk::new()), clock: Clock::manual(NOW), registry: Registry::new() };
+    let (store, _) = Tsdb::open(Path::new("/data"), tsdb::Options::default(), deps).expect("a disk in memory");
+    let mut appender = store.appender();
+    for n in 0..crowd() {
+        let (name, path) = (format!("metric_{n}"), format!("/some/path/{}/{n}", n % 100));
+        let labels = Labels::from_pairs([("__name__", name.as_str()), ("path", path.as_str())]);
+        let series = appender.series(&labels).expect("a disk in memory");
+        appender.append(&[FloatSample { series, t: NOW, v: n as f64 }]).expect("a disk in memory");
+    }
+    appender.commit().expect("a disk in memory");
+    Arc::new(store)
+}
+
+fn posted(path: &str, form: &[(&str, &str)]) -> String {
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[tokio::test]
+async fn everything_there_is_is_more_than_a_small_budget_bears_and_all_of_it_is_given_back() {
+    let store = crowded();
+    let bytes = Limits { max_bytes: 1 << 20, ..Limits::default() };
+    let all_bytes = Limits { max_bytes_of_all: 1 << 20, ..Limits::default() };
+    let samples = Limits { max_samples: 1000, ..Limits::default() };
+    for (limits, sentence) in [
+        (bytes, "query processing would need more than 1048576 bytes of memory"),
+        (all_bytes, "query processing would need more memory than is left of the 1048576 bytes for all queries"),
+        (samples, "query processing would load too many samples into memory in query execution"),
+    ] {
+        let server = Fixture::new().storage(store.clone()).limits(limits).serve().await;
+        // A count holds few samples at a time, but a list of all series.
+        let aggregations = [r#"count({__name__=~".+"})"#, r#"sum(rate({__name__=~".+"}[5m]))"#];
+        let counts_bytes = sentence.contains("bytes");
+        let queries = aggregations.into_iter().filter(|_| counts_bytes).chain([r#"{__name__=~".+"}"#, r#"{path!=""}"#]);
+        for query in queries {
+            let answer = server.exchange(posted("/api/v1/query", &[("query", query)])).await;
+            assert!(answer.starts_with("HTTP/1.1 422 ") && answer.contains(sentence), "{query}: {answer}");
+            assert_eq!(server.deps.queries.held_bytes(), 0, "{query}");
+        }
+        let answer = server.exchange(posted("/api/v1/query", &[("query", "metric_7")])).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("/some/path/7/7"), "{answer}");
+    }
+}
+
+/// Some milliseconds for each of many values: to its end this would take minutes.
+fn endless_pattern() -> String {
+    let alternatives: Vec<String> = (0..10_000).map(|n| format!("value{n}")).collect();
+    format!("({}|.*).*x", alternatives.join("|"))
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_amid_a_huge_pattern_ends_its_query() {
+    let store = crowded();
+    let server = Fixture::new().storage(store).limits(Limits { max_concurrency: 1, ..Limits::default() }).serve().await;
+    let pattern = endless_pattern();
+    let queries = [
+        format!("{{__name__=~\"{pattern}\"}}"),
+        format!("label_replace({{path!=\"\"}}, \"a\", \"$1\", \"path\", \"{pattern}\")"),
+    ];
+    for query in &queries {
+        let mut client = server.connect().await;
+        client.write_all(posted("/api/v1/query", &[("query", query)]).as_bytes()).await.expect("sent");
+        while server.metric("watershed_engine_queries ") < 1.0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Past compiling the pattern, if the machine is quick; the law holds before, too.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(server.metric("watershed_engine_queries "), 1.0, "the query was over too soon to tell anything");
+        drop(client);
+        let answer = server.exchange(posted("/api/v1/query", &[("query", "1"), ("timeout", "60s")])).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        while server.metric("watershed_engine_queries ") > 0.0 || server.deps.queries.held_bytes() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }

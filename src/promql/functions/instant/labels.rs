@@ -2,17 +2,21 @@
 
 use super::{is_label_name, text_of};
 use crate::model::regex::Regex;
-use crate::model::{Labels, LabelsBuilder, METRIC_NAME};
+use crate::model::{Labels, LabelsBuilder, METRIC_NAME, Shortened};
 use crate::promql::exec::{Evaluator, Failure, Sink, StepSeries, Steps, Unique};
 use crate::promql::plan::Call;
 
 /// `label_replace(v, target, replacement, source, regex)`
 pub(super) fn replace(eval: &Evaluator<'_>, call: &Call, steps: Steps, sink: Sink<'_>) -> Result<(), Failure> {
     let [target, replacement, source, pattern] = [1, 2, 3, 4].map(|index| text_of(&call.args[index]));
-    let regex = Regex::new(pattern)
-        .map_err(|_| Failure::Execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
+    let regex = Regex::with_groups(pattern).map_err(|_| {
+        Failure::Execution(format!("invalid regular expression in label_replace(): {}", Shortened(pattern)))
+    })?;
     if !is_label_name(&call.args[1]) {
-        return Err(Failure::Execution(format!("invalid destination label name in label_replace(): {target}")));
+        return Err(Failure::Execution(format!(
+            "invalid destination label name in label_replace(): {}",
+            Shortened(target)
+        )));
     }
     let (mut builder, mut value) = (LabelsBuilder::new(), String::new());
     relabelled(eval, call, target, steps, sink, |labels| {
@@ -32,10 +36,13 @@ pub(super) fn join(eval: &Evaluator<'_>, call: &Call, steps: Steps, sink: Sink<'
     let sources: Vec<&str> = call.args[3..].iter().map(text_of).collect();
     if let Some(source) = call.args[3..].iter().find(|source| !is_label_name(source)) {
         let source = text_of(source);
-        return Err(Failure::Execution(format!("invalid source label name in label_join(): {source}")));
+        return Err(Failure::Execution(format!("invalid source label name in label_join(): {}", Shortened(source))));
     }
     if !is_label_name(&call.args[1]) {
-        return Err(Failure::Execution(format!("invalid destination label name in label_join(): {target}")));
+        return Err(Failure::Execution(format!(
+            "invalid destination label name in label_join(): {}",
+            Shortened(target)
+        )));
     }
     let mut builder = LabelsBuilder::new();
     relabelled(eval, call, target, steps, sink, |labels| {
@@ -57,6 +64,8 @@ fn relabelled(
 ) -> Result<(), Failure> {
     let mut unique = Unique::default();
     eval.vector(&call.args[0], steps, &mut |series| {
+        // A large expression takes its time for each series.
+        eval.context.scope.check()?;
         let changed = match change(&series.labels) {
             Some(labels) => StepSeries { labels, drop_name: series.drop_name && target != METRIC_NAME, ..series },
             None => series,

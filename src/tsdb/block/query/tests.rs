@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::disk::MemDisk;
-use crate::model::{MatchOp, TimestampMs};
+use crate::model::{MatchOp, Matcher, TimestampMs};
 use crate::storage::{Cancelled, Columns, decode_into};
 use crate::tsdb::block::{BlockMeta, BlockWriter, Tombstones};
 use crate::tsdb::fixtures::{self, chunk};
@@ -68,7 +68,9 @@ fn every_pair_of_matchers_selects_what_testing_each_series_selects() {
     let block = plain(&sets());
     let all: Vec<u32> = block.index().all().unwrap().into_iter().collect();
     let position = |series: u32| all.binary_search(&series).unwrap();
-    check_every_pair_of_matchers(|selectors| block.matching(selectors).unwrap().into_iter().map(position).collect());
+    check_every_pair_of_matchers(|selectors| {
+        block.matching(selectors, &Scope::unbounded()).unwrap().into_iter().map(position).collect()
+    });
 }
 
 #[test]
@@ -92,8 +94,12 @@ fn few_series_are_tested_by_their_labels_and_many_by_the_labels_values() {
         let selectors = [selector(&text)];
         let matching = all.iter().filter(|l| Matcher::all_match(&selectors[0], l.as_bytes()));
         let expected: BTreeSet<&str> = matching.filter_map(|l| l.get("id")).collect();
-        assert_eq!(block.matching(&selectors).unwrap().len(), expected.len() as u64, "{text:?}");
-        assert_eq!(block.label_values("id", &selectors).unwrap(), Vec::from_iter(expected), "{text:?}");
+        assert_eq!(block.matching(&selectors, &Scope::unbounded()).unwrap().len(), expected.len() as u64, "{text:?}");
+        assert_eq!(
+            block.label_values("id", &selectors, &Scope::unbounded()).unwrap(),
+            Vec::from_iter(expected),
+            "{text:?}"
+        );
     }
 }
 
@@ -114,10 +120,14 @@ fn label_names_and_values_are_those_of_the_selected_series() {
     ] {
         let found = selected(&selectors);
         let names: BTreeSet<&str> = found.iter().flat_map(|l| l.iter().map(|(name, _)| name)).collect();
-        assert_eq!(block.label_names(&selectors).unwrap(), Vec::from_iter(names), "{selectors:?}");
+        assert_eq!(block.label_names(&selectors, &Scope::unbounded()).unwrap(), Vec::from_iter(names), "{selectors:?}");
         for name in ["__name__", "a", "b", "missing", ""] {
             let values: BTreeSet<&str> = found.iter().filter_map(|l| l.get(name)).collect();
-            assert_eq!(block.label_values(name, &selectors).unwrap(), Vec::from_iter(values), "{name} {selectors:?}");
+            assert_eq!(
+                block.label_values(name, &selectors, &Scope::unbounded()).unwrap(),
+                Vec::from_iter(values),
+                "{name} {selectors:?}"
+            );
         }
     }
 }

@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -123,8 +124,15 @@ fn endpoint(f: Endpoint) -> MethodRouter<Arc<Web>> {
     get(move |state, request| run(state, request, f))
 }
 
-async fn label_values(state: State<Arc<Web>>, Path(name): Path<String>, request: Request) -> Response<Body> {
-    run(state, request, move |call| labels::values(call, &name)).await
+async fn label_values(
+    state: State<Arc<Web>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response<Body> {
+    match name {
+        Ok(Path(name)) => run(state, request, move |call| labels::values(call, &name)).await,
+        Err(error) => ApiError::new(ErrorKind::BadData, format!("invalid label name: {error}")).respond(),
+    }
 }
 
 async fn when_ready(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response<Body> {

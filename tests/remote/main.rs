@@ -1,0 +1,7 @@
+//! Remote write and remote read over HTTP, against real peers and hostile ones.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests fail by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+mod write;
