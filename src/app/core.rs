@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::fetch::HttpFetchers;
 use super::late::LateStore;
 use super::reload::{FileWatch, Running};
+use super::remote_read::RemoteRead;
 use super::shipping::Shipping;
 use super::signals::Signals;
 use super::{AppError, GRACE, Options, storage};
@@ -42,6 +43,7 @@ pub(super) struct Core {
     pool: CpuPool,
     tasks: Tasks,
     store: Arc<LateStore>,
+    reading: RemoteRead,
     queries: Service,
     scrape: Arc<scrape::Manager>,
     quit: CancellationToken,
@@ -64,10 +66,13 @@ impl Core {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let pool = CpuPool::new("compute", threads)?;
         let store = Arc::new(LateStore::default());
+        let tasks = Tasks::new();
+        let block = options.storage.chunk_range;
+        let reading = RemoteRead::new(&store, clock.clone(), block, &tasks, registry.clone());
         let queries = Service::new(
             Engine::new(engine(options, &config.global)),
             options.queries.clone(),
-            service::Deps { storage: store.clone(), clock: clock.clone(), registry: registry.clone() },
+            service::Deps { storage: reading.storage().clone(), clock: clock.clone(), registry: registry.clone() },
         )?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let scrape = scrape::Manager::new(scrape::Deps {
@@ -82,7 +87,7 @@ impl Core {
         let settings = storage::settings(&config.storage, options.retention, options.features);
         let facts =
             RuntimeFacts { storage_retention: storage::describe(&settings.retention), ..RuntimeFacts::default() };
-        let (tasks, external_labels) = (Tasks::new(), Arc::new(ArcSwap::from_pointee(Labels::empty())));
+        let external_labels = Arc::new(ArcSwap::from_pointee(Labels::empty()));
         let shipping = Shipping::new(&tasks, clock.clone(), registry.clone(), external_labels.clone());
         let notifications = Notifications::new(options.notification_followers, clock.clone(), &registry);
         notifications.add(STARTING);
@@ -92,6 +97,7 @@ impl Core {
             pool,
             tasks,
             store,
+            reading,
             queries,
             scrape: Arc::new(scrape),
             quit: CancellationToken::new(),
@@ -121,7 +127,7 @@ impl Core {
         let (yaml, facts) = (self.config_yaml.clone(), self.facts.clone());
         let host: web::HostMetrics = Arc::new(telemetry::host::write_metrics);
         web::Deps {
-            storage: self.store.clone(),
+            storage: self.reading.storage().clone(),
             appendable: self.store.clone(),
             queries: self.queries.clone(),
             exemplars: self.store.clone(),
@@ -260,8 +266,10 @@ impl Core {
         let ship = config.storage.ship.clone();
         let query_log = config.global.query_log_file.clone();
         let engine = Engine::new(engine(options, &config.global));
+        let endpoints = self.reading.prepare(&config.remote_read)?;
         self.log_queries(query_log)?;
         running.apply(config)?;
+        self.reading.put(endpoints);
         self.queries.set_engine(engine);
         let retention = storage::describe(&settings.retention);
         self.external_labels.store(Arc::new(labels));

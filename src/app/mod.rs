@@ -8,6 +8,7 @@ mod core;
 mod fetch;
 mod late;
 mod reload;
+mod remote_read;
 mod shipping;
 mod signals;
 mod storage;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{ConfigErrors, Features};
+use crate::net::ClientError;
 use crate::promql::service::Limits;
 use crate::runtime::{PoolError, Tasks};
 use crate::scrape::ApplyError;
@@ -72,6 +74,14 @@ pub enum AppError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A server cannot be read from as configured.
+    #[error("remote_read {name}: {source}")]
+    RemoteRead {
+        /// The server.
+        name: String,
+        /// Why.
+        source: ClientError,
     },
     /// An address cannot be listened on.
     #[error(transparent)]

@@ -179,6 +179,32 @@ pub struct ServeFlags {
     #[arg(long = "query.log-slower-than", value_name = "DURATION", default_value = "10s")]
     pub query_log_slower_than: DurationMs,
 
+    /// Samples that a remote read may select with one query, if its answer is not streamed. 0 means no limit.
+    #[arg(long = "storage.remote.read-sample-limit", value_name = "N", default_value = "5e7", value_parser = count)]
+    pub read_sample_limit: u64,
+
+    /// Samples that a remote read may select with one query, if its answer is streamed. 0 means no limit.
+    #[arg(long = "storage.remote.read-stream-sample-limit", value_name = "N", default_value = "0", value_parser = count)]
+    pub read_stream_sample_limit: u64,
+
+    /// Bytes of one answer to a remote read, such as 512MB. 0 means no limit for streamed answers; others are held in memory
+    /// before they are sent, and may always have as much as --query.max-bytes allows.
+    #[arg(long = "storage.remote.read-byte-limit", value_name = "SIZE", default_value = "0B")]
+    pub read_byte_limit: ByteSize,
+
+    /// Remote reads that are answered at the same time; more wait. 0 means as many as there are threads for.
+    #[arg(long = "storage.remote.read-concurrent-limit", value_name = "N", default_value = "10", value_parser = count)]
+    pub read_concurrent_limit: u64,
+
+    /// Bytes of one frame of a streamed answer to a remote read, before compression.
+    #[arg(
+        long = "storage.remote.read-max-bytes-in-frame",
+        value_name = "BYTES",
+        default_value = "1048576",
+        value_parser = count
+    )]
+    pub read_max_bytes_in_frame: u64,
+
     /// Features of Prometheus to enable, a comma list; may be given several times.
     #[arg(long = "enable-feature", value_name = "NAMES")]
     pub enable_feature: Vec<String>,
@@ -190,6 +216,19 @@ pub struct ServeFlags {
     /// Format of log lines.
     #[arg(long = "log.format", value_enum, default_value = "logfmt")]
     pub log_format: LogFormat,
+}
+
+/// A whole number, which may be written as `5e7`, as in the reference.
+fn count(text: &str) -> Result<u64, String> {
+    let refused = || format!("{text:?} is not a whole number of 0 or more");
+    match text.parse::<u64>() {
+        Ok(n) => Ok(n),
+        Err(_) => match text.parse::<f64>() {
+            // Up to 2^53 every whole number is exact.
+            Ok(n) if n >= 0.0 && n.fract() == 0.0 && n <= 9e15 => Ok(n as u64),
+            _ => Err(refused()),
+        },
+    }
 }
 
 /// Every flag with its value as text, for the flags API.

@@ -8,9 +8,10 @@ use crate::app::{self, AppError, Options};
 use crate::config::{self, ByteSize, FeatureFate, FeatureNote, Features};
 use crate::model::DurationMs;
 use crate::promql::service::Limits;
+use crate::remote::read;
 use crate::telemetry::{self, logging};
 use crate::tsdb;
-use crate::web::{AdminApi, CorsOrigin, ExternalUrl, Lifecycle, RoutePrefix, WebConfig};
+use crate::web::{AdminApi, CorsOrigin, ExternalUrl, Lifecycle, RemoteReadConfig, RoutePrefix, WebConfig};
 
 /// How long samples are kept if nobody says.
 const RETENTION_DEFAULT: DurationMs = DurationMs::from_secs(15 * 24 * 3600);
@@ -66,6 +67,19 @@ fn retention(time: DurationMs, size: ByteSize) -> tsdb::Retention {
     tsdb::Retention { time, bytes, percentage: None }
 }
 
+fn remote_read(flags: &ServeFlags, held_bytes: u64) -> RemoteReadConfig {
+    let some = |n: u64| Some(n).filter(|n| *n > 0);
+    let limits = read::Limits {
+        samples: some(flags.read_sample_limit),
+        streamed_samples: some(flags.read_stream_sample_limit),
+        bytes: u64::try_from(flags.read_byte_limit.0).ok().and_then(some),
+        frame: usize::try_from(flags.read_max_bytes_in_frame).unwrap_or(usize::MAX),
+    };
+    let concurrent = some(flags.read_concurrent_limit).and_then(|n| usize::try_from(n).ok());
+    let concurrent = concurrent.unwrap_or(usize::MAX).min(RemoteReadConfig::CONCURRENT_MAX);
+    RemoteReadConfig { limits, concurrent, held_bytes }
+}
+
 fn limits(flags: &ServeFlags) -> Limits {
     let told = u64::try_from(flags.query_max_bytes.0).ok().filter(|bytes| *bytes > 0);
     let max_bytes = told.or_else(|| telemetry::memory::limit().map(|bytes| bytes / MEMORY_PART)).unwrap_or(u64::MAX);
@@ -119,6 +133,7 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
         interval => interval,
     };
     let queries = limits(&flags);
+    web.remote_read = remote_read(&flags, queries.max_bytes);
     Ok(Options {
         config_file: flags.config_file,
         auto_reload: (auto_reload.0 > 0).then(|| auto_reload.to_std()),

@@ -42,7 +42,7 @@ pub use features::{FeatureFate, FeatureNote, Features, read_features};
 pub use global::GlobalConfig;
 pub use http::OAuth2Config;
 pub use mistake::{ConfigErrors, ConfigWarning, Mistake};
-pub use remote::{MetadataConfig, QueueConfig, RemoteReadConfig, RemoteWriteConfig, WriteMessage};
+pub use remote::{MetadataConfig, QueueConfig, RemoteWriteConfig, WriteMessage};
 pub use rules::{RecordingGroup, RecordingRule, recording_groups};
 pub use scalar::ByteSize;
 pub use storage::{FloatEncoding, Fsync, LowWriteConfig, RetentionConfig, StorageConfig};
@@ -51,6 +51,7 @@ use fields::{At, Fields, Reader};
 use render::Out;
 
 use crate::net::HttpClientConfig;
+use crate::remote::read::EndpointConfig;
 use crate::scrape::JobConfig;
 
 /// What is said about keys of our own that do not work yet.
@@ -76,7 +77,7 @@ pub struct Config {
     /// Where samples are sent.
     pub remote_write: Vec<RemoteWriteConfig>,
     /// Where samples are read from.
-    pub remote_read: Vec<RemoteReadConfig>,
+    pub remote_read: Vec<EndpointConfig>,
     /// Where traces go.
     pub tracing: Option<TracingConfig>,
     /// How OTLP metrics become series.
@@ -214,7 +215,7 @@ fn read_config(at: &At<'_>, mut sources: Vec<PathBuf>, env: global::Environment<
     f.not_yet("tracing");
 
     let remote_write = remote::read_writers(&mut f, names);
-    let remote_read = remote::read_readers(&mut f);
+    let remote_read = remote::read_readers(&mut f, &global.external_labels);
     let (otlp, shown) = extras::read_otlp(&f.section("otlp").unwrap_or(nothing), names);
     f.put("otlp", shown.into_out());
     f.not_yet("otlp");

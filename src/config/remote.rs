@@ -1,6 +1,8 @@
-//! The sections `remote_write` and `remote_read`: checked, and acted upon by a later version.
+//! The sections `remote_write`, which is checked and acted upon by a later version, and `remote_read`.
 
 use std::collections::BTreeMap;
+
+use url::Url;
 
 use super::fields::{At, Field, Fields, Shown};
 use super::http::{self, HttpSection, OAuth2, OAuth2Config};
@@ -10,6 +12,7 @@ use super::render::Out;
 use crate::model::{DurationMs, Labels};
 use crate::net::{HttpClientConfig, Secret};
 use crate::relabel::RuleConfig;
+use crate::remote::read::EndpointConfig;
 use crate::scrape::NameValidation;
 
 /// One receiver of samples.
@@ -88,31 +91,6 @@ pub struct MetadataConfig {
     pub max_samples_per_send: i64,
 }
 
-/// One server that samples are read from.
-#[derive(Clone, Debug)]
-pub struct RemoteReadConfig {
-    /// Where it is asked.
-    pub url: String,
-    /// Unique among the servers, or empty.
-    pub name: String,
-    /// Time allowed for one request.
-    pub timeout: DurationMs,
-    /// Bytes of one frame of a streamed answer.
-    pub chunked_read_limit: u64,
-    /// Further headers.
-    pub headers: BTreeMap<String, String>,
-    /// Whether it is asked for what the local storage has too.
-    pub read_recent: bool,
-    /// How requests are sent.
-    pub client: HttpClientConfig,
-    /// Token exchange.
-    pub oauth2: Option<OAuth2Config>,
-    /// Matchers that a selector must have for the server to be asked.
-    pub required_matchers: Labels,
-    /// Whether external labels are part of the selector.
-    pub filter_external_labels: bool,
-}
-
 /// Reads the list of receivers under `remote_write`.
 pub(super) fn read_writers(f: &mut Fields<'_>, names: NameValidation) -> Vec<RemoteWriteConfig> {
     let read = |at: &At<'_>| read_writer(at, names);
@@ -122,11 +100,18 @@ pub(super) fn read_writers(f: &mut Fields<'_>, names: NameValidation) -> Vec<Rem
     writers
 }
 
-/// Reads the list of servers under `remote_read`.
-pub(super) fn read_readers(f: &mut Fields<'_>) -> Vec<RemoteReadConfig> {
-    let readers = list(f, "remote_read", "empty or null remote read config section", read_reader);
-    unique(f, "remote_read", "remote read", readers.iter().map(|r| r.name.as_str()));
-    f.not_yet("remote_read");
+/// Reads the list of servers under `remote_read`; `external` are the labels of this server's own series elsewhere.
+pub(super) fn read_readers(f: &mut Fields<'_>, external: &Labels) -> Vec<EndpointConfig> {
+    let read = |at: &At<'_>| read_reader(at, external);
+    let readers = list(f, "remote_read", "empty or null remote read config section", read);
+    unique(f, "remote_read", "remote read", readers.iter().map(|(name, _)| name.as_str()));
+    let readers: Vec<EndpointConfig> = readers.into_iter().filter_map(|(_, config)| config).collect();
+    for (i, config) in readers.iter().enumerate() {
+        if readers[..i].contains(config) {
+            let why = "duplicate remote read configs are not allowed, found duplicate for URL";
+            f.mistake("remote_read", format!("{why}: {}", config.name));
+        }
+    }
     readers
 }
 
@@ -399,31 +384,35 @@ fn is_uuid(text: &str) -> bool {
     groups.iter().map(|g| g.len()).eq([8, 4, 4, 4, 12]) && groups.concat().bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-fn read_reader(at: &At<'_>) -> (RemoteReadConfig, Shown) {
+/// The configured name, and the config unless its URL cannot be used.
+fn read_reader(at: &At<'_>, external: &Labels) -> ((String, Option<EndpointConfig>), Shown) {
     let mut f = at.fields();
-    let url = read_url(&mut f, "remote_read");
+    let text = read_url(&mut f, "remote_read");
+    let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    if url.is_none() && !text.is_empty() {
+        f.mistake("url", format!("{text:?} is not a URL that can be asked: http:// or https:// and a host are needed"));
+    }
     let timeout = f.take("remote_timeout", DurationMs::from_secs(60));
-    let chunked_read_limit = f.take("chunked_read_limit", 50_000_000);
+    let frame_limit = f.take("chunked_read_limit", EndpointConfig::FRAME_LIMIT);
     let headers = http::read_plain_headers(
         &mut f,
         "authorization header must be changed via the basic_auth, authorization, oauth2, sigv4, azuread or google_iam parameter",
     );
     let read_recent = f.take("read_recent", false);
     let name = f.take("name", String::new());
-    let HttpSection { client, oauth2, .. } = http::read(&mut f, true, OAuth2::Checked);
+    let HttpSection { client, .. } = http::read(&mut f, true, OAuth2::Refused);
     let required = labels::read(&mut f, "required_matchers", NameValidation::Utf8);
     let filter_external_labels = f.take("filter_external_labels", true);
-    let config = RemoteReadConfig {
-        url,
-        name,
-        timeout,
-        chunked_read_limit,
+    let config = url.map(EndpointConfig::new).map(|defaults| EndpointConfig {
+        name: if name.is_empty() { defaults.name.clone() } else { name.clone() },
+        timeout: timeout.to_std(),
+        frame_limit,
         headers,
         read_recent,
         client,
-        oauth2,
-        required_matchers: labels::to_labels(&required),
-        filter_external_labels,
-    };
-    (config, f.finish())
+        required: labels::to_labels(&required),
+        external: if filter_external_labels { external.clone() } else { Labels::empty() },
+        ..defaults
+    });
+    ((name, config), f.finish())
 }

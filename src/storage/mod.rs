@@ -15,8 +15,10 @@ mod admin;
 mod append;
 pub mod chunk;
 mod exemplar;
+pub mod fanout;
 pub mod memory;
 pub mod merge;
+pub(crate) mod newest;
 mod scope;
 mod select;
 
@@ -29,8 +31,9 @@ pub use chunk::{
     Chunk, ChunkBuilder, Columns, DecodeError, EncodeError, Encoding, TimedValue, decode_into, decode_values,
 };
 pub use exemplar::{ExemplarQueryable, SeriesExemplars};
+pub use fanout::{Fanout, Secondary};
 pub use scope::{ByteBudget, Cancelled, Held, Scope};
 pub use select::{
-    BatchSize, LatestBatch, LatestRow, LatestStream, Limit, QueryError, Queryable, SelectRequest, Selector,
+    BatchSize, LatestBatch, LatestRow, LatestStream, Limit, Nothing, QueryError, Queryable, SelectRequest, Selector,
     SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
 };

@@ -77,6 +77,14 @@ pub enum QueryError {
     /// The store is not ready yet.
     #[error("the store is not ready: {0}")]
     NotReady(String),
+    /// Another server that was asked has failed.
+    #[error("{peer}: {reason}")]
+    Peer {
+        /// Its name.
+        peer: String,
+        /// What happened.
+        reason: String,
+    },
 }
 
 /// One series with the chunks that overlap the range, ascending by time, without overlaps between them.
@@ -212,6 +220,31 @@ impl LatestBatch {
 pub trait LatestStream: Send {
     /// Clears `batch` and fills it with the next rows.
     fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError>;
+}
+
+/// A stream that has ended before it began.
+#[derive(Debug, Default)]
+pub struct Nothing(pub Annotations);
+
+impl Nothing {
+    fn end(&mut self) -> StreamStep {
+        let annotations = std::mem::take(&mut self.0);
+        StreamStep::End(StreamEnd { annotations, stats: StreamStats::default() })
+    }
+}
+
+impl SeriesStream for Nothing {
+    fn next(&mut self, batch: &mut SeriesBatch) -> Result<StreamStep, QueryError> {
+        batch.series.clear();
+        Ok(self.end())
+    }
+}
+
+impl LatestStream for Nothing {
+    fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError> {
+        batch.clear();
+        Ok(self.end())
+    }
 }
 
 /// A store that can be read.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::model::DurationMs;
 use crate::model::regex::{Regex, RegexError};
+use crate::remote::read;
 
 /// Whether `/-/reload` and `/-/quit` obey.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -57,6 +58,39 @@ pub struct WebConfig {
     pub answer_timeout: Duration,
     /// How old a series' newest sample may be to appear in `/federate`.
     pub lookback: DurationMs,
+    /// What bounds the answers to remote reads.
+    pub remote_read: RemoteReadConfig,
+}
+
+/// How remote reads are served.
+#[derive(Clone, Copy, Debug)]
+pub struct RemoteReadConfig {
+    /// `--storage.remote.read-sample-limit`, `...-stream-sample-limit`, `...-byte-limit` and `...-max-bytes-in-frame`.
+    pub limits: read::Limits,
+    /// `--storage.remote.read-concurrent-limit`: reads answered at the same time; further ones wait.
+    pub concurrent: usize,
+    /// Bytes of memory that one answer may hold.
+    pub held_bytes: u64,
+}
+
+impl Default for RemoteReadConfig {
+    /// The reference's.
+    fn default() -> RemoteReadConfig {
+        let limits = read::Limits {
+            samples: Some(50_000_000),
+            streamed_samples: None,
+            bytes: None,
+            frame: RemoteReadConfig::FRAME,
+        };
+        RemoteReadConfig { limits, concurrent: 10, held_bytes: u64::MAX }
+    }
+}
+
+impl RemoteReadConfig {
+    /// Bytes of a frame.
+    pub const FRAME: usize = 1 << 20;
+    /// Reads at the same time where there is to be no limit: each has a thread.
+    pub const CONCURRENT_MAX: usize = 256;
 }
 
 impl WebConfig {
@@ -78,6 +112,7 @@ impl WebConfig {
             max_streams: 8,
             answer_timeout: Duration::from_secs(300),
             lookback: DurationMs::from_secs(300),
+            remote_read: RemoteReadConfig::default(),
         }
     }
 }

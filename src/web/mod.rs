@@ -30,7 +30,9 @@ mod server;
 mod stream;
 mod telemetry;
 
-pub use config::{AdminApi, CorsOrigin, ExternalUrl, ExternalUrlError, Lifecycle, RoutePrefix, WebConfig};
+pub use config::{
+    AdminApi, CorsOrigin, ExternalUrl, ExternalUrlError, Lifecycle, RemoteReadConfig, RoutePrefix, WebConfig,
+};
 pub use deps::{BuildInfo, Deps, HostMetrics, Readiness, ReadinessState, ReloadRequest, RuntimeFacts};
 pub use notifications::{Notification, Notifications};
 pub use server::{BindError, Server};

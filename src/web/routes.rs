@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 
+use super::api::v1::Reads;
 use super::config::WebConfig;
 use super::deps::{Deps, ReadinessState};
 use super::encoding::plain;
@@ -23,6 +24,7 @@ pub(super) struct Web {
     pub(super) deps: Deps,
     pub(super) metrics: WebMetrics,
     pub(super) streams: Streams,
+    pub(super) reads: Reads,
     /// Port of the first listener, to recognise the targets that are ourselves.
     pub(super) own_port: u16,
     /// When the server was bound.

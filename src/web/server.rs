@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::api::v1::Reads;
 use super::config::WebConfig;
 use super::connection::{Activity, ClientAddress, Limits, RequestGuard, WatchedIo};
 use super::deps::Deps;
@@ -86,6 +87,7 @@ impl Server {
         let web = Arc::new(Web {
             metrics: WebMetrics::new(&deps.registry),
             streams: streams.map_err(BindError::Threads)?,
+            reads: Reads::new(&config, &deps.registry, &tasks),
             birth: deps.clock.now(),
             runtime: Handle::current().metrics(),
             own_port,

@@ -215,6 +215,18 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
+        "/read",
+        &[
+            "GET /api/v1/read",
+            "PUT /api/v1/read",
+            "DELETE /api/v1/read",
+            "POST /api/v1/read",
+            "POST /api/v1/read TEXT no snappy at all",
+            "POST /api/v1/read FORM match[]=up",
+            "OPTIONS /api/v1/read",
+        ],
+    ),
+    (
         "/targets",
         &[
             "GET /api/v1/targets",

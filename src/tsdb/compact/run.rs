@@ -148,7 +148,7 @@ fn mark_failed(blocks: &Blocks, chosen: &[Arc<Block>], error: &CompactError) {
     let CompactError::Read { source, .. } = error else { return };
     let place = match source {
         QueryError::Disk { path, .. } | QueryError::Corrupt { path, .. } => Path::new(path),
-        QueryError::Cancelled(_) | QueryError::NotReady(_) => return,
+        QueryError::Cancelled(_) | QueryError::NotReady(_) | QueryError::Peer { .. } => return,
     };
     let guilty = |block: &&Arc<Block>| place.starts_with(block.dir());
     let is_named = chosen.iter().any(|block| guilty(&block));

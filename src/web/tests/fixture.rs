@@ -25,6 +25,7 @@ use crate::scrape::{JobConfig, DroppedTarget, TargetHealth, TargetMetadata, Targ
 use crate::storage::memory::MemoryStore;
 use crate::storage::{Appendable as _, FloatSample, Queryable};
 use crate::telemetry::Registry;
+use crate::web::api::v1::Reads;
 use crate::web::routes::{Web, router};
 use crate::web::stream::Streams;
 use crate::web::telemetry::WebMetrics;
@@ -137,6 +138,7 @@ impl Fixture {
         let tasks = Tasks::new();
         Arc::new(Web {
             metrics: WebMetrics::new(&self.deps.registry),
+            reads: Reads::new(&self.config, &self.deps.registry, &tasks),
             streams: Streams::new(2, Duration::from_secs(60), tasks).expect("threads"),
             own_port: 9090,
             birth: NOW,

@@ -14,6 +14,7 @@ mod metadata;
 mod notifications;
 mod openapi;
 mod query;
+mod read;
 mod relabel;
 mod reply;
 mod result;
@@ -36,9 +37,10 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::routing::{MethodRouter, any, get};
+use axum::routing::{MethodRouter, any, get, post};
 use tokio::time::Instant;
 
+pub(in crate::web) use self::read::Reads;
 use self::reply::{Answer, ApiError, ErrorKind};
 use crate::storage::Scope;
 use crate::web::encoding::ContentEncoding;
@@ -71,6 +73,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Web>>)> {
         ("/labels", endpoint(labels::names).post(post_labels)),
         ("/label/{name}/values", get(label_values)),
         ("/series", get(series::series).post(series::series)),
+        ("/read", post(read::read)),
         ("/targets", endpoint(targets::targets)),
         ("/targets/metadata", endpoint(metadata::of_targets)),
         ("/targets/relabel_steps", endpoint(relabel::steps)),

@@ -47,6 +47,7 @@ const ENDPOINTS: &[(&str, Endpoint)] = &[
     ("/labels", Endpoint(BOTH, "Label names", SELECTION)),
     ("/label/{name}/values", Endpoint(GET, "Values of a label", SELECTION)),
     ("/series", Endpoint(BOTH, "Label sets of series", &["match[]*!", "start", "end", "limit"])),
+    ("/read", Endpoint(&["post"], "Remote read: protocol buffers in, protocol buffers out", &[])),
     ("/targets", Endpoint(GET, "Scrape targets", &["state", "scrapePool"])),
     ("/targets/metadata", Endpoint(GET, "Metadata of metrics by target", &["match_target", "metric", "limit"])),
     ("/targets/relabel_steps", Endpoint(GET, "What the rules of a job do to labels", &["scrapePool!", "labels!"])),

@@ -108,7 +108,7 @@ impl From<QueryError> for ApiError {
             QueryError::Cancelled(Cancelled::Client) => ErrorKind::Canceled,
             QueryError::Cancelled(Cancelled::Deadline) => ErrorKind::Timeout,
             QueryError::Cancelled(_) => ErrorKind::Execution,
-            QueryError::Disk { .. } | QueryError::Corrupt { .. } => ErrorKind::Internal,
+            QueryError::Disk { .. } | QueryError::Corrupt { .. } | QueryError::Peer { .. } => ErrorKind::Internal,
             QueryError::NotReady(_) => ErrorKind::Unavailable,
         };
         ApiError::new(kind, error.to_string())

@@ -1,0 +1,337 @@
+//! A server that is asked by remote read.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+
+use super::answer::Asked;
+use super::breaker::Breaker;
+use super::config::EndpointConfig;
+use super::incoming::{EndpointError, Stopped, channel};
+use super::metrics::Metrics;
+use super::stream::EndpointStream;
+use super::wire::{Hints, LABELS_ONLY, Query, ReadRequest, ResponseKind};
+use crate::model::{Annotations, Labels, MatchOp, Matcher, TimestampMs};
+use crate::net::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use crate::net::{Client, ClientError, Method, Request};
+use crate::remote::snappy;
+use crate::runtime::Tasks;
+use crate::storage::newest::{NewestRows, newest_samples};
+use crate::storage::{
+    LatestStream, Limit, Nothing, QueryError, Queryable, Scope, Secondary, SelectRequest, Selector, SeriesBatch,
+    SeriesStream, StreamStep, TimeRange,
+};
+use crate::telemetry::Registry;
+
+const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-read-version");
+const SNAPPY: HeaderValue = HeaderValue::from_static("snappy");
+
+/// From when on the local store has everything; what is later need not be asked of others.
+pub type LocalStart = Arc<dyn Fn() -> TimestampMs + Send + Sync>;
+
+/// What an endpoint needs of others.
+#[derive(Clone)]
+pub struct Deps {
+    /// For its metrics.
+    pub registry: Registry,
+    /// Owns its transfers.
+    pub tasks: Tasks,
+    /// Asked at every read, unless the endpoint is read for recent samples, too.
+    pub local_start: LocalStart,
+}
+
+/// A server that is asked by remote read. Reads block the thread that pulls them, so they belong on threads for work, not
+/// on those of an async runtime. Cloning gives another handle to the same endpoint.
+#[derive(Clone)]
+pub struct Endpoint(Arc<Inner>);
+
+struct Inner {
+    config: EndpointConfig,
+    client: Client,
+    headers: HeaderMap,
+    runtime: Handle,
+    deps: Deps,
+    breaker: Breaker,
+    metrics: Metrics,
+}
+
+impl Endpoint {
+    /// Checks how the endpoint is asked; nothing is sent. To be called within the runtime that is to carry its transfers.
+    pub fn new(config: EndpointConfig, deps: Deps) -> Result<Endpoint, ClientError> {
+        let client = Client::new(&config.client, &config.name)?;
+        let headers = headers(&config)?;
+        let metrics = Metrics::new(&deps.registry, &config.name);
+        let (runtime, breaker) = (Handle::current(), Breaker::default());
+        Ok(Endpoint(Arc::new(Inner { config, client, headers, runtime, deps, breaker, metrics })))
+    }
+
+    /// How it is asked.
+    pub fn config(&self) -> &EndpointConfig {
+        &self.0.config
+    }
+
+    /// What is to be asked for a read; `None` if nothing is.
+    fn asked(&self, selectors: &[Selector], range: TimeRange, labels_only: bool) -> Option<Vec<Asked>> {
+        let config = &self.0.config;
+        let mut range = range;
+        if !config.read_recent {
+            let start = (self.0.deps.local_start)();
+            if range.min > start {
+                return None;
+            }
+            range.max = range.max.min(start);
+        }
+        let has_required = |selector: &&Selector| {
+            let has = |(name, value)| selector.contains(&Matcher::equal(name, value));
+            config.required.iter().all(has)
+        };
+        let asked = selectors.iter().filter(has_required).map(|selector| {
+            let (selector, dropped) = with_external(selector, &config.external);
+            Asked { range, selector, dropped, labels_only }
+        });
+        let asked: Vec<Asked> = asked.collect();
+        (!asked.is_empty() && range.min <= range.max).then_some(asked)
+    }
+
+    fn open_asked(
+        &self,
+        scope: &Scope,
+        asked: Vec<Asked>,
+        sorted: bool,
+        limit: Limit,
+    ) -> Result<EndpointStream, QueryError> {
+        scope.check()?;
+        let inner = &self.0;
+        if let Err(resting) = inner.breaker.admit(Instant::now()) {
+            let error = EndpointError::Resting(resting);
+            inner.metrics.count(error.outcome());
+            return Err(inner.failure(&error));
+        }
+        let attempt = Attempt::new(inner.clone());
+        let request = inner.request(&asked).map_err(|error| inner.failure(&error))?;
+        let (transfer, incoming) = channel(scope);
+        let _context = inner.runtime.enter();
+        inner.deps.tasks.spawn("remote-read", transfer.run(inner.client.clone(), request));
+        Ok(EndpointStream::new(attempt, incoming, asked, scope, sorted, limit))
+    }
+
+    /// Collects what `add` takes from the labels of all selected series.
+    fn labels(
+        &self,
+        scope: &Scope,
+        selectors: &[Selector],
+        range: TimeRange,
+        limit: Limit,
+        add: impl Fn(&Labels, &mut BTreeSet<String>),
+    ) -> Result<(Vec<String>, Annotations), QueryError> {
+        let mut annotations = Annotations::none();
+        if selectors.is_empty() {
+            // Servers that do not know the hint would send everything that they have.
+            let name = &self.0.config.name;
+            annotations.warn(format!("{name}: labels are read from remote servers only together with a selector"));
+            return Ok((Vec::new(), annotations));
+        }
+        let mut found = BTreeSet::new();
+        if let Some(asked) = self.asked(selectors, range, true) {
+            let mut stream = self.open_asked(scope, asked, false, None)?;
+            let mut batch = SeriesBatch::default();
+            while let StreamStep::Batch = stream.next(&mut batch)? {
+                let size = batch.size();
+                batch.series.iter().for_each(|series| add(&series.labels, &mut found));
+                scope.release(size.samples, size.bytes);
+            }
+        }
+        Ok((found.into_iter().take(limit.unwrap_or(usize::MAX)).collect(), annotations))
+    }
+}
+
+fn headers(config: &EndpointConfig) -> Result<HeaderMap, ClientError> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &config.headers {
+        let unusable = || ClientError::Config(format!("the header {name:?} cannot be sent"));
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| unusable())?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(super::SAMPLES_TYPE));
+    headers.insert(CONTENT_ENCODING, SNAPPY);
+    headers.insert(ACCEPT_ENCODING, SNAPPY);
+    headers.insert(VERSION, HeaderValue::from_static("0.1.0"));
+    Ok(headers)
+}
+
+/// A selector with the external labels that it does not name itself, and the names of those.
+fn with_external(selector: &Selector, external: &Labels) -> (Selector, Vec<Box<str>>) {
+    let (mut selector, mut added) = (selector.clone(), Vec::new());
+    for (name, value) in external {
+        if selector.iter().all(|matcher| *matcher.name != *name) {
+            selector.push(Matcher::equal(name, value));
+            added.push(Box::from(name));
+        }
+    }
+    (selector, added)
+}
+
+impl Inner {
+    fn request(&self, asked: &[Asked]) -> Result<Request, EndpointError> {
+        let query = |asked: &Asked| Query {
+            range: asked.range,
+            selector: asked.selector.clone(),
+            hints: asked.labels_only.then(|| Hints { range: asked.range, function: LABELS_ONLY.to_owned() }),
+        };
+        let accepted = [ResponseKind::StreamedChunks, ResponseKind::Samples].map(ResponseKind::number).to_vec();
+        let message = ReadRequest { queries: asked.iter().map(query).collect(), accepted }.encode();
+        let mut body = Vec::new();
+        snappy::encode(&message, &mut body)?;
+        Ok(Request {
+            method: Method::POST,
+            url: self.config.url.clone(),
+            headers: self.headers.clone(),
+            body: Bytes::from(body),
+            timeout: Some(self.config.timeout),
+        })
+    }
+
+    fn failure(&self, error: &EndpointError) -> QueryError {
+        QueryError::Peer { peer: self.config.name.clone(), reason: format!("remote read failed: {error}") }
+    }
+}
+
+/// One read of an endpoint, from its request to its end; keeps account of it.
+pub(super) struct Attempt {
+    endpoint: Arc<Inner>,
+    started: Instant,
+    ended: bool,
+}
+
+impl Attempt {
+    fn new(endpoint: Arc<Inner>) -> Attempt {
+        endpoint.metrics.begin();
+        Attempt { endpoint, started: Instant::now(), ended: false }
+    }
+
+    pub(super) fn frame_limit(&self) -> u64 {
+        self.endpoint.config.frame_limit
+    }
+
+    /// Bytes have come.
+    pub(super) fn took(&self, bytes: u64) {
+        self.endpoint.metrics.took(bytes, 0);
+    }
+
+    /// The answer has come whole.
+    pub(super) fn succeeded(&mut self, unasked: u64) {
+        self.endpoint.breaker.succeeded();
+        self.endpoint.metrics.took(0, unasked);
+        self.end("success");
+    }
+
+    /// The read must stop.
+    pub(super) fn stopped(&mut self, why: Stopped) -> QueryError {
+        let error = match why {
+            Stopped::Cancelled(cancelled) => return cancelled.into(),
+            Stopped::Endpoint(error) => error,
+        };
+        if self.ended {
+            // It had answered; what it answered turned out to be wrong as a whole.
+            return self.endpoint.failure(&error);
+        }
+        match error.is_endpoints() {
+            true => self.endpoint.breaker.failed(Instant::now(), &error.to_string()),
+            false => self.endpoint.breaker.succeeded(),
+        }
+        self.end(error.outcome());
+        self.endpoint.failure(&error)
+    }
+
+    fn end(&mut self, outcome: &str) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.endpoint.metrics.circuit(self.endpoint.breaker.is_open());
+            self.endpoint.metrics.end(outcome, self.started.elapsed().as_secs_f64());
+        }
+    }
+}
+
+impl Drop for Attempt {
+    /// A read that nobody wanted the end of says nothing about the endpoint.
+    fn drop(&mut self) {
+        if !self.ended {
+            self.endpoint.breaker.given_up();
+            self.end("cancelled");
+        }
+    }
+}
+
+impl Secondary for Endpoint {
+    fn open(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<Option<Box<dyn SeriesStream>>, QueryError> {
+        let Some(asked) = self.asked(request.selectors, request.range, false) else { return Ok(None) };
+        Ok(Some(Box::new(self.open_asked(scope, asked, request.sorted, request.limit)?)))
+    }
+}
+
+impl Queryable for Endpoint {
+    fn select<'a>(
+        &'a self,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+        Ok(self.open(scope, request)?.unwrap_or_else(|| Box::new(Nothing::default())))
+    }
+
+    fn select_latest<'a>(
+        &'a self,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+    ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+        let Some(asked) = self.asked(request.selectors, request.range, false) else {
+            return Ok(Box::new(Nothing::default()));
+        };
+        // The limit is one on rows, and not every series has one.
+        let mut stream = self.open_asked(scope, asked, false, None)?;
+        let (rows, end) = newest_samples(&mut stream, scope, request.range)?;
+        Ok(Box::new(NewestRows::new(scope, rows, end.annotations, request.limit)?))
+    }
+
+    fn label_names(
+        &self,
+        scope: &Scope,
+        selectors: &[Selector],
+        range: TimeRange,
+        limit: Limit,
+    ) -> Result<(Vec<String>, Annotations), QueryError> {
+        self.labels(scope, selectors, range, limit, |labels, names| {
+            for (name, _) in labels {
+                if !names.contains(name) {
+                    names.insert(name.to_owned());
+                }
+            }
+        })
+    }
+
+    fn label_values(
+        &self,
+        scope: &Scope,
+        name: &str,
+        selectors: &[Selector],
+        range: TimeRange,
+        limit: Limit,
+    ) -> Result<(Vec<String>, Annotations), QueryError> {
+        let mut narrowed = selectors.to_vec();
+        for selector in &mut narrowed {
+            // A matcher without an expression can always be built. One on an external label would keep that from being
+            // added, and so from being taken away again.
+            if self.0.config.external.get(name).is_none() {
+                selector.extend(Matcher::new(MatchOp::NotEqual, name, ""));
+            }
+        }
+        self.labels(scope, &narrowed, range, limit, |labels, values| {
+            if let Some(value) = labels.get(name).filter(|value| !values.contains(*value)) {
+                values.insert(value.to_owned());
+            }
+        })
+    }
+}
