@@ -26,6 +26,8 @@ const RETENTION: &str = "the reference shows the flags' retention as if the conf
 const SEGMENT: &str = "the reference opens the next segment of its log before it reads the others";
 const TREE: &str = "trees have got fields since 3.5";
 const DELETE: &str = "3.5 has a method that it does not implement";
+const MOVED: &str = "3.5 redirects in a way that may change the method";
+const SNAPPY: &str = "each library of snappy has its own words";
 const EVERYTHING: &str = "nobody deletes everything by an empty selector";
 
 pub const DIFFERENCES: &[Difference] = &[
@@ -41,7 +43,11 @@ pub const DIFFERENCES: &[Difference] = &[
     ("PUT /api/v1/series?match[]=up", Peer::Old, DELETE),
     ("GET /api/v1/status/tsdb?limit=10001", Peer::Old, "3.5 has no such limit"),
     ("GET /mon/api/v1/status/tsdb/blocks", Peer::Old, "came after 3.5"),
-    ("GET //api/v1//labels?limit=1", Peer::Old, "3.5 redirects in a way that may change the method"),
+    ("GET //api/v1//labels?limit=1", Peer::Old, MOVED),
+    ("GET //nothing", Peer::Old, MOVED),
+    ("POST /api/v1/read", Peer::Any, SNAPPY),
+    ("POST /api/v1/read TEXT no snappy at all", Peer::Any, SNAPPY),
+    ("POST /api/v1/read FORM match[]=up", Peer::Any, SNAPPY),
     (
         "GET /api/v1/labels?start=$END&end=$START",
         Peer::Any,
