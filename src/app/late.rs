@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use crate::model::{Annotations, Labels};
 use crate::storage::{
-    AdminError, Administrable, HeadStatistics, ReplayStatus, AppendError, AppendReport, Appendable, Appender, ExemplarQueryable, FloatSample,
-    LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesExemplars, SeriesRef,
-    SeriesStream, TimeRange, UnknownSeries,
+    AdminError, Administrable, AppendError, AppendReport, Appendable, Appender, ExemplarQueryable, FloatSample,
+    HeadStatistics, LatestStream, Limit, QueryError, Queryable, ReplayStatus, Scope, SelectRequest, Selector,
+    SeriesExemplars, SeriesRef, SeriesStream, TimeRange, UnknownSeries,
 };
 use crate::tsdb::{ReplayProgress, Tsdb};
 

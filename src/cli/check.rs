@@ -120,7 +120,8 @@ fn cardinality(families: &[Family]) -> Vec<String> {
     rows.push(["Total".to_owned(), total.to_string(), "100%".to_owned()]);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0) + PADDING;
     let widths = [width(0), width(1), width(2)];
-    let line = |row: &[String; 3]| -> String { row.iter().zip(widths).map(|(cell, w)| format!("{cell:<w$}")).collect() };
+    let line =
+        |row: &[String; 3]| -> String { row.iter().zip(widths).map(|(cell, w)| format!("{cell:<w$}")).collect() };
     rows.iter().map(line).collect()
 }
 

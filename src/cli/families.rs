@@ -56,7 +56,9 @@ pub(super) fn read(text: &[u8]) -> Result<Vec<Family>, ParseError> {
     while let Some(event) = parser.next()? {
         match event {
             Event::Type(name, kind) => families.of(&written(name)).kind = kind,
-            Event::Help(name, help) => families.of(&written(name)).help = Some(unescape_help(help, Format::Text).into_owned()),
+            Event::Help(name, help) => {
+                families.of(&written(name)).help = Some(unescape_help(help, Format::Text).into_owned())
+            }
             Event::Series(sample) => {
                 labels.decode(sample.series, Format::Text, MetricType::Unknown)?;
                 families.add(&labels, sample.timestamp, sample.value);

@@ -8,6 +8,7 @@ use clap::{ArgMatches, Args, Command, ValueEnum};
 
 use crate::config::ByteSize;
 use crate::model::DurationMs;
+use crate::remote::write;
 use crate::telemetry::logging;
 use crate::tsdb;
 
@@ -116,6 +117,32 @@ pub struct ServeFlags {
     /// Allow deleting and copying data by HTTP request.
     #[arg(long = "web.enable-admin-api")]
     pub enable_admin_api: bool,
+
+    /// Accept remote write at /api/v1/write.
+    #[arg(long = "web.enable-remote-write-receiver")]
+    pub enable_remote_write_receiver: bool,
+
+    /// Message of remote write to accept: prometheus.WriteRequest (1.0), io.prometheus.write.v2.Request (2.0); may be given
+    /// several times.
+    #[arg(
+        long = "web.remote-write-receiver.accepted-protobuf-messages",
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_values = ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"]
+    )]
+    pub remote_write_messages: Vec<write::Message>,
+
+    /// Bytes that the body of a remote write request may have as it is sent; a larger one is answered 413.
+    #[arg(long = "web.remote-write-receiver.max-body-size", value_name = "SIZE", default_value = "16MB")]
+    pub remote_write_max_body: ByteSize,
+
+    /// Bytes that it may have unpacked; a larger one is answered 413.
+    #[arg(long = "web.remote-write-receiver.max-message-size", value_name = "SIZE", default_value = "32MB")]
+    pub remote_write_max_message: ByteSize,
+
+    /// Bytes that all bodies of remote write together may have at the same time; beyond that the answer is 503.
+    #[arg(long = "web.remote-write-receiver.max-held-size", value_name = "SIZE", default_value = "128MB")]
+    pub remote_write_max_held: ByteSize,
 
     /// Serve this host's own metrics (processor, memory, file systems, network) at /metrics/host.
     #[arg(long = "web.enable-host-metrics")]

@@ -36,8 +36,7 @@ const PREFIXES: [&str; 18] = [
     "tera", "tebi", "peta", "pebi",
 ];
 
-const ABBREVIATIONS: [&str; 14] =
-    ["s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb", "pb", "m", "h", "d"];
+const ABBREVIATIONS: [&str; 14] = ["s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb", "pb", "m", "h", "d"];
 
 /// One remark about one family.
 pub(super) type Problem = (String, String);
@@ -78,7 +77,10 @@ fn remarks(family: &Family) -> Vec<String> {
     }
     let lower = name.to_lowercase();
     let has_word = |word: &str| lower.contains(&format!("_{word}_")) || lower.ends_with(&format!("_{word}"));
-    ABBREVIATIONS.iter().filter(|short| has_word(short)).for_each(|_| say("metric names should not contain abbreviated units"));
+    ABBREVIATIONS
+        .iter()
+        .filter(|short| has_word(short))
+        .for_each(|_| say("metric names should not contain abbreviated units"));
     repeated(&family.metrics).for_each(|()| say("metric not unique"));
     found
 }
@@ -120,7 +122,8 @@ fn reserved(family: &Family, say: &mut impl FnMut(&str)) {
 fn type_in_name(family: &Family, say: &mut impl FnMut(&str)) {
     let kind = family.kind.as_str();
     let name = family.name.to_lowercase();
-    if family.kind != MetricType::Unknown && (name.contains(&format!("_{kind}_")) || name.ends_with(&format!("_{kind}")))
+    if family.kind != MetricType::Unknown
+        && (name.contains(&format!("_{kind}_")) || name.ends_with(&format!("_{kind}")))
     {
         say(&format!("metric name should not include type '{kind}'"));
     }

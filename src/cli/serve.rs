@@ -9,6 +9,7 @@ use crate::config::{self, ByteSize, FeatureFate, FeatureNote, Features};
 use crate::model::DurationMs;
 use crate::promql::service::Limits;
 use crate::remote::read;
+use crate::remote::write::{self, AcceptedMessages};
 use crate::telemetry::{self, logging};
 use crate::tsdb;
 use crate::web::{AdminApi, CorsOrigin, ExternalUrl, Lifecycle, RemoteReadConfig, RoutePrefix, WebConfig};
@@ -109,6 +110,17 @@ fn features(lists: &[String]) -> Features {
     features
 }
 
+fn remote_write(flags: &ServeFlags, has_type_labels: bool) -> write::Config {
+    let bytes = |size: ByteSize| usize::try_from(size.0.max(0)).unwrap_or(usize::MAX);
+    write::Config {
+        accepted: AcceptedMessages::only(&flags.remote_write_messages),
+        max_body: bytes(flags.remote_write_max_body),
+        max_message: bytes(flags.remote_write_max_message),
+        max_held: bytes(flags.remote_write_max_held),
+        has_type_labels,
+    }
+}
+
 fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<Options, String> {
     let first = flags.listen.first().map_or("", String::as_str);
     let external_url = ExternalUrl::parse(flags.external_url.as_deref().unwrap_or_default(), first)
@@ -128,6 +140,7 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
     web.read_timeout = flags.read_timeout.to_std();
     web.lookback = flags.lookback_delta;
     let features = features(&flags.enable_feature);
+    web.remote_write = flags.enable_remote_write_receiver.then(|| remote_write(&flags, features.type_and_unit_labels));
     let auto_reload = match flags.auto_reload_interval {
         DurationMs(0) if features.auto_reload_config => AUTO_RELOAD,
         interval => interval,

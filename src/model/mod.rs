@@ -3,9 +3,11 @@
 //! Nothing here does I/O or knows a component. Two laws hold everywhere: a label with an empty value is the same as
 //! no label, and time is a [`TimestampMs`], never a bare integer.
 
+pub mod angle;
 mod annotations;
 mod compensated;
 pub(crate) mod histogram;
+pub mod hyperbolic;
 pub mod json;
 pub mod labels;
 mod matcher;

@@ -1,27 +1,40 @@
-//! The logarithm to base 2 and its inverse, and powers.
+//! Logarithms, exponentials and powers.
 //!
-//! They take the same steps as the reference's runtime (they are those of FreeBSD's library), because the results of
-//! other libraries differ in the last bit now and then.
+//! They take the same steps as the reference's runtime (mostly those of FreeBSD's library), because the results of other
+//! libraries differ in the last bit now and then, which a subtraction or `count_values` makes visible. As the platform's
+//! own library has no part in them, all platforms answer the same.
 
 const LN2_HIGH: f64 = 6.931_471_803_691_238e-1;
 const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 
 /// The logarithm to base 2; exact for powers of 2.
 pub fn log2(v: f64) -> f64 {
-    if v == 0.0 {
-        return f64::NEG_INFINITY;
-    }
-    if v < 0.0 || v.is_nan() {
-        return f64::NAN;
-    }
-    if v.is_infinite() {
-        return v;
-    }
-    let (fraction, exponent) = split(v);
-    if fraction == 0.5 {
-        f64::from(exponent - 1)
-    } else {
-        ln(fraction) * std::f64::consts::LOG2_E + f64::from(exponent)
+    special_logarithm(v).unwrap_or_else(|| match split(v) {
+        (0.5, exponent) => f64::from(exponent - 1),
+        (fraction, exponent) => ln_of(fraction, 0) * std::f64::consts::LOG2_E + f64::from(exponent),
+    })
+}
+
+/// The natural logarithm.
+pub fn ln(v: f64) -> f64 {
+    special_logarithm(v).unwrap_or_else(|| {
+        let (fraction, exponent) = split(v);
+        ln_of(fraction, exponent)
+    })
+}
+
+/// The logarithm to base 10.
+pub fn log10(v: f64) -> f64 {
+    ln(v) * std::f64::consts::LOG10_E
+}
+
+/// Logarithms that are the same to every base.
+fn special_logarithm(v: f64) -> Option<f64> {
+    match v {
+        0.0 => Some(f64::NEG_INFINITY),
+        _ if v < 0.0 || v.is_nan() => Some(f64::NAN),
+        f64::INFINITY => Some(v),
+        _ => None,
     }
 }
 
@@ -34,8 +47,8 @@ fn split(v: f64) -> (f64, i32) {
     (f64::from_bits(v.to_bits() & !(0x7ff << 52) | 1022 << 52), exponent - shift)
 }
 
-/// The natural logarithm of a fraction of at least a half and less than 1.
-fn ln(fraction: f64) -> f64 {
+/// The natural logarithm of `fraction * 2^exponent`; the fraction is at least a half and less than 1.
+fn ln_of(fraction: f64, exponent: i32) -> f64 {
     const L: [f64; 7] = [
         6.666_666_666_666_735e-1,
         3.999_999_999_940_942e-1,
@@ -45,8 +58,9 @@ fn ln(fraction: f64) -> f64 {
         1.531_383_769_920_937_3e-1,
         1.479_819_860_511_658_6e-1,
     ];
+    let k = f64::from(exponent);
     let (k, f) =
-        if fraction <= std::f64::consts::FRAC_1_SQRT_2 { (-1.0, fraction * 2.0 - 1.0) } else { (0.0, fraction - 1.0) };
+        if fraction <= std::f64::consts::FRAC_1_SQRT_2 { (k - 1.0, fraction * 2.0 - 1.0) } else { (k, fraction - 1.0) };
     let s = f / (2.0 + f);
     let s2 = s * s;
     let s4 = s2 * s2;
@@ -86,6 +100,42 @@ pub fn exp2(v: f64) -> f64 {
     scale(y, whole as i64)
 }
 
+/// The exponential function, by a series for a 16th of what is left of `v` and four squarings.
+pub fn exp(v: f64) -> f64 {
+    const OVERFLOW: f64 = 709.782_712_893_384;
+    const UNDERFLOW: f64 = -746.0;
+    const LN2_UPPER: f64 = 6.931_471_805_596_63e-1;
+    const LN2_LOWER: f64 = 2.823_529_056_303_157_7e-13;
+    /// From the eighth derivative's inverse factorial to the first's.
+    const SERIES: [f64; 8] = [
+        2.480_158_730_158_73e-5,
+        1.984_126_984_126_984e-4,
+        1.388_888_888_888_889e-3,
+        8.333_333_333_333_333e-3,
+        4.166_666_666_666_666_4e-2,
+        1.666_666_666_666_666_6e-1,
+        0.5,
+        1.0,
+    ];
+    match v {
+        _ if v.is_nan() => return v,
+        _ if v > OVERFLOW => return f64::INFINITY,
+        _ if v < UNDERFLOW => return 0.0,
+        _ => {}
+    }
+    let exponent = (v * std::f64::consts::LOG2_E).round_ties_even();
+    let rest = (-exponent).mul_add(LN2_LOWER, (-exponent).mul_add(LN2_UPPER, v)) * 0.0625;
+    let series = SERIES[1..].iter().fold(SERIES[0], |sum, term| sum.mul_add(rest, *term));
+    // `less` is the result less 1: (1 + less)^2 - 1 = (less + 2) * less.
+    let mut less = rest * series;
+    for _ in 0..3 {
+        less *= less + 2.0;
+    }
+    let result = less.mul_add(less + 2.0, 1.0);
+    // The reference's runtime gives up where the power of 2 is 1024, though the product may still be a float.
+    scale(result, exponent as i64)
+}
+
 /// `base` to the power of `exponent`: a whole part of it by squaring, the rest by logarithm.
 pub fn pow(base: f64, exponent: f64) -> f64 {
     if let Some(special) = special_power(base, exponent) {
@@ -103,10 +153,13 @@ pub fn pow(base: f64, exponent: f64) -> f64 {
         if rest > 0.5 {
             (whole, rest) = (whole + 1.0, rest - 1.0);
         }
-        product = (rest * base.ln()).exp();
+        product = exp(rest * ln(base));
     }
     let (product, power) = times_whole_power(product, base, whole as u64);
-    if exponent < 0.0 { scale(1.0 / product, -power) } else { scale(product, power) }
+    let (product, power) = if exponent < 0.0 { (1.0 / product, -power) } else { (product, power) };
+    // What the logarithm gave may be far from 1.
+    let (fraction, shift) = split(product.abs());
+    scale(fraction.copysign(product), power + i64::from(shift))
 }
 
 /// Powers that are known without computing.
@@ -255,6 +308,25 @@ mod tests {
         ] {
             assert_eq!(exp2(v).to_bits(), f64::to_bits(expected), "2 to the power of {v}");
         }
+        for (v, expected) in [
+            (26.0, 1.9572960942883875e+11),
+            (-36.0, 2.319522830243569e-16),
+            (0.1, 1.1051709180756477),
+            (709.4, 1.2260423226426727e+308),
+            (-745.1, 5e-324),
+            (-1e300, 0.0),
+            (f64::INFINITY, f64::INFINITY),
+        ] {
+            assert_eq!(exp(v).to_bits(), f64::to_bits(expected), "exp of {v}");
+        }
+        assert!(exp(709.75).is_finite() && exp(709.79).is_infinite() && exp(f64::NAN).is_nan());
+        for (v, natural) in [(180.0, 5.19295685089021), (0.3, -1.2039728043259361), (1e-300, -690.7755278982137)] {
+            assert_eq!(ln(v).to_bits(), f64::to_bits(natural), "ln of {v}");
+        }
+        assert_eq!([log10(1000.0), log10(0.3), log10(0.0)], [3.0, -0.5228787452803376, f64::NEG_INFINITY]);
+        assert!(ln(-1.0).is_nan() && log10(f64::NAN).is_nan());
+        assert_eq!(pow(0.25, 0.9), 0.2871745887492588);
+        assert_eq!([pow(1e300, 3.7), pow(1e300, -3.7), pow(1e-300, -1.3)], [f64::INFINITY, 0.0, f64::INFINITY]);
     }
 
     #[test]

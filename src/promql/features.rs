@@ -24,20 +24,8 @@ const OPERATORS: [&str; 21] = [
     "unless",
 ];
 
-const AGGREGATIONS: [&str; 12] = [
-    "avg",
-    "bottomk",
-    "count",
-    "count_values",
-    "group",
-    "max",
-    "min",
-    "quantile",
-    "stddev",
-    "stdvar",
-    "sum",
-    "topk",
-];
+const AGGREGATIONS: [&str; 12] =
+    ["avg", "bottomk", "count", "count_values", "group", "max", "min", "quantile", "stddev", "stdvar", "sum", "topk"];
 
 /// Aggregations that may still change.
 const EXPERIMENTAL_AGGREGATIONS: [&str; 2] = ["limit_ratio", "limitk"];

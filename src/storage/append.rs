@@ -74,6 +74,35 @@ impl Refused {
     }
 }
 
+/// Why one sample is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// As [`Refused::out_of_order`].
+    #[error("out of order sample")]
+    OutOfOrder,
+    /// As [`Refused::duplicate_timestamp`].
+    #[error("duplicate sample for timestamp")]
+    DuplicateTimestamp,
+    /// As [`Refused::too_old`].
+    #[error("too old sample")]
+    TooOld,
+    /// As [`Refused::too_far_in_future`].
+    #[error("out of bounds: timestamp is too far in the future")]
+    TooFarInFuture,
+    /// As [`Refused::malformed`].
+    #[error("malformed histogram")]
+    Malformed,
+}
+
+/// Exemplars of one call that are not kept. One that is there already is none of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ExemplarsRefused {
+    /// Before the series' newest.
+    pub out_of_order: u64,
+    /// With longer labels than the store takes.
+    pub too_long: u64,
+}
+
 /// What a commit did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct AppendReport {
@@ -81,6 +110,8 @@ pub struct AppendReport {
     pub appended: u64,
     /// Samples not kept.
     pub refused: Refused,
+    /// How many of the refused samples are native histograms.
+    pub refused_histograms: u64,
 }
 
 /// Why a batch as a whole could not be written. Nothing of it was.
@@ -126,6 +157,17 @@ pub trait Appender: Send {
     /// judges only when it commits says none.
     fn refused(&self) -> &[u32] {
         &[]
+    }
+
+    /// Why, for each of [`refused`](Appender::refused) in its order. A store that does not tell says nothing.
+    fn refusals(&self) -> &[Refusal] {
+        &[]
+    }
+
+    /// What the last [`append_exemplars`](Appender::append_exemplars) did not keep, as far as the store tells before it
+    /// commits.
+    fn refused_exemplars(&self) -> ExemplarsRefused {
+        ExemplarsRefused::default()
     }
 
     /// Marks series as ended at `t` by [`STALE_NAN`](crate::model::STALE_NAN). Unlike an ordinary sample a marker is

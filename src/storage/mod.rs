@@ -24,8 +24,8 @@ mod select;
 
 pub use admin::{AdminError, Administrable, Count, HeadStatistics, ReplayStatus};
 pub use append::{
-    AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Refused, SeriesRef,
-    UnknownSeries,
+    AppendError, AppendReport, Appendable, Appender, ExemplarsRefused, FloatSample, HistogramRef, HistogramSample,
+    Refusal, Refused, SeriesRef, UnknownSeries,
 };
 pub use chunk::{
     Chunk, ChunkBuilder, Columns, DecodeError, EncodeError, Encoding, TimedValue, decode_into, decode_values,

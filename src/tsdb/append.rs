@@ -5,7 +5,7 @@
 //! what other appenders have brought in between.
 
 use super::Tsdb;
-use super::exemplars::Timed;
+use super::exemplars::{Timed, Unwanted};
 use super::head::{ChunkRule, Head, PageCursor, Pass, Verdict};
 use super::log::Records;
 use super::ooo::{Late, LateRule, Settled};
@@ -13,8 +13,8 @@ use super::settings::Starts;
 use super::wal::record::{WalExemplar, WalHistogram, WalSample, push_series, push_tombstone};
 use crate::model::{Exemplar, FloatHistogram, Histogram, Labels, Metadata, STALE_NAN, TimestampMs, is_stale};
 use crate::storage::{
-    AdminError, AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample,
-    QueryError, Scope, Selector, SeriesRef, TimeRange, TimedValue, UnknownSeries,
+    AdminError, AppendError, AppendReport, Appendable, Appender, ExemplarsRefused, FloatSample, HistogramRef,
+    HistogramSample, QueryError, Refusal, Scope, Selector, SeriesRef, TimeRange, TimedValue, UnknownSeries,
 };
 
 /// Bytes of memory that a finished appender may leave for the next one.
@@ -105,14 +105,33 @@ impl Tsdb {
     }
 }
 
+/// Positions refused in the last batch, and why.
+#[derive(Debug, Default)]
+struct RefusedPositions {
+    positions: Vec<u32>,
+    reasons: Vec<Refusal>,
+}
+
+impl RefusedPositions {
+    fn clear(&mut self) {
+        self.positions.clear();
+        self.reasons.clear();
+    }
+
+    fn push(&mut self, position: u32, reason: Refusal) {
+        self.positions.push(position);
+        self.reasons.push(reason);
+    }
+}
+
 struct HeadAppender<'a> {
     tsdb: &'a Tsdb,
     /// Keeps series from being collected, so that slots stay what they are.
     _pass: Pass<'a>,
     scratch: Scratch,
     report: AppendReport,
-    /// Positions refused in the last batch.
-    refused: Vec<u32>,
+    refused: RefusedPositions,
+    refused_exemplars: ExemplarsRefused,
     min_valid: i64,
     late_rule: LateRule,
     starts: Starts,
@@ -123,9 +142,17 @@ impl Appendable for Tsdb {
         let pass = self.head.gate.pass();
         let scratch = self.scratches.lock().pop().unwrap_or_default();
         let min_valid = self.min_valid();
-        let (report, refused, late_rule) = (AppendReport::default(), Vec::new(), self.late_rule());
-        let starts = self.settings.load().starts;
-        Box::new(HeadAppender { tsdb: self, _pass: pass, scratch, report, refused, min_valid, late_rule, starts })
+        Box::new(HeadAppender {
+            tsdb: self,
+            _pass: pass,
+            scratch,
+            report: AppendReport::default(),
+            refused: RefusedPositions::default(),
+            refused_exemplars: ExemplarsRefused::default(),
+            min_valid,
+            late_rule: self.late_rule(),
+            starts: self.settings.load().starts,
+        })
     }
 }
 
@@ -172,7 +199,8 @@ impl Appender for HeadAppender<'_> {
         for (i, sample) in (0..).zip(samples) {
             if !is_sound(sample.value) {
                 self.report.refused.malformed += 1;
-                self.refused.push(i);
+                self.report.refused_histograms += 1;
+                self.refused.push(i, Refusal::Malformed);
                 continue;
             }
             let Some((slot, known)) = locked.known(sample.series) else {
@@ -193,8 +221,8 @@ impl Appender for HeadAppender<'_> {
                 }
                 Settled::InOrder(Verdict::Same) => count(&mut self.report, Verdict::Same, false),
                 Settled::InOrder(verdict) => {
-                    count(&mut self.report, verdict, is_stale_histogram(sample.value));
-                    self.refused.push(i);
+                    count_histogram(&mut self.report, verdict, sample.value);
+                    self.refused.push(i, refusal(verdict));
                 }
             }
         }
@@ -208,14 +236,24 @@ impl Appender for HeadAppender<'_> {
         exemplars: &[Exemplar],
     ) -> Result<bool, AppendError> {
         self.tsdb.log.check()?;
+        self.refused_exemplars = ExemplarsRefused::default();
         let Some((slot, wal_ref)) = self.known(series) else { return Ok(false) };
         if !self.tsdb.exemplars.is_on() {
             return Ok(true);
         }
         let labels = self.tsdb.head.labels(slot);
         for exemplar in exemplars.iter().map(|e| Timed::new(e, t)) {
-            if self.tsdb.exemplars.check(&labels, &exemplar).is_err() {
-                continue;
+            match self.tsdb.exemplars.check(&labels, &exemplar) {
+                Ok(()) => {}
+                Err(Unwanted::OutOfOrder) => {
+                    self.refused_exemplars.out_of_order += 1;
+                    continue;
+                }
+                Err(Unwanted::TooLong) => {
+                    self.refused_exemplars.too_long += 1;
+                    continue;
+                }
+                Err(Unwanted::Off | Unwanted::Known) => continue,
             }
             let Timed { t, value, labels: own, .. } = &exemplar;
             let logged = WalExemplar { series: wal_ref, t: *t, v: *value, labels: own.as_bytes() };
@@ -236,7 +274,15 @@ impl Appender for HeadAppender<'_> {
     }
 
     fn refused(&self) -> &[u32] {
-        &self.refused
+        &self.refused.positions
+    }
+
+    fn refusals(&self) -> &[Refusal] {
+        &self.refused.reasons
+    }
+
+    fn refused_exemplars(&self) -> ExemplarsRefused {
+        self.refused_exemplars
     }
 
     fn commit(mut self: Box<Self>) -> Result<AppendReport, AppendError> {
@@ -294,7 +340,7 @@ impl HeadAppender<'_> {
                 Settled::InOrder(Verdict::Same) => count(&mut self.report, Verdict::Same, is_stale(v)),
                 Settled::InOrder(verdict) => {
                     count(&mut self.report, verdict, is_stale(v));
-                    self.refused.push(i);
+                    self.refused.push(i, refusal(verdict));
                 }
                 Settled::Late => late.push(Late::float(slot, known, t.0, start, v)),
             }
@@ -407,7 +453,7 @@ impl<'a> Taking<'a> {
                     self.opened += i64::from(series.push_histogram(t, start, value, self.rule));
                     self.max_t = self.max_t.max(t);
                 }
-                count(self.report, verdict, is_stale_histogram(value));
+                count_histogram(self.report, verdict, value);
             }
         }
     }
@@ -435,6 +481,21 @@ fn count(report: &mut AppendReport, verdict: Verdict, is_stale: bool) {
         Verdict::OutOfOrder => report.refused.out_of_order += 1,
         Verdict::Duplicate => report.refused.duplicate_timestamp += 1,
         Verdict::TooOld => report.refused.too_old += 1,
+    }
+}
+
+fn count_histogram(report: &mut AppendReport, verdict: Verdict, value: HistogramRef<'_>) {
+    let before = report.refused.total();
+    count(report, verdict, is_stale_histogram(value));
+    report.refused_histograms += report.refused.total() - before;
+}
+
+/// Why a sample that is not kept is refused.
+fn refusal(verdict: Verdict) -> Refusal {
+    match verdict {
+        Verdict::Duplicate => Refusal::DuplicateTimestamp,
+        Verdict::TooOld => Refusal::TooOld,
+        Verdict::OutOfOrder | Verdict::Keep | Verdict::Same => Refusal::OutOfOrder,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::DurationMs;
 use crate::model::regex::{Regex, RegexError};
-use crate::remote::read;
+use crate::remote::{read, write};
 
 /// Whether `/-/reload` and `/-/quit` obey.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -48,6 +48,8 @@ pub struct WebConfig {
     pub lifecycle: Lifecycle,
     /// `--web.enable-admin-api`.
     pub admin_api: AdminApi,
+    /// What remote write may bring (`--web.enable-remote-write-receiver`); `None` answers 404.
+    pub remote_write: Option<write::Config>,
     /// `--web.cors.origin`.
     pub cors_origin: CorsOrigin,
     /// Bytes of a form in a request body.
@@ -106,6 +108,7 @@ impl WebConfig {
             drain_timeout: Duration::from_secs(10),
             lifecycle: Lifecycle::Disabled,
             admin_api: AdminApi::Disabled,
+            remote_write: None,
             cors_origin: CorsOrigin::any(),
             // Far above any selector that people or dashboards write; the reference's 10 MB would allow 5 GB at once.
             form_limit: 1 << 20,

@@ -79,7 +79,10 @@ pub(super) async fn version(State(web): State<Arc<Web>>) -> Response<Body> {
 
 /// The reference profiles itself with the means of its language, which we do not have.
 pub(super) async fn no_profiles() -> Response<Body> {
-    plain(StatusCode::NOT_FOUND, "404 page not found: watershed serves no profiles of itself; /metrics tells how it fares\n")
+    plain(
+        StatusCode::NOT_FOUND,
+        "404 page not found: watershed serves no profiles of itself; /metrics tells how it fares\n",
+    )
 }
 
 fn forbidden(web: &Web) -> Option<Response<Body>> {

@@ -17,6 +17,7 @@ use super::stream::Streams;
 use super::telemetry::{WebMetrics, observe};
 use super::{api, federate, management, metrics, pages};
 use crate::model::TimestampMs;
+use crate::remote::write::Receiver;
 
 /// What every handler sees.
 pub(super) struct Web {
@@ -24,6 +25,8 @@ pub(super) struct Web {
     pub(super) deps: Deps,
     pub(super) metrics: WebMetrics,
     pub(super) streams: Streams,
+    /// `None` if it is not enabled.
+    pub(super) remote_write: Option<Arc<Receiver>>,
     pub(super) reads: Reads,
     /// Port of the first listener, to recognise the targets that are ourselves.
     pub(super) own_port: u16,
@@ -88,7 +91,8 @@ pub(super) async fn wrong_method() -> Response<Body> {
 /// As the reference's library answers.
 fn redirect(status: StatusCode, to: &str) -> Response<Body> {
     let what = status.canonical_reason().unwrap_or_default();
-    let shown = to.replace('&', "&amp;").replace('\'', "&#39;").replace('"', "&#34;").replace('<', "&lt;").replace('>', "&gt;");
+    let shown =
+        to.replace('&', "&amp;").replace('\'', "&#39;").replace('"', "&#34;").replace('<', "&lt;").replace('>', "&gt;");
     let mut response = plain(status, format!("<a href=\"{shown}\">{what}</a>.\n\n"));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     if let Ok(location) = HeaderValue::from_str(to) {

@@ -30,6 +30,7 @@ use super::deps::Deps;
 use super::routes::{Web, router};
 use super::stream::Streams;
 use super::telemetry::WebMetrics;
+use crate::remote::write;
 use crate::runtime::Tasks;
 
 /// Bytes of a request's head: a URL of 64 KiB (the parser's own limit) and as much again for headers.
@@ -50,6 +51,13 @@ pub struct Server {
     service: TowerToHyperService<axum::Router>,
     web: Arc<Web>,
     tasks: Tasks,
+}
+
+/// The receiver of remote write, if it is enabled.
+pub(super) fn remote_write(config: &WebConfig, deps: &Deps) -> Option<Arc<write::Receiver>> {
+    let config = config.remote_write?;
+    let (store, clock, registry) = (deps.appendable.clone(), deps.clock.clone(), deps.registry.clone());
+    Some(Arc::new(write::Receiver::new(config, write::Deps { store, clock, registry })))
 }
 
 /// Why the server cannot start.
@@ -87,6 +95,7 @@ impl Server {
         let web = Arc::new(Web {
             metrics: WebMetrics::new(&deps.registry),
             streams: streams.map_err(BindError::Threads)?,
+            remote_write: remote_write(&config, &deps),
             reads: Reads::new(&config, &deps.registry, &tasks),
             birth: deps.clock.now(),
             runtime: Handle::current().metrics(),

@@ -7,8 +7,9 @@ use serde_json::Value;
 use super::differences::{ABSENT, DIFFERENCES, Peer};
 use super::support::http::{self, Response};
 use super::support::peers::Peers;
+use super::support::wait_for;
 use super::table::{CLOSED, Endpoint, OPEN};
-use super::world::Both;
+use super::world::{Both, LIMIT};
 
 /// What counts of an answer.
 #[derive(Debug, PartialEq)]
@@ -54,12 +55,14 @@ impl<'a> Request<'a> {
 
     fn send(&self, base: &str) -> Response {
         let url = format!("{base}{}", self.path);
-        let sent = if self.body.is_empty() && !self.headers.starts_with("Content-Type") {
-            http::request(self.method, &url, &self.headers)
-        } else {
-            http::post_bytes(&url, &self.headers, self.body.as_bytes())
-        };
-        sent.unwrap_or_else(|e| panic!("{} {url}: {e}", self.method))
+        // Who answers without reading the body resets the connection, sometimes before the answer was read.
+        wait_for(&format!("an answer to {} {url}", self.method), LIMIT, || {
+            if self.body.is_empty() && !self.headers.starts_with("Content-Type") {
+                http::request(self.method, &url, &self.headers)
+            } else {
+                http::post_bytes(&url, &self.headers, self.body.as_bytes())
+            }
+        })
     }
 }
 
@@ -165,7 +168,9 @@ fn mask(endpoint: &str, body: &mut Value) {
         "/series" | "/targets/metadata" | "/admin/tsdb/delete_series" if data.is_array() => sort(Some(data)),
         "/query" if data.get("stats").is_some() => data["stats"]["timings"] = Value::Null,
         "/query_exemplars" if data.is_array() => sort(Some(data)),
-        "/metadata" => data.as_object_mut().into_iter().flat_map(|map| map.values_mut()).for_each(|list| sort(Some(list))),
+        "/metadata" => {
+            data.as_object_mut().into_iter().flat_map(|map| map.values_mut()).for_each(|list| sort(Some(list)))
+        }
         // Which ones a limit leaves is left to chance there.
         "/labels" | "/label/{name}/values" if cut => *data = Value::from(data.as_array().unwrap().len()),
         "/targets" | "below a prefix" if data.get("activeTargets").is_some() => {
@@ -275,12 +280,20 @@ fn assert_none(wrong: &[String]) {
 #[test]
 fn every_request_of_the_table_is_answered_as_prometheus_answers_it() {
     let Some(peers) = Peers::find(&["prometheus"]) else { return };
-    let flags = ["--web.enable-admin-api", "--web.enable-lifecycle", "--enable-feature=exemplar-storage"];
+    let flags = [
+        "--web.enable-admin-api",
+        "--web.enable-lifecycle",
+        "--web.enable-remote-write-receiver",
+        "--enable-feature=exemplar-storage",
+    ];
     let both = Both::start(&peers, &flags, "");
     assert_none(&compare(&both, OPEN));
     let described = http::get_text(&format!("{}/api/v1/openapi.yaml", both.ours.url)).unwrap();
-    let described: BTreeSet<&str> =
-        described.lines().filter_map(|line| line.strip_prefix("  /")).filter_map(|line| line.strip_suffix(':')).collect();
+    let described: BTreeSet<&str> = described
+        .lines()
+        .filter_map(|line| line.strip_prefix("  /"))
+        .filter_map(|line| line.strip_suffix(':'))
+        .collect();
     let asked: BTreeSet<&str> = OPEN.iter().filter_map(|(endpoint, _)| endpoint.strip_prefix('/')).collect();
     assert_eq!(asked, described, "the table asks every endpoint that the server describes");
 }

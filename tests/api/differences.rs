@@ -21,17 +21,23 @@ const JSON: &str = "each parser of JSON has its own words";
 const PAGES: &str = "people find our own pages there";
 const PROFILES: &str = "profiles are a matter of the reference's language";
 const DESCRIPTION: &str = "each server describes itself";
-const BYTES: &str = "parameters that are not UTF-8 are left out; the reference takes them for U+FFFD when it shows them";
+const BYTES: &str =
+    "parameters that are not UTF-8 are left out; the reference takes them for U+FFFD when it shows them";
 const RETENTION: &str = "the reference shows the flags' retention as if the configuration said it";
 const SEGMENT: &str = "the reference opens the next segment of its log before it reads the others";
 const TREE: &str = "trees have got fields since 3.5";
 const DELETE: &str = "3.5 has a method that it does not implement";
 const MOVED: &str = "3.5 redirects in a way that may change the method";
 const SNAPPY: &str = "each library of snappy has its own words";
+const RECEIVER: &str = "our own words say what would have been right, and only one reason";
 const EVERYTHING: &str = "nobody deletes everything by an empty selector";
 
 pub const DIFFERENCES: &[Difference] = &[
-    ("GET /api/v1/query?query=1&time=1&stats=all", Peer::Any, "we count what queries hold in memory, not what they read"),
+    (
+        "GET /api/v1/query?query=1&time=1&stats=all",
+        Peer::Any,
+        "we count what queries hold in memory, not what they read",
+    ),
     ("GET /api/v1/query?query=%ff&time=$END", Peer::Any, BYTES),
     ("GET /api/v1/label/%ff/values", Peer::Any, BYTES),
     ("HEAD /api/v1/query?query=1", Peer::Any, HEAD),
@@ -45,6 +51,11 @@ pub const DIFFERENCES: &[Difference] = &[
     ("GET /mon/api/v1/status/tsdb/blocks", Peer::Old, "came after 3.5"),
     ("GET //api/v1//labels?limit=1", Peer::Old, MOVED),
     ("GET //nothing", Peer::Old, MOVED),
+    ("POST /api/v1/write", Peer::Any, SNAPPY),
+    ("POST /api/v1/write TEXT x", Peer::Any, RECEIVER),
+    ("POST /api/v1/write FORM a=b", Peer::Any, RECEIVER),
+    ("POST /api/v1/write WITH Content-Type: application/x-protobuf;proto=unknown", Peer::Any, RECEIVER),
+    ("POST /api/v1/write WITH Content-Encoding: br", Peer::Any, RECEIVER),
     ("POST /api/v1/read", Peer::Any, SNAPPY),
     ("POST /api/v1/read TEXT no snappy at all", Peer::Any, SNAPPY),
     ("POST /api/v1/read FORM match[]=up", Peer::Any, SNAPPY),
@@ -94,7 +105,6 @@ pub const DIFFERENCES: &[Difference] = &[
     ("GET /", Peer::Any, PAGES),
     ("GET /graph", Peer::Any, PAGES),
     ("POST /api/v1/admin/tsdb/delete_series?match[]={}", Peer::Any, EVERYTHING),
-    ("POST /mon/api/v1/write", Peer::Any, "there is no receiver that a flag could enable"),
     ("POST /mon/api/v1/otlp/v1/metrics", Peer::New, "there is no receiver that a flag could enable"),
 ];
 

@@ -227,6 +227,20 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
+        "/write",
+        &[
+            "GET /api/v1/write",
+            "PUT /api/v1/write",
+            "DELETE /api/v1/write",
+            "POST /api/v1/write",
+            "POST /api/v1/write TEXT x",
+            "POST /api/v1/write FORM a=b",
+            "POST /api/v1/write WITH Content-Type: application/x-protobuf;proto=unknown",
+            "POST /api/v1/write WITH Content-Encoding: br",
+            "OPTIONS /api/v1/write",
+        ],
+    ),
+    (
         "/targets",
         &[
             "GET /api/v1/targets",

@@ -88,10 +88,8 @@ fn check_metrics_says_what_promtool_says() {
 fn compare(peers: &Peers, dir: &Path, server: &Server, arguments: &[&str]) {
     let arguments: Vec<String> = arguments.iter().map(|a| a.replace("$URL", &server.url)).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (ours, theirs) = (
-        run(Path::new(WATERSHED), &arguments, "", dir),
-        run(&peers.path("promtool"), &arguments, "", dir),
-    );
+    let (ours, theirs) =
+        (run(Path::new(WATERSHED), &arguments, "", dir), run(&peers.path("promtool"), &arguments, "", dir));
     assert_eq!(ours.status.code(), theirs.status.code(), "{arguments:?}: {}", text(&ours.stderr));
     assert_eq!(text(&ours.stdout), text(&theirs.stdout), "{arguments:?}");
     if theirs.status.success() {
@@ -118,11 +116,8 @@ fn promtool_asks_us_as_it_asks_prometheus_and_we_ask_as_promtool() {
         }
     }
     let time = |name: &str| both.times.iter().find(|(n, _)| *n == name).unwrap().1.clone();
-    let [at, start, end] = [
-        format!("--time={}", time("$END")),
-        format!("--start={}", time("$START")),
-        format!("--end={}", time("$END")),
-    ];
+    let [at, start, end] =
+        [format!("--time={}", time("$END")), format!("--start={}", time("$START")), format!("--end={}", time("$END"))];
     for arguments in [
         &["query", "instant", &at, "$URL", "http_requests_total"][..],
         &["query", "instant", &at, "$URL", "h_1"],
@@ -199,7 +194,8 @@ fn push_metrics_stores_what_promtool_stores() {
     }
     assert_eq!(pushed(&server, "ours"), pushed(&server, "theirs"));
     assert_eq!(pushed(&server, "second"), pushed(&server, "theirs"));
-    let from_stdin = run(Path::new(WATERSHED), &["push", "metrics", &server.url, "--label=job=stdin"], PUSHED, home.path());
+    let from_stdin =
+        run(Path::new(WATERSHED), &["push", "metrics", &server.url, "--label=job=stdin"], PUSHED, home.path());
     assert_eq!(text(&from_stdin.stdout), "Parsing standard input\n  SUCCESS: metrics pushed to remote write.\n");
     for (arguments, input) in [
         (vec!["push", "metrics", &server.url], "not { a metric\n"),
@@ -255,7 +251,6 @@ out["histogram"] = p.custom_query("histogram_quantile(0.9, sum by (le) (rate(lat
 out["range"] = p.custom_query_range("http_requests_total", at(start), at(end), "300")
 data = p.get_metric_range_data("http_requests_total", label_config={"code": "200"}, start_time=at(start), end_time=at(end))
 out["chunks"] = data
-out["aggregated"] = p.get_metric_aggregation("sum(http_requests_total)", ["min", "max", "average", "percentile_95"], at(start), at(end), "60")
 try:
     p.custom_query("up{")
 except Exception as e:

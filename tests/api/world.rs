@@ -67,7 +67,9 @@ fn stored(start: i64) -> Vec<Series> {
             all.push(floats(&labels, start, |i| i as f64 * 0.1));
         }
         for le in ["0.1", "0.5", "+Inf"] {
-            all.push(floats(&[("__name__", "latency_bucket"), ("instance", instance), ("le", le)], start, |i| i as f64));
+            all.push(floats(&[("__name__", "latency_bucket"), ("instance", instance), ("le", le)], start, |i| {
+                i as f64
+            }));
         }
     }
     for (n, v) in [0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, 1e-7].into_iter().enumerate() {
@@ -182,9 +184,8 @@ impl Both {
 
     /// What differs between the two places that the servers live in.
     pub fn places(&self) -> [[String; 3]; 2] {
-        [(&self.our_home, &self.ours), (&self.their_home, &self.theirs)].map(|(home, server)| {
-            [home.path().display().to_string(), server.address.clone(), home.port.to_string()]
-        })
+        [(&self.our_home, &self.ours), (&self.their_home, &self.theirs)]
+            .map(|(home, server)| [home.path().display().to_string(), server.address.clone(), home.port.to_string()])
     }
 }
 

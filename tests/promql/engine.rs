@@ -22,9 +22,9 @@ impl Engine {
         })
     }
 
-    /// As a server is set up that has only experimental functions and durations on.
-    pub fn of_the_peer() -> Engine {
-        Engine::with(EngineOptions { parser: ParserOptions::ALL, ..EngineOptions::default() })
+    /// As a server is set up that has the language's younger parts on.
+    pub fn of_the_peer(delays_name_removal: bool) -> Engine {
+        Engine::with(EngineOptions { parser: ParserOptions::ALL, delays_name_removal, ..EngineOptions::default() })
     }
 
     /// With any options.

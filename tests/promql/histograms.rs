@@ -180,6 +180,8 @@ fn part_of(labels: &Labels) -> Option<(Labels, Part)> {
 impl Parts {
     fn native(mut self) -> FloatHistogram {
         self.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // Of series whose bounds are written differently only, the first counts.
+        self.buckets.dedup_by_key(|(bound, _)| *bound);
         let count = self.count.or(self.buckets.last().map(|last| last.1)).unwrap_or(0.0);
         if self.buckets.last().is_none_or(|last| last.0 != f64::INFINITY) {
             self.buckets.push((f64::INFINITY, count));

@@ -1,8 +1,15 @@
 //! Filling a store with what a script loads.
 
-use watershed::model::{FloatHistogram, Labels, TimestampMs};
+use std::path::Path;
+use std::sync::Arc;
+
+use watershed::disk::MemDisk;
+use watershed::model::{DurationMs, FloatHistogram, Labels, TimestampMs};
+use watershed::runtime::Clock;
 use watershed::storage::memory::MemoryStore;
 use watershed::storage::{Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Queryable};
+use watershed::telemetry::Registry;
+use watershed::tsdb::{Deps, Options, Tsdb};
 
 use super::histograms::Classic;
 use super::notation::Item;
@@ -19,6 +26,15 @@ pub type Open = dyn Fn() -> Box<dyn Store> + Sync;
 /// Makes the store that is obviously right.
 pub fn memory() -> Box<dyn Store> {
     Box::new(MemoryStore::new())
+}
+
+/// Makes the store that a server has; what it writes stays in memory.
+pub fn on_disk() -> Box<dyn Store> {
+    // Scripts add older samples later: all of them must be within what can still be appended.
+    let options = Options { chunk_range: DurationMs::from_secs(100 * 24 * 3600), ..Options::default() };
+    let clock = Clock::manual(TimestampMs(0));
+    let deps = Deps { disk: Arc::new(MemDisk::default()), clock, registry: Registry::new() };
+    Box::new(Tsdb::open(Path::new("/data"), options, deps).expect("the store opens").0)
 }
 
 /// Adds what is loaded.

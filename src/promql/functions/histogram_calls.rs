@@ -27,8 +27,7 @@ pub(super) fn vector(eval: &Evaluator<'_>, call: &Call, steps: Steps, sink: Sink
         "histogram_stddev" => each(eval, &args[0], steps, sink, |h| histogram::variance(h).sqrt()),
         "histogram_quantile" => {
             let q = eval.scalar(&args[0], steps)?;
-            check_quantiles(eval, &q, args[0].position);
-            let wanted = [Wanted::Quantile { q, label: None }];
+            let wanted = [Wanted::Quantile { q, position: args[0].position, label: None }];
             both_kinds(eval, &args[1], &wanted, steps, sink)
         }
         "histogram_quantiles" => {
@@ -39,8 +38,7 @@ pub(super) fn vector(eval: &Evaluator<'_>, call: &Call, steps: Steps, sink: Sink
             let mut wanted = Vec::new();
             for arg in &args[2..] {
                 let q = eval.scalar(arg, steps)?;
-                check_quantiles(eval, &q, arg.position);
-                wanted.push(Wanted::Quantile { q, label: Some(label) });
+                wanted.push(Wanted::Quantile { q, position: arg.position, label: Some(label) });
             }
             both_kinds(eval, &args[0], &wanted, steps, sink)
         }
@@ -83,7 +81,7 @@ fn check_quantiles(eval: &Evaluator<'_>, all: &[f64], position: Position) {
 
 /// What is asked of histograms, a value for each step.
 enum Wanted<'a> {
-    Quantile { q: Vec<f64>, label: Option<&'a str> },
+    Quantile { q: Vec<f64>, position: Position, label: Option<&'a str> },
     Fraction { lower: Vec<f64>, upper: Vec<f64> },
 }
 
@@ -110,6 +108,12 @@ fn both_kinds(
     sink: Sink<'_>,
 ) -> Result<(), Failure> {
     let all = eval.collect(node, steps)?;
+    // Only now: of two remarks with the same text, the outer expression's is the later one.
+    for wanted in wanted {
+        if let Wanted::Quantile { q, position, .. } = wanted {
+            check_quantiles(eval, q, *position);
+        }
+    }
     let mut asking = Asking { eval, position: node.position, steps, all: &all, notes: Notes::default() };
     let kinds = asking.kinds();
     let mut unique = Unique::default();
@@ -278,7 +282,7 @@ impl Asking<'_> {
             return Ok(());
         }
         self.eval.context.drop_name(&mut series.labels, &mut series.drop_name);
-        let Wanted::Quantile { q, label: Some(label) } = wanted else { return unique.add(series) };
+        let Wanted::Quantile { q, label: Some(label), .. } = wanted else { return unique.add(series) };
         let mut distinct: Vec<f64> = Vec::new();
         for q in q {
             if !distinct.iter().any(|other| other.to_bits() == q.to_bits()) {

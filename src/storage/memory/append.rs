@@ -139,6 +139,7 @@ impl Appender for MemoryAppender<'_> {
                 Verdict::Dropped => continue,
                 Verdict::Refused(reason) => {
                     *reason(&mut report.refused) += 1;
+                    report.refused_histograms += u64::from(!matches!(sample.value, Value::Float(_)));
                     continue;
                 }
                 Verdict::InOrder | Verdict::Known | Verdict::OutOfOrder => report.appended += 1,

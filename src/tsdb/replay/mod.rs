@@ -143,7 +143,8 @@ pub(super) fn replay(
     let head = into.head;
     let mut names = Names::new(into, found);
     let mut takers: Vec<Taker<'_>> = Taker::all(head, found, threads.takers());
-    let read = pipeline::run(threads, |hand_on| read::read(disk, dir, into.progress, hand_on), &mut names, &mut takers)?;
+    let read =
+        pipeline::run(threads, |hand_on| read::read(disk, dir, into.progress, hand_on), &mut names, &mut takers)?;
     let (named, mut times) = names.done(into.metadata);
     let mut report = OpenReport {
         checkpoint: read.checkpoint,

@@ -103,7 +103,7 @@ async fn wrong_parameters_are_bad_data() {
         ("series?match[]=%7Bx=~%22.*%22%7D", "match[] must contain at least one non-empty matcher"),
         ("series?match[]=%zz", "invalid URL escape \"%zz\""),
         ("labels?end=never", "cannot parse \"never\" to a valid timestamp"),
-        ("labels?match[]=%7Bx=~%22(%22%7D", "match[]"),
+        ("labels?match[]=%7Bx=~%22(%22%7D", "1:2: parse error: error parsing regexp: "),
         ("label/U__/values", "invalid label name: \"\""),
         ("label/job/values?limit=1.5", "limit"),
         ("metadata?limit=x", "limit must be a number"),
@@ -282,9 +282,8 @@ async fn notifications_are_sent_live_until_the_server_ends_and_to_no_more_than_a
         notifications.close();
     };
     let (live, ()) = tokio::join!(live, end);
-    let event = |active| {
-        format!("data: {{\"text\":\"First.\",\"date\":\"2023-11-14T22:13:20Z\",\"active\":{active}}}\n\n")
-    };
+    let event =
+        |active| format!("data: {{\"text\":\"First.\",\"date\":\"2023-11-14T22:13:20Z\",\"active\":{active}}}\n\n");
     assert_eq!(live.text(), event(true) + &event(false));
 }
 
@@ -416,7 +415,7 @@ async fn the_admin_api_obeys_only_where_it_is_enabled() {
     assert_eq!(app.get(delete).await.status, StatusCode::METHOD_NOT_ALLOWED);
     for (query, why) in [
         ("", "no match[] parameter provided"),
-        ("?match[]={}", "match[] must contain at least one non-empty matcher"),
+        ("?match[]={}", "invalid parameter \"match[]\": match[] must contain at least one non-empty matcher"),
         (
             "?match[]=up&start=x",
             "invalid parameter \"start\": invalid time value for 'start': cannot parse \"x\" to a valid timestamp",

@@ -21,17 +21,18 @@ use crate::model::{DurationMs, Exemplar, Labels, Metadata, MetricType, Timestamp
 use crate::promql::service::{self, Limits, Service};
 use crate::promql::{Engine, EngineOptions, ParserOptions};
 use crate::runtime::{Clock, CpuPool, Tasks};
-use crate::scrape::{JobConfig, DroppedTarget, TargetHealth, TargetMetadata, TargetSource, TargetStatus};
+use crate::scrape::{DroppedTarget, JobConfig, TargetHealth, TargetMetadata, TargetSource, TargetStatus};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{Appendable as _, FloatSample, Queryable};
 use crate::telemetry::Registry;
 use crate::web::api::v1::Reads;
 use crate::web::routes::{Web, router};
+use crate::web::server::remote_write;
 use crate::web::stream::Streams;
 use crate::web::telemetry::WebMetrics;
 use crate::web::{
-    BuildInfo, Deps, ExternalUrl, Notifications, Readiness, ReadinessState, ReloadRequest, RoutePrefix, RuntimeFacts, Server,
-    WebConfig,
+    BuildInfo, Deps, ExternalUrl, Notifications, Readiness, ReadinessState, ReloadRequest, RoutePrefix, RuntimeFacts,
+    Server, WebConfig,
 };
 
 /// What the manual clock of every fixture shows: 2023-11-14T22:13:20Z.
@@ -140,6 +141,7 @@ impl Fixture {
             metrics: WebMetrics::new(&self.deps.registry),
             reads: Reads::new(&self.config, &self.deps.registry, &tasks),
             streams: Streams::new(2, Duration::from_secs(60), tasks).expect("threads"),
+            remote_write: remote_write(&self.config, &self.deps),
             own_port: 9090,
             birth: NOW,
             runtime: Handle::current().metrics(),

@@ -163,7 +163,9 @@ pub fn difference(ours: &Shown, theirs: &Shown, peer: &Peer) -> Option<String> {
         ) => (ours, our_remarks, theirs, their_remarks),
     };
     for (labels, points) in theirs {
-        let Some(found) = ours.get(labels) else { return Some(format!("we miss {labels:?} {points:?}")) };
+        let Some(found) = ours.get(labels).or_else(|| alike(labels, ours)) else {
+            return Some(format!("we miss {labels:?} {points:?}"));
+        };
         for (t, point) in points {
             match found.get(t) {
                 Some(found) if is_same(point, found) => {}
@@ -174,7 +176,8 @@ pub fn difference(ours: &Shown, theirs: &Shown, peer: &Peer) -> Option<String> {
             return Some(format!("{labels:?} at {t}: only we have {more:?}"));
         }
     }
-    if let Some((labels, _)) = ours.iter().find(|(labels, _)| !theirs.contains_key(*labels)) {
+    let is_new = |labels: &Labels| !theirs.contains_key(labels) && alike(labels, theirs).is_none();
+    if let Some((labels, _)) = ours.iter().find(|(labels, _)| is_new(labels)) {
         return Some(format!("only we have {labels:?}"));
     }
     // The API shows ten of a kind.
@@ -183,8 +186,27 @@ pub fn difference(ours: &Shown, theirs: &Shown, peer: &Peer) -> Option<String> {
     }
     let comparable =
         |remarks: &BTreeSet<String>| remarks.iter().filter_map(|r| peer.comparable(r)).collect::<BTreeSet<_>>();
-    (comparable(our_remarks) != comparable(their_remarks))
-        .then(|| format!("we remark {our_remarks:?}, the peer {their_remarks:?}"))
+    let (ours, theirs) = (comparable(our_remarks), comparable(their_remarks));
+    let are_same = ours.len() == theirs.len() && ours.iter().zip(&theirs).all(|(a, b)| is_same_text(a, b));
+    (!are_same).then(|| format!("we remark {our_remarks:?}, the peer {their_remarks:?}"))
+}
+
+/// What belongs to labels that are the same but for the last digits of numbers in them: `count_values` writes some.
+fn alike<'a, T>(labels: &Labels, all: &'a BTreeMap<Labels, T>) -> Option<&'a T> {
+    let is_same = |other: &Labels| {
+        let mut pairs = labels.iter().zip(other);
+        labels.len() == other.len() && pairs.all(|(a, b)| a.0 == b.0 && is_same_text(a.1, b.1))
+    };
+    all.iter().find(|(other, _)| is_same(other)).map(|(_, value)| value)
+}
+
+/// Whether two texts are the same, word by word, but for the last digits of numbers.
+fn is_same_text(a: &str, b: &str) -> bool {
+    let is_same_word = |(a, b): (&str, &str)| {
+        let number = |word: &str| word.parse::<f64>().ok();
+        a == b || number(a).zip(number(b)).is_some_and(|(a, b)| Closeness::within(TOLERANCE).is_same(a, b))
+    };
+    a == b || a.split(' ').count() == b.split(' ').count() && a.split(' ').zip(b.split(' ')).all(is_same_word)
 }
 
 fn is_same(expected: &Point, found: &Point) -> bool {

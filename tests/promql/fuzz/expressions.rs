@@ -104,6 +104,8 @@ const OF_RANGE: &[&str] = &[
 pub struct Maker {
     /// Where chance comes from.
     pub random: Random,
+    /// Whether they may have what came to the language late.
+    pub is_recent: bool,
 }
 
 impl Maker {
@@ -113,9 +115,12 @@ impl Maker {
         if self.random.one_in(25) { self.scalar(depth) } else { self.vector(depth) }
     }
 
-    fn vector(&mut self, depth: u64) -> String {
+    pub(super) fn vector(&mut self, depth: u64) -> String {
         if depth == 0 {
             return self.selector();
+        }
+        if self.is_recent && self.random.one_in(6) {
+            return self.recent(depth - 1);
         }
         match self.random.below(20) {
             0 => self.selector(),
@@ -133,7 +138,7 @@ impl Maker {
         format!("({})", self.vector(depth))
     }
 
-    fn scalar(&mut self, depth: u64) -> String {
+    pub(super) fn scalar(&mut self, depth: u64) -> String {
         if depth == 0 || self.random.one_in(3) {
             return self.number();
         }
@@ -155,12 +160,12 @@ impl Maker {
             .to_owned()
     }
 
-    fn selector(&mut self) -> String {
+    pub(super) fn selector(&mut self) -> String {
         let modifiers = self.modifiers();
         format!("{}{modifiers}", self.series())
     }
 
-    fn series(&mut self) -> String {
+    pub(super) fn series(&mut self) -> String {
         if self.random.one_in(30) {
             return self
                 .random
@@ -190,7 +195,11 @@ impl Maker {
         if matchers.is_empty() { String::new() } else { format!("{{{}}}", matchers.join(",")) }
     }
 
-    fn modifiers(&mut self) -> String {
+    pub(super) fn modifiers(&mut self) -> String {
+        if self.is_recent && self.random.one_in(40) {
+            let offset = self.random.of(&["(1m*2)", "step()", "-(step()/2)", "min_of(step(), 1m)", "(range()-1m)"]);
+            return format!(" offset {offset}");
+        }
         match self.random.below(14) {
             0 => format!(" offset {}", self.random.of(&["1m", "10m", "17s", "-2m"])),
             1 => format!(" @ {}", super::data::START / 1000 + self.random.between(-100, 4000)),
@@ -200,7 +209,7 @@ impl Maker {
     }
 
     fn range(&mut self, depth: u64) -> String {
-        let window = self.random.of(&["1m", "2m", "5m", "5m", "5m", "10m", "31s", "1h", "15s"]);
+        let window = self.window();
         if depth > 0 && self.random.one_in(3) {
             let step = self.random.of(&["", "30s", "1m", "47s"]);
             let inner = self.vector(depth - 1);
@@ -246,7 +255,7 @@ impl Maker {
                 format!("{op}{grouping}({}, {inner})", self.random.of(&["1", "2", "3", "5", "0", "-1"]))
             }
             1 => format!("quantile{grouping}({}, {inner})", self.scalar(depth.min(1))),
-            2 => format!("count_values{grouping}(\"{}\", {inner})", self.random.of(&["v", "job", "le"])),
+            2 => format!("count_values{grouping}(\"{}\", {inner})", self.random.of(&["v", "job", "le", "__name__"])),
             _ => format!("{}{grouping}({inner})", self.random.of(PLAIN)),
         }
     }

@@ -1,4 +1,4 @@
-//! Differences that are the peer's age: what its answers lack beside those of 3.14. Each is as narrow as it can be told.
+//! What the peer's version has to do with its answers, and differences that are known. Each is as narrow as it can be told.
 
 use std::process::Command;
 
@@ -59,39 +59,43 @@ impl Peer {
     }
 }
 
-/// A known difference of an old peer.
+/// A known difference.
 pub struct Known {
     /// Why it is there.
     pub reason: &'static str,
+    /// The last version that has it.
+    until: (u64, u64),
     /// What expressions it is about.
-    pub expr: &'static str,
+    expr: Regex,
     /// What the difference looks like.
-    pub difference: &'static str,
+    difference: Regex,
 }
 
 impl Known {
+    /// All of them.
+    pub fn list() -> Vec<Known> {
+        let lines = include_str!("../known_differences.txt").lines();
+        let mut lines = lines.skip_while(|line| !line.starts_with("fuzz "));
+        let mut all = Vec::new();
+        while let Some(head) = lines.next() {
+            let mut words = head.strip_prefix("fuzz until ").expect("a known difference").splitn(2, ' ');
+            let (major, minor) = words.next().and_then(|version| version.split_once('.')).expect("a version");
+            let mut pattern = |key: &str| {
+                let line = lines.next().and_then(|line| line.trim().strip_prefix(key)).expect("a pattern");
+                Regex::new(line.trim()).expect("a good pattern")
+            };
+            all.push(Known {
+                reason: words.next().expect("a reason"),
+                until: (major.parse().expect("digits"), minor.parse().expect("digits")),
+                expr: pattern("expr "),
+                difference: pattern("difference "),
+            });
+        }
+        all
+    }
+
     /// Whether it explains what was found.
-    pub fn applies(&self, expr: &str, difference: &str) -> bool {
-        let matches = |pattern: &str, text: &str| Regex::new(pattern).expect("a good pattern").is_match(text);
-        matches(self.expr, expr) && matches(self.difference, difference)
+    pub fn applies(&self, peer: &Peer, expr: &str, difference: &str) -> bool {
+        peer.version <= self.until && self.expr.is_match(expr) && self.difference.is_match(difference)
     }
 }
-
-/// All of them.
-pub const KNOWN: &[Known] = &[
-    Known {
-        reason: "native histograms are extrapolated to the border of a window even where a bucket would fall below zero",
-        expr: r"(rate|increase)\(.*\b(latency|balance|size|mixed)\b",
-        difference: r": we have Some\(|^only|^we miss|: only we have",
-    },
-    Known {
-        reason: "classic histograms whose bounds are out of order in the answer of an aggregation have no fraction",
-        expr: r"histogram_fraction\(.*latency_seconds_bucket",
-        difference: r"the peer has Float\(NaN\)",
-    },
-    Known {
-        reason: "series that are the same to a join are refused only where both sides have a match",
-        expr: r".",
-        difference: r"^only we fail: multiple matches for labels: many-to-one matching must be explicit",
-    },
-];

@@ -33,8 +33,10 @@ impl Param {
             _ => (f64::MAX, -f64::MAX),
         };
         let has_nan = values.iter().any(|v| v.is_nan());
+        // NaN is beyond all bounds but the infinite ones.
+        let infinite = |v: f64| if values.contains(&v) { v } else { f64::NAN };
         let (min, max) = match has_nan {
-            true => (f64::NAN, f64::NAN),
+            true => (infinite(f64::NEG_INFINITY), infinite(f64::INFINITY)),
             false => (values.iter().copied().fold(bounds.0, f64::min), values.iter().copied().fold(bounds.1, f64::max)),
         };
         Ok(Param { values, position: node.position, min, max, has_nan })

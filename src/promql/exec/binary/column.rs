@@ -2,6 +2,7 @@
 //!
 //! The operator is looked at once per column; the loops have no branches, so they run on several floats at a time.
 
+use crate::model::angle::atan2;
 use crate::model::power::pow;
 use crate::promql::ast::BinaryOp;
 use crate::promql::exec::{ABSENT, is_absent};
@@ -32,8 +33,8 @@ pub(super) fn apply(op: BinaryOp, own: &mut [f64], other: &[f64], is_swapped: bo
         (Mod, true) => zip(own, other, |a, b| b % a),
         (Pow, false) => zip(own, other, pow),
         (Pow, true) => zip(own, other, |a, b| pow(b, a)),
-        (Atan2, false) => zip(own, other, f64::atan2),
-        (Atan2, true) => zip(own, other, |a, b| b.atan2(a)),
+        (Atan2, false) => zip(own, other, atan2),
+        (Atan2, true) => zip(own, other, |a, b| atan2(b, a)),
         (Equal, _) => compare(own, other, compared, |a, b| a == b),
         (NotEqual, _) => compare(own, other, compared, |a, b| a != b),
         (Greater, false) | (Less, true) => compare(own, other, compared, |a, b| a > b),

@@ -1,5 +1,6 @@
 //! One operator between two values.
 
+use crate::model::angle::atan2;
 use crate::model::power::pow;
 use std::sync::Arc;
 
@@ -67,7 +68,7 @@ pub(super) fn float(op: BinaryOp, left: f64, right: f64) -> Option<f64> {
         BinaryOp::Div => left / right,
         BinaryOp::Mod => left % right,
         BinaryOp::Pow => pow(left, right),
-        BinaryOp::Atan2 => left.atan2(right),
+        BinaryOp::Atan2 => atan2(left, right),
         _ => f64::from(u8::from(holds(op, left, right)?)),
     })
 }

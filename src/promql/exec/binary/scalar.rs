@@ -5,6 +5,7 @@ use super::element::{self, Remark, Value};
 use super::remarks::Remarks;
 use crate::promql::ast::{BinaryOp, Position};
 use crate::promql::exec::{Cell, Evaluator, Failure, Histograms, Sink, StepSeries, Steps, is_absent};
+use crate::promql::notes::Notes;
 use crate::promql::plan::{Binary, Node};
 
 /// Runs an operator between two scalars.
@@ -30,7 +31,14 @@ pub(super) fn with_vector(
 ) -> Result<(), Failure> {
     let Binary { op, left, right, returns_bool, .. } = binary;
     let (vector, number): (&Node, &Node) = if is_swapped { (right, left) } else { (left, right) };
-    let numbers = eval.scalar(number, steps)?;
+    let (numbers, notes) = eval.context.apart(|| eval.scalar(number, steps));
+    let numbers = numbers?;
+    let later = if is_swapped {
+        eval.context.merge_notes(notes);
+        Notes::default()
+    } else {
+        notes
+    };
     let drops_name = op.changes_meaning() || *returns_bool;
     let compared = if *returns_bool { Compared::Bool } else { Compared::Own };
     let mut remarks = Remarks::default();
@@ -52,6 +60,7 @@ pub(super) fn with_vector(
             sink(series)
         })
     })?;
+    eval.context.merge_notes(later);
     remarks.note(eval.context, *op, position);
     Ok(())
 }

@@ -35,6 +35,7 @@ pub(super) fn features(call: &Call) -> Result<Answer, ApiError> {
         by_category.entry(category).or_default().insert(name, is_on);
     }
     // Operators are not escaped here, unlike elsewhere; as the reference has it.
-    let json = serde_json::to_vec(&by_category).map_err(|e| ApiError::new(super::reply::ErrorKind::Internal, e.to_string()))?;
+    let json = serde_json::to_vec(&by_category)
+        .map_err(|e| ApiError::new(super::reply::ErrorKind::Internal, e.to_string()))?;
     Ok(Answer::json(json))
 }

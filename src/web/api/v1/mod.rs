@@ -24,6 +24,7 @@ mod series;
 mod status;
 mod store;
 mod targets;
+mod write;
 
 use std::sync::Arc;
 
@@ -74,6 +75,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Web>>)> {
         ("/label/{name}/values", get(label_values)),
         ("/series", get(series::series).post(series::series)),
         ("/read", post(read::read)),
+        ("/write", write::route()),
         ("/targets", endpoint(targets::targets)),
         ("/targets/metadata", endpoint(metadata::of_targets)),
         ("/targets/relabel_steps", endpoint(relabel::steps)),

@@ -48,6 +48,7 @@ const ENDPOINTS: &[(&str, Endpoint)] = &[
     ("/label/{name}/values", Endpoint(GET, "Values of a label", SELECTION)),
     ("/series", Endpoint(BOTH, "Label sets of series", &["match[]*!", "start", "end", "limit"])),
     ("/read", Endpoint(&["post"], "Remote read: protocol buffers in, protocol buffers out", &[])),
+    ("/write", Endpoint(&["post"], "Remote write: protocol buffers in", &[])),
     ("/targets", Endpoint(GET, "Scrape targets", &["state", "scrapePool"])),
     ("/targets/metadata", Endpoint(GET, "Metadata of metrics by target", &["match_target", "metric", "limit"])),
     ("/targets/relabel_steps", Endpoint(GET, "What the rules of a job do to labels", &["scrapePool!", "labels!"])),
@@ -100,10 +101,9 @@ pub(super) async fn serve(State(web): State<Arc<Web>>, RawQuery(query): RawQuery
     };
     let url = format!("{}/api/v1", web.config.external_url);
     let mut response = Response::new(Body::from(document(version, &web.deps.build.version, &url)));
-    for (name, value) in [
-        (CONTENT_TYPE, "application/yaml; charset=utf-8"),
-        (CACHE_CONTROL, "no-cache, no-store, must-revalidate"),
-    ] {
+    for (name, value) in
+        [(CONTENT_TYPE, "application/yaml; charset=utf-8"), (CACHE_CONTROL, "no-cache, no-store, must-revalidate")]
+    {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
@@ -146,7 +146,7 @@ fn document(openapi: &str, version: &str, url: &str) -> String {
 
 fn operation(out: &mut String, path: &str, method: &str, Endpoint(_, summary, parameters): &Endpoint) {
     let id: String = path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    let _ = writeln!(out, "    {method}:\n      operationId: {method}{id}\n      summary: {summary}");
+    let _ = writeln!(out, "    {method}:\n      operationId: {method}{id}\n      summary: {summary:?}");
     let in_path = path.contains("{name}").then_some("{in: path, name: name, required: true, schema: {type: string}}");
     if method == "get" && (in_path.is_some() || !parameters.is_empty()) {
         out.push_str("      parameters:\n");

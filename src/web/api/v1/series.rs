@@ -51,7 +51,11 @@ impl Wanted {
         }
         let limit = call.form.limit()?;
         let range = time_range(call)?;
-        Ok(Wanted { selectors: call.form.narrowing_selectors().map_err(|e| ParamError::of("match[]", e))?, range, limit })
+        Ok(Wanted {
+            selectors: call.form.narrowing_selectors().map_err(|e| ParamError::of("match[]", e))?,
+            range,
+            limit,
+        })
     }
 
     fn write(&self, call: &Call, out: &mut dyn Sink) -> Result<(), WriteError> {
