@@ -65,18 +65,21 @@ pub(super) fn run(push: Push) -> ExitCode {
     }
 }
 
+/// Makes a message.
+type Encode = fn(&[Sent], &[Family]) -> Vec<u8>;
+
 struct Pusher<'a> {
     push: &'a Push,
     client: Client,
     url: url::Url,
     headers: HeaderMap,
-    encode: fn(&[Sent], &[Family]) -> Vec<u8>,
+    encode: Encode,
     runtime: tokio::runtime::Runtime,
 }
 
 impl<'a> Pusher<'a> {
     fn new(push: &'a Push) -> Result<Pusher<'a>, String> {
-        let (encode, version, content_type): (fn(&[Sent], &[Family]) -> Vec<u8>, _, _) = match push.message.as_str() {
+        let (encode, version, content_type): (Encode, _, _) = match push.message.as_str() {
             V1 => (version_1, "0.1.0", "application/x-protobuf"),
             V2 => (version_2, "2.0.0", "application/x-protobuf;proto=io.prometheus.write.v2.Request"),
             other => return Err(format!("invalid protobuf message {other:?}, must be {V1} or {V2}")),

@@ -118,9 +118,12 @@ struct Family {
 
 #[derive(Clone)]
 struct Series {
-    labels: Arc<[(String, String)]>,
+    labels: LabelPairs,
     instrument: Instrument,
 }
+
+/// Labels of one series, in the order in which they were given.
+pub type LabelPairs = Arc<[(String, String)]>;
 
 /// What a family counts, as of one moment.
 #[derive(Clone, PartialEq, Debug)]
@@ -132,7 +135,7 @@ pub struct FamilyValues {
     /// `counter`, `gauge` or `histogram`.
     pub kind: &'static str,
     /// Labels and value of each series.
-    pub series: Vec<(Arc<[(String, String)]>, InstrumentValue)>,
+    pub series: Vec<(LabelPairs, InstrumentValue)>,
 }
 
 /// The value of one series.
@@ -344,7 +347,7 @@ mod tests {
         let only = |wanted: &'static str| r.values(|name| name == wanted).pop().expect("a family");
         let counter = only("watershed_a_total");
         assert_eq!((counter.kind, counter.help), ("counter", "A."));
-        let labels: Arc<[(String, String)]> = Arc::new([("job".to_owned(), "x\"y".to_owned())]);
+        let labels: LabelPairs = Arc::new([("job".to_owned(), "x\"y".to_owned())]);
         assert_eq!(counter.series, [(labels, InstrumentValue::Number(3.0))]);
         let expected = InstrumentValue::Histogram { count: 1, sum: 0.5, buckets: vec![(0.1, 0), (1.0, 1)] };
         assert_eq!(only("watershed_c_seconds").series[0].1, expected);
