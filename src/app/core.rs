@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fetch::HttpFetchers;
 use super::late::LateStore;
+use super::listener::ListenerFile;
 use super::reload::{FileWatch, Running};
 use super::remote_read::RemoteRead;
 use super::shipping::Shipping;
@@ -25,7 +26,7 @@ use crate::runtime::{Clock, CpuPool, Tasks};
 use crate::scrape;
 use crate::telemetry::{self, Gauge, Registry};
 use crate::tsdb::{self, Tsdb};
-use crate::web::{self, BuildInfo, Notifications, Readiness, ReloadRequest, RuntimeFacts};
+use crate::web::{self, BuildInfo, Notifications, Readiness, ReloadRequest, RuntimeFacts, Security};
 
 /// How often files are looked at if nobody says; never, then.
 const LOOK: Duration = Duration::from_secs(60);
@@ -38,6 +39,8 @@ const RELOADS_WAITING: usize = 8;
 
 pub(super) struct Core {
     pub(super) readiness: Readiness,
+    /// Who may ask the web server.
+    pub(super) listener: Arc<ListenerFile>,
     registry: Registry,
     clock: Clock,
     pool: CpuPool,
@@ -87,12 +90,14 @@ impl Core {
         let settings = storage::settings(&config.storage, options.retention, options.features);
         let facts =
             RuntimeFacts { storage_retention: storage::describe(&settings.retention), ..RuntimeFacts::default() };
+        let listener = Arc::new(ListenerFile::load(options.web_config_file.as_deref(), Security::new(&registry))?);
         let external_labels = Arc::new(ArcSwap::from_pointee(Labels::empty()));
         let shipping = Shipping::new(&tasks, clock.clone(), registry.clone(), external_labels.clone());
         let notifications = Notifications::new(options.notification_followers, clock.clone(), &registry);
         notifications.add(STARTING);
         let core = Core {
             readiness: Readiness::new(),
+            listener,
             clock,
             pool,
             tasks,
@@ -127,6 +132,7 @@ impl Core {
         let (yaml, facts) = (self.config_yaml.clone(), self.facts.clone());
         let host: web::HostMetrics = Arc::new(telemetry::host::write_metrics);
         web::Deps {
+            security: self.listener.security().clone(),
             storage: self.reading.storage().clone(),
             appendable: self.store.clone(),
             queries: self.queries.clone(),
@@ -169,6 +175,7 @@ impl Core {
     /// Puts the first configuration to work.
     pub(super) fn start(&self, options: &Options, config: Config) -> Result<Running, AppError> {
         let watch = options.auto_reload.map(|_| FileWatch::new(&config));
+        self.listener.clone().watch(&self.pool, &self.tasks);
         let mut running = Running::new(self.scrape.clone(), self.registry.clone(), &self.tasks, watch);
         self.apply(options, &mut running, config)?;
         self.notifications.remove(STARTING);
@@ -236,8 +243,10 @@ impl Core {
 
     /// Loads the file anew; the answer tells why it was refused.
     fn reload(&self, options: &Options, running: &mut Running) -> Result<(), String> {
-        let outcome = crate::config::load_with(&options.config_file, &options.features)
-            .map_err(AppError::from)
+        let outcome = self
+            .listener
+            .reload()
+            .and_then(|()| Ok(crate::config::load_with(&options.config_file, &options.features)?))
             .and_then(|config| self.apply(options, running, config))
             .map_err(|e| e.to_string());
         match &outcome {

@@ -107,6 +107,12 @@ enum Check {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Check web config files and the certificates that they name. Exit code 0: good; 1: refused.
+    WebConfig {
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 impl Which {
@@ -144,6 +150,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Check(Check::Metrics { extended, lint })) => check::metrics(extended, lint),
         Some(Command::Debug(debug)) => debug::run(&debug),
         Some(Command::Push(Push::Metrics(push))) => push::run(push),
+        Some(Command::Check(Check::WebConfig { files })) => check::web_config(&files),
         Some(Command::Demo { run_for }) => demo::run(run_for),
         Some(Command::Healthcheck { url }) => healthcheck::run(&url),
         Some(Command::Query(query)) => query::run(query),

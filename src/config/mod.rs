@@ -11,6 +11,8 @@
 //! one file per section says what its keys mean, `render` shows the result as the reference would. Where the reference
 //! has a sentence for a mistake, its words are inside of ours: people search for them.
 //!
+//! [`load_web`] reads the web config file by the same laws.
+//!
 //! What this does not do: open credential files (they are read when used, and again when they change), resolve names,
 //! parse PromQL, or know command line flags.
 
@@ -34,6 +36,7 @@ mod scalar;
 mod sd;
 mod ship;
 mod storage;
+mod web;
 mod yaml;
 
 pub use alerting::{AlertingConfig, AlertmanagerConfig};
@@ -46,6 +49,7 @@ pub use remote::{MetadataConfig, QueueConfig, RemoteWriteConfig, WriteMessage};
 pub use rules::{RecordingGroup, RecordingRule, recording_groups};
 pub use scalar::ByteSize;
 pub use storage::{FloatEncoding, Fsync, LowWriteConfig, RetentionConfig, StorageConfig};
+pub use web::{LoadedWeb, load_web};
 
 use fields::{At, Fields, Reader};
 use render::Out;

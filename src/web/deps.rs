@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::auth::Security;
 use super::notifications::Notifications;
 use crate::model::{Labels, TimestampMs};
 use crate::promql::Feature;
@@ -61,6 +62,8 @@ pub struct Deps {
     pub features: Arc<Vec<Feature>>,
     /// What people should know now.
     pub notifications: Notifications,
+    /// Who may ask, and how connections are encrypted; its rules are replaced when the web config file changes.
+    pub security: Security,
     /// The built-in host exporter, if it is enabled.
     pub host_metrics: Option<HostMetrics>,
 }

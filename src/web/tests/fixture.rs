@@ -32,7 +32,7 @@ use crate::web::stream::Streams;
 use crate::web::telemetry::WebMetrics;
 use crate::web::{
     BuildInfo, Deps, ExternalUrl, Notifications, Readiness, ReadinessState, ReloadRequest, RoutePrefix, RuntimeFacts,
-    Server, WebConfig,
+    Security, Server, WebConfig,
 };
 
 /// What the manual clock of every fixture shows: 2023-11-14T22:13:20Z.
@@ -56,6 +56,7 @@ impl Fixture {
         let (registry, clock) = (Registry::new(), Clock::manual(NOW));
         let notifications = Notifications::new(1, clock.clone(), &registry);
         let deps = Deps {
+            security: Security::new(&registry),
             storage: store.clone(),
             appendable: store.clone(),
             queries: queries(store.clone(), &Limits::default(), &registry),

@@ -28,7 +28,6 @@ mod write;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -46,6 +45,7 @@ use self::reply::{Answer, ApiError, ErrorKind};
 use crate::storage::Scope;
 use crate::web::encoding::ContentEncoding;
 use crate::web::form::Form;
+use crate::web::route_list::Routes;
 use crate::web::routes::{Web, not_found, wrong_method};
 use crate::web::stream::CancelOnDrop;
 
@@ -113,16 +113,19 @@ fn early_routes() -> Vec<(&'static str, MethodRouter<Arc<Web>>)> {
 }
 
 /// The routes of this version, below the prefix.
-pub(in crate::web) fn router(web: &Arc<Web>) -> Router<Arc<Web>> {
+pub(in crate::web) fn router(web: &Arc<Web>) -> Routes {
     let at = |path: &str| web.config.route_prefix.join(&format!("/api/v1{path}"));
     let register = |routes: Vec<(&str, MethodRouter<Arc<Web>>)>| {
-        let all = routes.into_iter().fold(Router::new(), |router, (path, route)| router.route(&at(path), route));
-        all.method_not_allowed_fallback(wrong_method)
+        routes.into_iter().fold(Routes::new(), |all, (path, route)| all.route(&at(path), route))
     };
     let cross_origin = from_fn_with_state(web.clone(), cross_origin);
     let ready = register(routes()).route(&at("/"), any(not_found)).route(&at("/{*rest}"), any(not_found));
-    let ready = ready.layer(cross_origin.clone()).layer(from_fn_with_state(web.clone(), when_ready));
-    ready.merge(register(early_routes()).layer(cross_origin))
+    let ready = ready.wrapped(|routes| {
+        let routes = routes.method_not_allowed_fallback(wrong_method).layer(cross_origin.clone());
+        routes.layer(from_fn_with_state(web.clone(), when_ready))
+    });
+    let early = register(early_routes());
+    ready.merge(early.wrapped(|routes| routes.method_not_allowed_fallback(wrong_method).layer(cross_origin)))
 }
 
 fn endpoint(f: Endpoint) -> MethodRouter<Arc<Web>> {
