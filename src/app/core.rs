@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::cluster::Cluster;
 use super::fetch::HttpFetchers;
 use super::late::LateStore;
 use super::listener::ListenerFile;
@@ -22,6 +23,7 @@ use crate::disk::RealDisk;
 use crate::model::Labels;
 use crate::promql::service::{self, Service};
 use crate::promql::{Engine, EngineOptions, Feature, ParserOptions};
+use crate::remote::otlp;
 use crate::runtime::{Clock, CpuPool, Tasks};
 use crate::scrape;
 use crate::telemetry::{self, Gauge, Registry};
@@ -48,6 +50,9 @@ pub(super) struct Core {
     store: Arc<LateStore>,
     reading: RemoteRead,
     queries: Service,
+    cluster: Cluster,
+    /// Receives OTLP, if it is enabled.
+    otlp: Option<Arc<otlp::Receiver>>,
     scrape: Arc<scrape::Manager>,
     quit: CancellationToken,
     reload_sender: mpsc::Sender<ReloadRequest>,
@@ -77,6 +82,12 @@ impl Core {
             options.queries.clone(),
             service::Deps { storage: reading.storage().clone(), clock: clock.clone(), registry: registry.clone() },
         )?;
+        let cluster = Cluster::new(&tasks, registry.clone());
+        let otlp = options.otlp.then(|| {
+            let (lookback, has_type_labels) = (options.web.lookback, options.features.type_and_unit_labels);
+            let deps = otlp::Deps { store: store.clone(), clock: clock.clone(), registry: registry.clone() };
+            Arc::new(otlp::Receiver::new(otlp::Options { lookback, has_type_labels }, deps))
+        });
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let scrape = scrape::Manager::new(scrape::Deps {
             storage: store.clone(),
@@ -104,6 +115,8 @@ impl Core {
             store,
             reading,
             queries,
+            cluster,
+            otlp,
             scrape: Arc::new(scrape),
             quit: CancellationToken::new(),
             reload_sender,
@@ -135,7 +148,9 @@ impl Core {
             security: self.listener.security().clone(),
             storage: self.reading.storage().clone(),
             appendable: self.store.clone(),
+            otlp: self.otlp.clone(),
             queries: self.queries.clone(),
+            cluster: self.cluster.frontend().clone(),
             exemplars: self.store.clone(),
             admin: self.store.clone(),
             targets: self.scrape.clone(),
@@ -273,13 +288,18 @@ impl Core {
         let rendered = config.rendered.clone();
         let settings = storage::settings(&config.storage, options.retention, options.features);
         let ship = config.storage.ship.clone();
-        let query_log = config.global.query_log_file.clone();
+        let (query_log, otlp) = (config.global.query_log_file.clone(), config.otlp.clone());
         let engine = Engine::new(engine(options, &config.global));
         let endpoints = self.reading.prepare(&config.remote_read)?;
+        let frontend = self.cluster.prepare(config.federation.as_ref())?;
         self.log_queries(query_log)?;
         running.apply(config)?;
         self.reading.put(endpoints);
+        self.cluster.put(frontend);
         self.queries.set_engine(engine);
+        if let Some(receiver) = &self.otlp {
+            receiver.set_config(otlp);
+        }
         let retention = storage::describe(&settings.retention);
         self.external_labels.store(Arc::new(labels));
         if let Some(store) = self.store.get() {

@@ -161,6 +161,7 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
         listen: flags.listen,
         web,
         host_metrics: flags.enable_host_metrics,
+        otlp: flags.enable_otlp_receiver,
         storage_path: flags.storage_path,
         storage: tsdb::Options {
             compression: flags.wal_compression.into(),

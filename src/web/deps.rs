@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::Security;
 use super::notifications::Notifications;
+use crate::cluster::Frontend;
 use crate::model::{Labels, TimestampMs};
 use crate::promql::Feature;
 use crate::promql::service::Service;
+use crate::remote::otlp;
 use crate::runtime::{Clock, CpuPool};
 use crate::scrape::TargetSource;
 use crate::storage::{Administrable, Appendable, ExemplarQueryable, Queryable};
@@ -28,8 +30,12 @@ pub struct Deps {
     pub storage: Arc<dyn Queryable>,
     /// The same store, as far as it can be written to.
     pub appendable: Arc<dyn Appendable>,
+    /// Takes OTLP into it; `None` unless that is enabled.
+    pub otlp: Option<Arc<otlp::Receiver>>,
     /// Where queries are asked.
     pub queries: Service,
+    /// The members of the cluster view; `None` while no cluster is configured.
+    pub cluster: Arc<ArcSwapOption<Frontend>>,
     /// The same store, as far as it has exemplars.
     pub exemplars: Arc<dyn ExemplarQueryable>,
     /// The same store, as far as it can be administered.

@@ -18,6 +18,7 @@
 
 mod api;
 mod auth;
+mod body;
 mod config;
 mod connection;
 mod deps;

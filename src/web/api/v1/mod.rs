@@ -6,6 +6,7 @@
 //! What is not routed answers 404 in plain text, as there.
 
 mod admin;
+mod cluster;
 mod expression;
 mod features;
 mod json;
@@ -13,6 +14,7 @@ mod labels;
 mod metadata;
 mod notifications;
 mod openapi;
+mod otlp;
 mod query;
 mod read;
 mod relabel;
@@ -76,6 +78,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Web>>)> {
         ("/series", get(series::series).post(series::series)),
         ("/read", post(read::read)),
         ("/write", write::route()),
+        ("/otlp/v1/metrics", otlp::route()),
         ("/targets", endpoint(targets::targets)),
         ("/targets/metadata", endpoint(metadata::of_targets)),
         ("/targets/relabel_steps", endpoint(relabel::steps)),
@@ -119,7 +122,10 @@ pub(in crate::web) fn router(web: &Arc<Web>) -> Routes {
         routes.into_iter().fold(Routes::new(), |all, (path, route)| all.route(&at(path), route))
     };
     let cross_origin = from_fn_with_state(web.clone(), cross_origin);
-    let ready = register(routes()).route(&at("/"), any(not_found)).route(&at("/{*rest}"), any(not_found));
+    let ready = register(routes())
+        .route(&at("/"), any(not_found))
+        .route(&at("/{*rest}"), any(not_found))
+        .merge(cluster::routes(web));
     let ready = ready.wrapped(|routes| {
         let routes = routes.method_not_allowed_fallback(wrong_method).layer(cross_origin.clone());
         routes.layer(from_fn_with_state(web.clone(), when_ready))

@@ -28,6 +28,7 @@ pub(super) enum ErrorKind {
     Execution,
     Unavailable,
     Internal,
+    NotFound,
 }
 
 impl ErrorKind {
@@ -39,12 +40,14 @@ impl ErrorKind {
             ErrorKind::Execution => "execution",
             ErrorKind::Unavailable => "unavailable",
             ErrorKind::Internal => "internal",
+            ErrorKind::NotFound => "not_found",
         }
     }
 
     fn status(self) -> u16 {
         match self {
             ErrorKind::BadData => 400,
+            ErrorKind::NotFound => 404,
             ErrorKind::TooSlow => 408,
             ErrorKind::TooLarge => 413,
             ErrorKind::Execution => 422,
