@@ -58,7 +58,8 @@ pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> R
     })
 }
 
-const NO_CLUSTER: &str = "source=cluster asks for the view of the cluster frontend, which is not configured here for /federate";
+const NO_CLUSTER: &str =
+    "source=cluster asks for the view of the cluster frontend, which is not configured here for /federate";
 
 /// Whose series are asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
