@@ -9,6 +9,8 @@ use crate::Size;
 use crate::fleet::{Fleet, Load, Member};
 use crate::proc::Cpu;
 use crate::promql;
+use crate::remote_read;
+use crate::remote_write;
 use crate::report::{Budget, SERVERS, Table};
 use crate::storage;
 use crate::support::http;
@@ -26,6 +28,8 @@ pub const ALL: &[(&str, Work)] = &[
     ("disk", storage::disk),
     ("ingest", storage::ingest),
     ("promql", promql::promql),
+    ("remote-read", remote_read::remote_read),
+    ("remote-write", remote_write::remote_write),
 ];
 
 const MIB: f64 = (1 << 20) as f64;

@@ -62,7 +62,6 @@ type Endpoint = fn(&Call) -> Result<Answer, ApiError>;
 
 /// What is answered once data can be served, by path; `openapi` describes each.
 fn routes() -> Vec<(&'static str, MethodRouter<Arc<Web>>)> {
-    let post_labels = move |state, request| run(state, request, labels::names);
     let search = || {
         let post = move |state, request| run(state, request, rules::search);
         endpoint(rules::search).post(post)
@@ -73,7 +72,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Web>>)> {
         ("/query_exemplars", expression::route(expression::exemplars)),
         ("/format_query", expression::route(expression::format)),
         ("/parse_query", expression::route(expression::tree)),
-        ("/labels", endpoint(labels::names).post(post_labels)),
+        ("/labels", get(label_names).post(label_names)),
         ("/label/{name}/values", get(label_values)),
         ("/series", get(series::series).post(series::series)),
         ("/read", post(read::read)),
@@ -144,9 +143,22 @@ async fn label_values(
     request: Request,
 ) -> Response<Body> {
     match name {
-        Ok(Path(name)) => run(state, request, move |call| labels::values(call, &name)).await,
+        Ok(Path(name)) => read_labels(state, request, move |call| labels::values(call, &name)).await,
         Err(error) => ApiError::new(ErrorKind::BadData, format!("invalid label name: {error}")).respond(),
     }
+}
+
+async fn label_names(state: State<Arc<Web>>, request: Request) -> Response<Body> {
+    read_labels(state, request, labels::names).await
+}
+
+/// Labels may come from other servers, and waiting for those must not keep anyone from computing.
+async fn read_labels(
+    State(web): State<Arc<Web>>,
+    request: Request,
+    f: impl FnOnce(&Call) -> Result<Answer, ApiError> + Send + 'static,
+) -> Response<Body> {
+    respond(web, request, Threads::Queries, f).await.unwrap_or_else(|error| error.respond())
 }
 
 async fn when_ready(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response<Body> {
@@ -197,7 +209,7 @@ async fn receive(web: Arc<Web>, request: Request) -> Result<Call, ApiError> {
 enum Threads {
     /// With everyone else.
     Shared,
-    /// Where there is room for deep recursion.
+    /// Where there is room for deep recursion, and where waiting holds up nobody but queries.
     Queries,
 }
 
