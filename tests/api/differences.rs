@@ -30,6 +30,7 @@ const DELETE: &str = "3.5 has a method that it does not implement";
 const MOVED: &str = "3.5 redirects in a way that may change the method";
 const SNAPPY: &str = "each library of snappy has its own words";
 const RECEIVER: &str = "our own words say what would have been right, and only one reason";
+const OTLP: &str = "3.5 does not say which flag enables it";
 const EVERYTHING: &str = "nobody deletes everything by an empty selector";
 
 pub const DIFFERENCES: &[Difference] = &[
@@ -105,7 +106,9 @@ pub const DIFFERENCES: &[Difference] = &[
     ("GET /", Peer::Any, PAGES),
     ("GET /graph", Peer::Any, PAGES),
     ("POST /api/v1/admin/tsdb/delete_series?match[]={}", Peer::Any, EVERYTHING),
-    ("POST /mon/api/v1/otlp/v1/metrics", Peer::New, "there is no receiver that a flag could enable"),
+    ("POST /mon/api/v1/otlp/v1/metrics", Peer::Old, OTLP),
+    ("POST /api/v1/otlp/v1/metrics", Peer::Old, OTLP),
+    ("POST /api/v1/otlp/v1/metrics TEXT x", Peer::Old, OTLP),
 ];
 
 /// Endpoints that releases of the peer do not have: their requests are not compared with those.

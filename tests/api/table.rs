@@ -241,6 +241,16 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
+        "/otlp/v1/metrics",
+        &[
+            "GET /api/v1/otlp/v1/metrics",
+            "PUT /api/v1/otlp/v1/metrics",
+            "POST /api/v1/otlp/v1/metrics",
+            "POST /api/v1/otlp/v1/metrics TEXT x",
+            "OPTIONS /api/v1/otlp/v1/metrics",
+        ],
+    ),
+    (
         "/targets",
         &[
             "GET /api/v1/targets",

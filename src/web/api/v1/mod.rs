@@ -121,8 +121,10 @@ pub(in crate::web) fn router(web: &Arc<Web>) -> Routes {
         routes.into_iter().fold(Routes::new(), |all, (path, route)| all.route(&at(path), route))
     };
     let cross_origin = from_fn_with_state(web.clone(), cross_origin);
-    let ready = register(routes()).route(&at("/"), any(not_found)).route(&at("/{*rest}"), any(not_found));
-    let ready = ready.merge(cluster::routes(web));
+    let ready = register(routes())
+        .route(&at("/"), any(not_found))
+        .route(&at("/{*rest}"), any(not_found))
+        .merge(cluster::routes(web));
     let ready = ready.wrapped(|routes| {
         let routes = routes.method_not_allowed_fallback(wrong_method).layer(cross_origin.clone());
         routes.layer(from_fn_with_state(web.clone(), when_ready))
