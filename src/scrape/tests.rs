@@ -1,5 +1,7 @@
 //! Whole scrapes against a store in memory, with a target that answers what the test says.
 
+mod histograms;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ const START: i64 = 1_700_000_000_000;
 #[derive(Clone, Debug)]
 enum Answer {
     Body(&'static str, String),
+    Bytes(&'static str, Vec<u8>),
     Fail(FetchError),
     /// Never.
     Hang,
@@ -58,6 +61,10 @@ impl Fetcher for Arc<Script> {
                     body.extend_from_slice(text.as_bytes());
                     let wire_bytes = text.len() as u64;
                     Ok(FetchInfo { content_type: content_type.to_owned(), wire_bytes })
+                }
+                Answer::Bytes(content_type, bytes) => {
+                    body.extend_from_slice(&bytes);
+                    Ok(FetchInfo { content_type: content_type.to_owned(), wire_bytes: bytes.len() as u64 })
                 }
                 Answer::Fail(error) => Err(error),
                 Answer::Hang => std::future::pending().await,

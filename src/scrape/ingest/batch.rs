@@ -10,6 +10,8 @@ use crate::storage::{AppendError, Appender, FloatSample, HistogramRef, Histogram
 pub(super) const FLOATS: usize = 512;
 /// Histograms are larger.
 const HISTOGRAMS: usize = 64;
+/// And so are keys with very long labels.
+const KEY_BYTES: usize = 1 << 20;
 
 /// Samples of one kind with all that is known of where they came from.
 pub(super) struct Batch<S> {
@@ -189,7 +191,9 @@ pub(super) struct Source<'b> {
 impl Ingest<'_, '_> {
     #[inline]
     pub(super) fn is_full(&self) -> bool {
-        self.floats.samples.len() >= FLOATS || self.histograms.samples.len() >= HISTOGRAMS
+        self.floats.samples.len() >= FLOATS
+            || self.histograms.samples.len() >= HISTOGRAMS
+            || self.keys.len() >= KEY_BYTES
     }
 
     /// Hands over what the batches hold.

@@ -17,6 +17,16 @@ const MESSAGE: u8 = 0;
 /// First byte of a key of encoded labels.
 const PAIRS: u8 = 1;
 
+/// Bytes of keys for each byte of a body, and at least: every bucket of a metric has all of its labels, so that a body of
+/// few megabytes could ask for terabytes.
+const KEY_BYTES_PER_BYTE: usize = 256;
+const KEY_BYTES_MIN: usize = 64 << 20;
+
+/// How many bytes of keys a body may have.
+pub(super) fn key_budget(body: &[u8]) -> usize {
+    body.len().saturating_mul(KEY_BYTES_PER_BYTE).max(KEY_BYTES_MIN)
+}
+
 /// Which of its metric's series a sample belongs to.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Part {
@@ -157,6 +167,10 @@ impl Ingest<'_, '_> {
     ) -> Result<(), IngestError> {
         let key = &self.keys[from..];
         let text = Text::Key(from);
+        let Some(left) = self.key_budget.checked_sub(key.len()) else {
+            return Err(IngestError::Key("the labels are too long for so many series".to_owned()));
+        };
+        self.key_budget = left;
         match self.cache.expected_whole(key).or_else(|| self.cache.find(key)) {
             Some((index, entry)) if entry.kind == Kind::Series => {
                 self.known_series((index, &entry), text, stamp, admission, put)

@@ -1,7 +1,7 @@
 //! Walks over protobuf.
 
 use super::batch::Source;
-use super::keys::{Part, metric_key};
+use super::keys::{Part, key_budget, metric_key};
 use super::{Admission, Ingest, IngestError, Stamp};
 use crate::exposition::Format;
 use crate::exposition::protobuf::{
@@ -30,6 +30,7 @@ impl Common<'_, '_> {
 impl Ingest<'_, '_> {
     pub(super) fn messages(&mut self, body: &[u8]) -> Result<(), IngestError> {
         let (mut parser, mut key, mut classic) = (MessageParser::new(body), Vec::new(), ClassicHistogram::default());
+        self.key_budget = key_budget(body);
         while let Some(mut family) = parser.next()? {
             let mut is_first = true;
             while let Some(metric) = family.next_metric()? {

@@ -158,6 +158,8 @@ pub(super) struct Ingest<'a, 's> {
     zeros: Vec<batch::Zero>,
     /// Keys of the batches' samples that come without a text.
     keys: Vec<u8>,
+    /// Bytes of keys that this body may still have.
+    key_budget: usize,
     created: CreatedLines,
     converter: Option<Box<Converter>>,
     labels: SeriesLabels,
@@ -190,6 +192,7 @@ impl<'a, 's> Ingest<'a, 's> {
             starts: Vec::new(),
             zeros: Vec::new(),
             keys: Vec::new(),
+            key_budget: usize::MAX,
             created: CreatedLines::default(),
             converter: None,
             labels: SeriesLabels::new(),
@@ -305,7 +308,8 @@ impl<'a, 's> Ingest<'a, 's> {
 
     #[inline]
     fn taken_sample(&self, series: SeriesRef, stamp: Stamp, origin: Origin) -> Taken {
-        Taken { series, t: stamp.own_t.unwrap_or(self.t), start: stamp.start, origin }
+        let start = if self.options.starts.are_read() { stamp.start } else { TimestampMs(0) };
+        Taken { series, t: stamp.own_t.unwrap_or(self.t), start, origin }
     }
 
     /// Counts a sample against the limits; false if it must not be stored.
