@@ -33,6 +33,8 @@ pub use config::{
     AdminApi, CorsOrigin, ExternalUrl, ExternalUrlError, Lifecycle, RemoteReadConfig, RoutePrefix, WebConfig,
 };
 pub use deps::{BuildInfo, Deps, HostMetrics, Readiness, ReadinessState, ReloadRequest, RuntimeFacts};
+#[doc(hidden)]
+pub use form::check_parameter;
 pub use server::{BindError, Server};
 
 #[cfg(test)]
