@@ -36,7 +36,9 @@ use watershed::scrape::{DroppedTarget, TargetHealth, TargetMetadata, TargetSourc
 use watershed::storage::memory::MemoryStore;
 use watershed::storage::{Appendable, FloatSample};
 use watershed::telemetry::Registry;
-use watershed::web::{BuildInfo, Deps, ExternalUrl, Readiness, ReadinessState, RuntimeFacts, Server, WebConfig};
+use watershed::web::{
+    BuildInfo, Deps, ExternalUrl, Readiness, ReadinessState, RuntimeFacts, Security, Server, WebConfig,
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -210,7 +212,9 @@ impl Ours {
         let registry = Registry::new();
         let desk = service::Deps { storage: store.clone(), clock: Clock::system(), registry: registry.clone() };
         let deps = Deps {
+            security: Security::new(&registry),
             storage: store.clone(),
+            otlp: None,
             appendable: store.clone(),
             queries: Service::new(Engine::default(), Limits::default(), desk).unwrap(),
             exemplars: store.clone(),

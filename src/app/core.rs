@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fetch::HttpFetchers;
 use super::late::LateStore;
+use super::listener::ListenerFile;
 use super::reload::{FileWatch, Running};
 use super::remote_read::RemoteRead;
 use super::shipping::Shipping;
@@ -21,11 +22,12 @@ use crate::disk::RealDisk;
 use crate::model::Labels;
 use crate::promql::service::{self, Service};
 use crate::promql::{Engine, EngineOptions, ParserOptions};
+use crate::remote::otlp;
 use crate::runtime::{Clock, CpuPool, Tasks};
 use crate::scrape;
 use crate::telemetry::{self, Gauge, Registry};
 use crate::tsdb::{self, Tsdb};
-use crate::web::{self, BuildInfo, Readiness, ReloadRequest, RuntimeFacts};
+use crate::web::{self, BuildInfo, Readiness, ReloadRequest, RuntimeFacts, Security};
 
 /// How often files are looked at if nobody says; never, then.
 const LOOK: Duration = Duration::from_secs(60);
@@ -34,6 +36,8 @@ const RELOADS_WAITING: usize = 8;
 
 pub(super) struct Core {
     pub(super) readiness: Readiness,
+    /// Who may ask the web server.
+    pub(super) listener: Arc<ListenerFile>,
     registry: Registry,
     clock: Clock,
     pool: CpuPool,
@@ -41,6 +45,8 @@ pub(super) struct Core {
     store: Arc<LateStore>,
     reading: RemoteRead,
     queries: Service,
+    /// Receives OTLP, if it is enabled.
+    otlp: Option<Arc<otlp::Receiver>>,
     scrape: Arc<scrape::Manager>,
     quit: CancellationToken,
     reload_sender: mpsc::Sender<ReloadRequest>,
@@ -69,6 +75,11 @@ impl Core {
             options.queries.clone(),
             service::Deps { storage: reading.storage().clone(), clock: clock.clone(), registry: registry.clone() },
         )?;
+        let otlp = options.otlp.then(|| {
+            let (lookback, has_type_labels) = (options.web.lookback, options.features.type_and_unit_labels);
+            let deps = otlp::Deps { store: store.clone(), clock: clock.clone(), registry: registry.clone() };
+            Arc::new(otlp::Receiver::new(otlp::Options { lookback, has_type_labels }, deps))
+        });
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let scrape = scrape::Manager::new(scrape::Deps {
             storage: store.clone(),
@@ -82,16 +93,19 @@ impl Core {
         let settings = storage::settings(&config.storage, options.retention, options.features);
         let facts =
             RuntimeFacts { storage_retention: storage::describe(&settings.retention), ..RuntimeFacts::default() };
+        let listener = Arc::new(ListenerFile::load(options.web_config_file.as_deref(), Security::new(&registry))?);
         let external_labels = Arc::new(ArcSwap::from_pointee(Labels::empty()));
         let shipping = Shipping::new(&tasks, clock.clone(), registry.clone(), external_labels.clone());
         let core = Core {
             readiness: Readiness::new(),
+            listener,
             clock,
             pool,
             tasks,
             store,
             reading,
             queries,
+            otlp,
             scrape: Arc::new(scrape),
             quit: CancellationToken::new(),
             reload_sender,
@@ -119,8 +133,10 @@ impl Core {
         let (yaml, facts) = (self.config_yaml.clone(), self.facts.clone());
         let host: web::HostMetrics = Arc::new(telemetry::host::write_metrics);
         web::Deps {
+            security: self.listener.security().clone(),
             storage: self.reading.storage().clone(),
             appendable: self.store.clone(),
+            otlp: self.otlp.clone(),
             queries: self.queries.clone(),
             exemplars: self.store.clone(),
             admin: self.store.clone(),
@@ -159,6 +175,7 @@ impl Core {
     /// Puts the first configuration to work.
     pub(super) fn start(&self, options: &Options, config: Config) -> Result<Running, AppError> {
         let watch = options.auto_reload.map(|_| FileWatch::new(&config));
+        self.listener.clone().watch(&self.pool, &self.tasks);
         let mut running = Running::new(self.scrape.clone(), self.registry.clone(), &self.tasks, watch);
         self.apply(options, &mut running, config)?;
         Ok(running)
@@ -223,8 +240,10 @@ impl Core {
 
     /// Loads the file anew; the answer tells why it was refused.
     fn reload(&self, options: &Options, running: &mut Running) -> Result<(), String> {
-        let outcome = crate::config::load_with(&options.config_file, &options.features)
-            .map_err(AppError::from)
+        let outcome = self
+            .listener
+            .reload()
+            .and_then(|()| Ok(crate::config::load_with(&options.config_file, &options.features)?))
             .and_then(|config| self.apply(options, running, config))
             .map_err(|e| e.to_string());
         match &outcome {
@@ -247,13 +266,16 @@ impl Core {
         let rendered = config.rendered.clone();
         let settings = storage::settings(&config.storage, options.retention, options.features);
         let ship = config.storage.ship.clone();
-        let query_log = config.global.query_log_file.clone();
+        let (query_log, otlp) = (config.global.query_log_file.clone(), config.otlp.clone());
         let engine = Engine::new(engine(options, &config.global));
         let endpoints = self.reading.prepare(&config.remote_read)?;
         self.log_queries(query_log)?;
         running.apply(config)?;
         self.reading.put(endpoints);
         self.queries.set_engine(engine);
+        if let Some(receiver) = &self.otlp {
+            receiver.set_config(otlp);
+        }
         let retention = storage::describe(&settings.retention);
         self.external_labels.store(Arc::new(labels));
         if let Some(store) = self.store.get() {

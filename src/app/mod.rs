@@ -7,6 +7,7 @@
 mod core;
 mod fetch;
 mod late;
+mod listener;
 mod reload;
 mod remote_read;
 mod shipping;
@@ -23,7 +24,7 @@ use crate::promql::service::Limits;
 use crate::runtime::{PoolError, Tasks};
 use crate::scrape::ApplyError;
 use crate::tsdb::{self, OpenError};
-use crate::web::{BindError, ReadinessState, Server, WebConfig};
+use crate::web::{BindError, ReadinessState, SecurityError, Server, WebConfig};
 use core::Core;
 use signals::Signals;
 
@@ -36,12 +37,16 @@ pub struct Options {
     pub config_file: PathBuf,
     /// How often it is looked at for changes; `None` never.
     pub auto_reload: Option<Duration>,
+    /// The web config file: who may ask, and how connections are encrypted; `None` for everybody, in clear.
+    pub web_config_file: Option<PathBuf>,
     /// Where to listen.
     pub listen: Vec<String>,
     /// How to serve.
     pub web: WebConfig,
     /// Whether to serve the host's own metrics.
     pub host_metrics: bool,
+    /// Whether to receive OTLP.
+    pub otlp: bool,
     /// Where samples are stored.
     pub storage_path: PathBuf,
     /// How the store works; the config adds what it says of it.
@@ -62,6 +67,12 @@ pub enum AppError {
     /// The configuration has mistakes.
     #[error("the configuration was refused:\n{0}")]
     Config(#[from] ConfigErrors),
+    /// The web config file has mistakes.
+    #[error("the web config file was refused:\n{0}")]
+    WebConfig(ConfigErrors),
+    /// The web config file cannot be put to work.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// The configuration cannot be put to work.
     #[error(transparent)]
     Apply(#[from] ApplyError),

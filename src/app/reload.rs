@@ -125,7 +125,8 @@ impl FileWatch {
     }
 }
 
-fn digest(files: &[PathBuf]) -> u64 {
+/// Tells whether the content of any of the files is another.
+pub(super) fn digest(files: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for file in files {
         std::fs::read(file).map_err(|e| e.kind()).hash(&mut hasher);

@@ -36,3 +36,25 @@ pub(super) fn config(files: &[PathBuf], lint_fatal: bool) -> ExitCode {
         (false, false) => ExitCode::SUCCESS,
     }
 }
+
+/// Checks web config files; prints every mistake of every file.
+pub(super) fn web_config(files: &[PathBuf]) -> ExitCode {
+    let mut bad = false;
+    for file in files {
+        match config::load_web(file).outcome {
+            Ok((_, warnings)) => {
+                for warning in &warnings {
+                    say(format_args!("{} WARNING: {warning}", file.display()));
+                }
+                say(format_args!("{} SUCCESS", file.display()));
+            }
+            Err(errors) => {
+                for error in errors.iter() {
+                    eprintln!("{} FAILED: {error}", file.display());
+                }
+                bad = true;
+            }
+        }
+    }
+    if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

@@ -86,17 +86,51 @@ pub struct ServeFlags {
     #[arg(long = "config.auto-reload-interval", value_name = "DURATION", default_value = "0s")]
     pub auto_reload_interval: DurationMs,
 
+    /// Web config file, in the format of Prometheus's exporter toolkit: TLS, client certificates, users, headers, rate limit. It
+    /// and the files that it names are read again when they change.
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
+
+    /// Answer /-/healthy and /-/ready without credentials although the web config file names users.
+    #[arg(long = "web.open-health-endpoints")]
+    pub open_health_endpoints: bool,
+
     /// Address to listen on; may be given several times.
     #[arg(long = "web.listen-address", value_name = "HOST:PORT", default_value = "0.0.0.0:9090")]
     pub listen: Vec<String>,
 
-    /// Connections served at the same time over all addresses.
+    /// Connections served at the same time over all addresses. Where all are taken, the one that has waited longest for a request
+    /// is closed for the next one.
     #[arg(long = "web.max-connections", value_name = "N", default_value_t = 512)]
     pub max_connections: usize,
 
     /// Longest time to read a request, and to keep an idle connection.
     #[arg(long = "web.read-timeout", value_name = "DURATION", default_value = "5m")]
     pub read_timeout: DurationMs,
+
+    /// Longest time for the head of a request, for a TLS handshake, and for a new connection to say anything.
+    #[arg(long = "web.header-timeout", value_name = "DURATION", default_value = "10s")]
+    pub header_timeout: DurationMs,
+
+    /// Longest time that a client may not read any of its answer.
+    #[arg(long = "web.write-timeout", value_name = "DURATION", default_value = "1m")]
+    pub write_timeout: DurationMs,
+
+    /// Longest time to compute an answer that is not a query, and to hand it over.
+    #[arg(long = "web.answer-timeout", value_name = "DURATION", default_value = "5m")]
+    pub answer_timeout: DurationMs,
+
+    /// Largest head of a request; a larger one is answered 431, or 414 if its URL is longer than 64KiB.
+    #[arg(long = "web.max-header-bytes", value_name = "SIZE", default_value = "128KB")]
+    pub max_header_bytes: ByteSize,
+
+    /// Largest form in the body of a request; a larger one is answered 413.
+    #[arg(long = "web.max-form-bytes", value_name = "SIZE", default_value = "1MB")]
+    pub max_form_bytes: ByteSize,
+
+    /// Answers streamed at the same time (/federate, series); more wait for ten seconds and are then answered 503.
+    #[arg(long = "web.max-streams", value_name = "N", default_value_t = 8)]
+    pub max_streams: usize,
 
     /// The URL under which the server is reached from outside, for links and redirects.
     #[arg(long = "web.external-url", value_name = "URL")]
@@ -113,6 +147,10 @@ pub struct ServeFlags {
     /// Allow deleting and copying data by HTTP request.
     #[arg(long = "web.enable-admin-api")]
     pub enable_admin_api: bool,
+
+    /// Accept OTLP metrics at /api/v1/otlp/v1/metrics.
+    #[arg(long = "web.enable-otlp-receiver")]
+    pub enable_otlp_receiver: bool,
 
     /// Accept remote write at /api/v1/write.
     #[arg(long = "web.enable-remote-write-receiver")]

@@ -66,6 +66,12 @@ enum Check {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// Check web config files and the certificates that they name. Exit code 0: good; 1: refused.
+    WebConfig {
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 /// Parses the command line, runs it and says how the process shall end. Usage mistakes end with 2.
@@ -92,6 +98,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         None => serve::run(cli.serve, flags::values(&Cli::command(), &matches)),
         Some(Command::Check(Check::Config { lint_fatal, files })) => check::config(&files, lint_fatal),
+        Some(Command::Check(Check::WebConfig { files })) => check::web_config(&files),
         Some(Command::Demo { run_for }) => demo::run(run_for),
         Some(Command::Healthcheck { url }) => healthcheck::run(&url),
         Some(Command::Query(query)) => query::run(query),

@@ -138,6 +138,13 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
     web.cors_origin = CorsOrigin::new(&flags.cors_origin).map_err(|e| format!("--web.cors.origin: {e}"))?;
     web.max_connections = flags.max_connections;
     web.read_timeout = flags.read_timeout.to_std();
+    web.header_timeout = flags.header_timeout.to_std();
+    web.write_stall_timeout = flags.write_timeout.to_std();
+    web.answer_timeout = flags.answer_timeout.to_std();
+    web.max_header_bytes = u32::try_from(flags.max_header_bytes.0).unwrap_or(u32::MAX);
+    web.form_limit = usize::try_from(flags.max_form_bytes.0).unwrap_or(usize::MAX);
+    web.max_streams = flags.max_streams;
+    web.open_health = flags.open_health_endpoints;
     web.lookback = flags.lookback_delta;
     let features = features(&flags.enable_feature);
     web.remote_write = flags.enable_remote_write_receiver.then(|| remote_write(&flags, features.type_and_unit_labels));
@@ -150,9 +157,11 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
     Ok(Options {
         config_file: flags.config_file,
         auto_reload: (auto_reload.0 > 0).then(|| auto_reload.to_std()),
+        web_config_file: flags.web_config_file,
         listen: flags.listen,
         web,
         host_metrics: flags.enable_host_metrics,
+        otlp: flags.enable_otlp_receiver,
         storage_path: flags.storage_path,
         storage: tsdb::Options {
             compression: flags.wal_compression.into(),

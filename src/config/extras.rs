@@ -1,4 +1,4 @@
-//! The small sections `runtime`, `tracing` and `otlp`: checked, and acted upon by a later version or by nobody.
+//! The small sections `otlp`, and `runtime` and `tracing`, which are checked, and acted upon by a later version or by nobody.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -6,6 +6,7 @@ use super::fields::{At, Field, Fields, Shown};
 use super::http;
 use crate::model::DurationMs;
 use crate::net::TlsConfig;
+use crate::remote::otlp::{self, TranslationStrategy};
 use crate::scrape::NameValidation;
 
 /// Reads `runtime`. Its only key tunes a garbage collector that this program does not have.
@@ -82,42 +83,6 @@ pub(super) fn read_tracing(at: &At<'_>) -> (TracingConfig, Shown) {
     (config, f.finish())
 }
 
-/// How OTLP metrics become series.
-#[derive(Clone, PartialEq, Debug)]
-pub struct OtlpConfig {
-    /// Whether all resource attributes become labels.
-    pub promote_all_resource_attributes: bool,
-    /// Those that do.
-    pub promote_resource_attributes: Vec<String>,
-    /// Those that do not, where all others do.
-    pub ignore_resource_attributes: Vec<String>,
-    /// How names are translated.
-    pub translation_strategy: TranslationStrategy,
-    /// Whether identifying attributes stay in `target_info`.
-    pub keep_identifying_resource_attributes: bool,
-    /// Whether histograms become native ones with custom buckets.
-    pub convert_histograms_to_nhcb: bool,
-    /// Whether the scope becomes labels.
-    pub promote_scope_metadata: bool,
-    /// Whether labels that start with an underscore get a prefix.
-    pub label_name_underscore_sanitization: bool,
-    /// Whether several underscores stay several.
-    pub label_name_preserve_multiple_underscores: bool,
-}
-
-/// How names of OTLP are translated.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TranslationStrategy {
-    /// Legacy names with unit and type suffixes.
-    UnderscoreEscapingWithSuffixes,
-    /// Legacy names.
-    UnderscoreEscapingWithoutSuffixes,
-    /// Names as they are, with suffixes.
-    NoUtf8EscapingWithSuffixes,
-    /// Names as they are.
-    NoTranslation,
-}
-
 const STRATEGIES: [(&str, TranslationStrategy); 4] = [
     ("UnderscoreEscapingWithSuffixes", TranslationStrategy::UnderscoreEscapingWithSuffixes),
     ("UnderscoreEscapingWithoutSuffixes", TranslationStrategy::UnderscoreEscapingWithoutSuffixes),
@@ -126,7 +91,7 @@ const STRATEGIES: [(&str, TranslationStrategy); 4] = [
 ];
 
 /// Reads `otlp`; a null gives the defaults.
-pub(super) fn read_otlp(at: &At<'_>, names: NameValidation) -> (OtlpConfig, Shown) {
+pub(super) fn read_otlp(at: &At<'_>, names: NameValidation) -> (otlp::Config, Shown) {
     let mut f = at.fields();
     let promote_all = f.take("promote_all_resource_attributes", false);
     let promote: Vec<String> = f.take("promote_resource_attributes", Vec::new());
@@ -145,10 +110,10 @@ pub(super) fn read_otlp(at: &At<'_>, names: NameValidation) -> (OtlpConfig, Show
         }
         check_attributes(&f, "promote_resource_attributes", &promote, "promoted");
     }
-    let config = OtlpConfig {
+    let config = otlp::Config {
         promote_all_resource_attributes: promote_all,
-        promote_resource_attributes: promote,
-        ignore_resource_attributes: ignore,
+        promote_resource_attributes: trimmed(promote),
+        ignore_resource_attributes: trimmed(ignore),
         translation_strategy: read_strategy(&mut f, names),
         keep_identifying_resource_attributes: f.take("keep_identifying_resource_attributes", false),
         convert_histograms_to_nhcb: f.take("convert_histograms_to_nhcb", false),
@@ -157,6 +122,10 @@ pub(super) fn read_otlp(at: &At<'_>, names: NameValidation) -> (OtlpConfig, Show
         label_name_preserve_multiple_underscores: f.take("label_name_preserve_multiple_underscores", true),
     };
     (config, f.finish())
+}
+
+fn trimmed(names: Vec<String>) -> Vec<String> {
+    names.into_iter().map(|name| name.trim().to_owned()).collect()
 }
 
 fn read_strategy(f: &mut Fields<'_>, names: NameValidation) -> TranslationStrategy {

@@ -15,6 +15,8 @@ pub struct Features {
     pub histograms_st_encoding: bool,
     /// `st-storage`: start timestamps of samples are kept.
     pub st_storage: bool,
+    /// `created-timestamp-zero-ingestion`: a sample of zero is stored where a counter began to count.
+    pub created_timestamp_zero_ingestion: bool,
     /// `extra-scrape-metrics`: the default of the config's `extra_scrape_metrics`.
     pub extra_scrape_metrics: bool,
     /// `auto-reload-config`: the config is looked at for changes although no interval is given.
@@ -71,7 +73,7 @@ use Meaning::{Absent, Always, Switch};
 const NAMES: [(&str, Meaning); 28] = [
     ("auto-reload-config", Switch(|f| &mut f.auto_reload_config)),
     ("concurrent-rule-eval", Switch(|f| &mut f.concurrent_rule_eval)),
-    ("created-timestamp-zero-ingestion", Absent),
+    ("created-timestamp-zero-ingestion", Switch(|f| &mut f.created_timestamp_zero_ingestion)),
     ("delayed-compaction", Absent),
     ("exemplar-storage", Switch(|f| &mut f.exemplar_storage)),
     ("extra-scrape-metrics", Switch(|f| &mut f.extra_scrape_metrics)),

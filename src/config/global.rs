@@ -68,6 +68,14 @@ const PROTOCOLS: [(&str, ScrapeProtocol); 5] = [
     ("PrometheusText1.0.0", ScrapeProtocol::PrometheusText100),
 ];
 
+/// The text formats, most wanted first.
+pub(super) const TEXT_PROTOCOLS: [ScrapeProtocol; 4] = [
+    ScrapeProtocol::OpenMetricsText100,
+    ScrapeProtocol::OpenMetricsText001,
+    ScrapeProtocol::PrometheusText100,
+    ScrapeProtocol::PrometheusText004,
+];
+
 pub(super) const ESCAPINGS: [(&str, EscapingScheme); 4] = [
     ("allow-utf-8", EscapingScheme::AllowUtf8),
     ("underscores", EscapingScheme::Underscores),
@@ -79,7 +87,8 @@ pub(super) const ESCAPINGS: [(&str, EscapingScheme); 4] = [
 pub(super) fn read(at: &At<'_>, given: bool, env: Environment<'_>) -> (GlobalConfig, Shown) {
     let mut f = at.fields();
     let (scrape_interval, scrape_timeout) = read_times(&mut f);
-    let scrape_protocols = read_protocols(&mut f, "scrape_protocols", "for global config");
+    let given_protocols = read_protocols(&mut f, "scrape_protocols", "for global config");
+    let scrape_protocols = given_protocols.or_else(|| protocols_of_features(&mut f));
     let mut evaluation_interval = f.take("evaluation_interval", DurationMs(0));
     if evaluation_interval.0 == 0 {
         evaluation_interval = DurationMs::from_secs(60);
@@ -108,14 +117,6 @@ pub(super) fn read(at: &At<'_>, given: bool, env: Environment<'_>) -> (GlobalCon
     let convert_classic_histograms_to_nhcb = f.take("convert_classic_histograms_to_nhcb", false);
     let always_scrape_classic_histograms = f.take("always_scrape_classic_histograms", false);
     let extra_scrape_metrics = f.always("extra_scrape_metrics", f.features().extra_scrape_metrics);
-    warn_about_histograms(
-        &f,
-        [
-            ("scrape_native_histograms", scrape_native_histograms),
-            ("convert_classic_histograms_to_nhcb", convert_classic_histograms_to_nhcb),
-            ("always_scrape_classic_histograms", always_scrape_classic_histograms),
-        ],
-    );
     let config = GlobalConfig {
         scrape_interval,
         scrape_timeout,
@@ -140,11 +141,6 @@ pub(super) fn read(at: &At<'_>, given: bool, env: Environment<'_>) -> (GlobalCon
         extra_scrape_metrics,
     };
     (config, f.finish())
-}
-
-/// Keys about native histograms are only worth a word where they ask for something.
-pub(super) fn warn_about_histograms<const N: usize>(f: &Fields<'_>, keys: [(&str, bool); N]) {
-    keys.into_iter().filter(|(_, on)| *on).for_each(|(key, _)| f.not_yet(key));
 }
 
 fn read_times(f: &mut Fields<'_>) -> (DurationMs, DurationMs) {
@@ -187,6 +183,17 @@ pub(super) fn read_protocols(f: &mut Fields<'_>, key: &'static str, context: &st
         }
     }
     f.put(key, show_protocols(&protocols));
+    Some(protocols)
+}
+
+/// Start timestamps of all kinds exist only in protobuf, so it goes first where they are wanted.
+fn protocols_of_features(f: &mut Fields<'_>) -> Option<Vec<ScrapeProtocol>> {
+    let features = f.features();
+    if !features.st_storage && !features.created_timestamp_zero_ingestion {
+        return None;
+    }
+    let protocols: Vec<_> = std::iter::once(ScrapeProtocol::PrometheusProto).chain(TEXT_PROTOCOLS).collect();
+    f.put("scrape_protocols", show_protocols(&protocols));
     Some(protocols)
 }
 

@@ -5,9 +5,9 @@ use super::global::{self, GlobalConfig, show_escaping, show_protocol, show_proto
 use super::http::{self, HttpSection, OAuth2};
 use super::render::{self, Out};
 use super::scalar::ByteSize;
-use super::{relabel, sd};
+use super::{Features, relabel, sd};
 use crate::model::DurationMs;
-use crate::scrape::{EscapingScheme, JobConfig, NameValidation, Scheme, ScrapeProtocol};
+use crate::scrape::{EscapingScheme, JobConfig, NameValidation, Scheme, ScrapeProtocol, StartTimestamps};
 
 /// Reads a job and fills in what it inherits from `global`.
 pub(super) fn read(at: &At<'_>, global: &GlobalConfig) -> (JobConfig, Out) {
@@ -22,8 +22,8 @@ pub(super) fn read(at: &At<'_>, global: &GlobalConfig) -> (JobConfig, Out) {
     let context = format!("for scrape config with job name {name:?}");
     let own_protocols = global::read_protocols(&mut f, "scrape_protocols", &context);
     let fallback_protocol = read_fallback(&mut f, &name);
-    let native = read_histograms(&mut f, global);
-    let protocols = own_protocols.unwrap_or_else(|| default_protocols(global, native));
+    let histograms = read_histograms(&mut f, global);
+    let protocols = own_protocols.unwrap_or_else(|| default_protocols(global, histograms.native));
     f.put("scrape_protocols", show_protocols(&protocols));
     let failure_log_file = f.path("scrape_failure_log_file").or_else(|| global.scrape_failure_log_file.clone());
     f.put("scrape_failure_log_file", failure_log_file.as_deref().map_or(Out::Omit, super::fields::show_path));
@@ -36,6 +36,7 @@ pub(super) fn read(at: &At<'_>, global: &GlobalConfig) -> (JobConfig, Out) {
     let (name_validation, name_escaping) = read_names(&mut f, global);
     let extra_scrape_metrics = f.optional("extra_scrape_metrics").unwrap_or(global.extra_scrape_metrics);
     f.put("extra_scrape_metrics", extra_scrape_metrics.out());
+    let start_timestamps = start_timestamps(f.features());
     let HttpSection { client, .. } = http::read(&mut f, true, OAuth2::Refused);
     let relabel = relabel::read(
         &mut f,
@@ -75,6 +76,12 @@ pub(super) fn read(at: &At<'_>, global: &GlobalConfig) -> (JobConfig, Out) {
         keep_dropped_targets: some(keep_dropped_targets),
         name_validation,
         name_escaping,
+        native_histograms: histograms.native,
+        convert_classic_histograms: histograms.convert_classic,
+        keep_classic_histograms: histograms.keep_classic,
+        native_histogram_bucket_limit: limits.buckets,
+        native_histogram_min_bucket_factor: limits.bucket_factor,
+        start_timestamps,
         extra_scrape_metrics,
         discovery,
         client,
@@ -134,31 +141,44 @@ fn read_fallback(f: &mut Fields<'_>, name: &str) -> Option<ScrapeProtocol> {
     }
 }
 
-/// The keys about native histograms; gives whether they are wanted.
-fn read_histograms(f: &mut Fields<'_>, global: &GlobalConfig) -> bool {
-    let mut wanted = [
-        ("scrape_native_histograms", global.scrape_native_histograms),
-        ("always_scrape_classic_histograms", global.always_scrape_classic_histograms),
-        ("convert_classic_histograms_to_nhcb", global.convert_classic_histograms_to_nhcb),
-    ];
-    for (key, on) in &mut wanted {
-        *on = f.optional(key).unwrap_or(*on);
+/// What is wanted of histograms.
+struct Histograms {
+    native: bool,
+    keep_classic: bool,
+    convert_classic: bool,
+}
+
+fn read_histograms(f: &mut Fields<'_>, global: &GlobalConfig) -> Histograms {
+    let mut read = |key: &'static str, inherited: bool| {
+        let on = f.optional(key).unwrap_or(inherited);
         f.put(key, on.out());
+        on
+    };
+    Histograms {
+        native: read("scrape_native_histograms", global.scrape_native_histograms),
+        keep_classic: read("always_scrape_classic_histograms", global.always_scrape_classic_histograms),
+        convert_classic: read("convert_classic_histograms_to_nhcb", global.convert_classic_histograms_to_nhcb),
     }
-    global::warn_about_histograms(f, wanted);
-    wanted[0].1
+}
+
+/// What the command line's features want of start timestamps.
+fn start_timestamps(features: Features) -> StartTimestamps {
+    if features.created_timestamp_zero_ingestion {
+        StartTimestamps::ZeroSamples
+    } else if features.st_storage {
+        StartTimestamps::Read
+    } else {
+        StartTimestamps::Ignore
+    }
 }
 
 fn default_protocols(global: &GlobalConfig, native_histograms: bool) -> Vec<ScrapeProtocol> {
-    use ScrapeProtocol::{
-        OpenMetricsText001, OpenMetricsText100, PrometheusProto, PrometheusText004, PrometheusText100,
-    };
     if let Some(protocols) = &global.scrape_protocols {
         return protocols.clone();
     }
     // Native histograms exist only in protobuf, so it goes first where they are wanted.
-    let first = native_histograms.then_some(PrometheusProto);
-    first.into_iter().chain([OpenMetricsText100, OpenMetricsText001, PrometheusText100, PrometheusText004]).collect()
+    let first = native_histograms.then_some(ScrapeProtocol::PrometheusProto);
+    first.into_iter().chain(global::TEXT_PROTOCOLS).collect()
 }
 
 struct Limits {
@@ -168,11 +188,13 @@ struct Limits {
     labels: Option<u64>,
     label_name: Option<u64>,
     label_value: Option<u64>,
+    buckets: Option<u64>,
+    bucket_factor: f64,
 }
 
 fn read_limits(f: &mut Fields<'_>, global: &GlobalConfig) -> Limits {
     let body: ByteSize = inherit(f, "body_size_limit", global.body_size_limit);
-    let limits = Limits {
+    Limits {
         // As in the reference a negative limit is none.
         body: u64::try_from(body.0).ok().and_then(some),
         samples: some(inherit(f, "sample_limit", global.sample_limit)),
@@ -180,14 +202,9 @@ fn read_limits(f: &mut Fields<'_>, global: &GlobalConfig) -> Limits {
         labels: some(inherit(f, "label_limit", global.label_limit)),
         label_name: some(inherit(f, "label_name_length_limit", global.label_name_length_limit)),
         label_value: some(inherit(f, "label_value_length_limit", global.label_value_length_limit)),
-    };
-    let buckets: u64 = f.take("native_histogram_bucket_limit", 0);
-    let factor: f64 = f.take("native_histogram_min_bucket_factor", 0.0);
-    global::warn_about_histograms(
-        f,
-        [("native_histogram_bucket_limit", buckets > 0), ("native_histogram_min_bucket_factor", factor != 0.0)],
-    );
-    limits
+        buckets: some(f.take("native_histogram_bucket_limit", 0)),
+        bucket_factor: f.take("native_histogram_min_bucket_factor", 0.0),
+    }
 }
 
 /// The job's own value, or that of `global` where the job says nothing or zero.

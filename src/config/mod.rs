@@ -11,6 +11,8 @@
 //! one file per section says what its keys mean, `render` shows the result as the reference would. Where the reference
 //! has a sentence for a mistake, its words are inside of ours: people search for them.
 //!
+//! [`load_web`] reads the web config file by the same laws.
+//!
 //! What this does not do: open credential files (they are read when used, and again when they change), resolve names,
 //! parse PromQL, or know command line flags.
 
@@ -34,10 +36,11 @@ mod scalar;
 mod sd;
 mod ship;
 mod storage;
+mod web;
 mod yaml;
 
 pub use alerting::{AlertingConfig, AlertmanagerConfig};
-pub use extras::{OtlpConfig, TracingClient, TracingConfig, TranslationStrategy};
+pub use extras::{TracingClient, TracingConfig};
 pub use features::{FeatureFate, FeatureNote, Features, read_features};
 pub use global::GlobalConfig;
 pub use http::OAuth2Config;
@@ -46,10 +49,12 @@ pub use remote::{MetadataConfig, QueueConfig, RemoteWriteConfig, WriteMessage};
 pub use rules::{RecordingGroup, RecordingRule, recording_groups, recording_groups_str};
 pub use scalar::ByteSize;
 pub use storage::{FloatEncoding, Fsync, LowWriteConfig, RetentionConfig, StorageConfig};
+pub use web::{LoadedWeb, load_web};
 
 use fields::{At, Fields, Reader};
 use render::Out;
 
+use crate::remote::otlp;
 use crate::remote::read::EndpointConfig;
 use crate::scrape::JobConfig;
 
@@ -80,7 +85,7 @@ pub struct Config {
     /// Where traces go.
     pub tracing: Option<TracingConfig>,
     /// How OTLP metrics become series.
-    pub otlp: OtlpConfig,
+    pub otlp: otlp::Config,
     /// The config file and every file that it named and that was read with it; a change of any is a reason to reload.
     pub sources: Vec<PathBuf>,
     /// What is accepted but not acted upon, in the order of the files.
@@ -198,7 +203,6 @@ fn read_config(at: &At<'_>, mut sources: Vec<PathBuf>, env: global::Environment<
     let remote_read = remote::read_readers(&mut f, &global.external_labels);
     let (otlp, shown) = extras::read_otlp(&f.section("otlp").unwrap_or(nothing), names);
     f.put("otlp", shown.into_out());
-    f.not_yet("otlp");
 
     let target = read_target(&mut f);
     for key in ["auth_enabled", "federation", "gateway"] {

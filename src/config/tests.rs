@@ -7,7 +7,7 @@ use crate::discovery::DiscoveryConfig;
 use crate::model::DurationMs;
 use crate::net::{Auth, Secret, SecretSource, TlsVersion};
 use crate::relabel::Action;
-use crate::scrape::{EscapingScheme, NameValidation, Scheme, ScrapeProtocol};
+use crate::scrape::{EscapingScheme, NameValidation, Scheme, ScrapeProtocol, StartTimestamps};
 
 const EVERYTHING: &str = include_str!("testdata/everything.yml");
 
@@ -227,15 +227,49 @@ fn names_and_escaping_are_inferred_without_contradiction() {
 }
 
 #[test]
-fn native_histograms_put_protobuf_first_and_are_told_to_come_later() {
+fn native_histograms_put_protobuf_first() {
     let config = good("scrape_configs: [{job_name: a, scrape_native_histograms: true}]");
     assert_eq!(config.jobs[0].protocols[0], ScrapeProtocol::PrometheusProto);
-    assert_eq!(config.warnings.len(), 1);
-    assert!(config.warnings[0].to_string().contains("scrape_configs[0].scrape_native_histograms: accepted"));
+    assert_eq!((config.jobs[0].native_histograms, config.warnings.len()), (true, 0));
     let config = good(
         "global: {scrape_protocols: [PrometheusText0.0.4], scrape_native_histograms: true}\nscrape_configs: [{job_name: a}]",
     );
     assert_eq!(config.jobs[0].protocols, [ScrapeProtocol::PrometheusText004]);
+}
+
+#[test]
+fn what_is_said_of_histograms_is_inherited_and_overridden() {
+    let global = "global: {scrape_native_histograms: true, convert_classic_histograms_to_nhcb: true}\n";
+    let own = "native_histogram_bucket_limit: 5, native_histogram_min_bucket_factor: 1.1";
+    let config = good(&format!(
+        "{global}scrape_configs: [{{job_name: a, {own}}}, {{job_name: b, scrape_native_histograms: false, \
+         always_scrape_classic_histograms: true, convert_classic_histograms_to_nhcb: false}}]"
+    ));
+    let wishes = |i: usize| {
+        let job = &config.jobs[i];
+        (job.native_histograms, job.keep_classic_histograms, job.convert_classic_histograms)
+    };
+    assert_eq!((wishes(0), wishes(1)), ((true, false, true), (false, true, false)));
+    assert_eq!(config.jobs[0].native_histogram_bucket_limit, Some(5));
+    assert_eq!(config.jobs[0].native_histogram_min_bucket_factor, 1.1);
+    assert_eq!(config.jobs[1].native_histogram_bucket_limit, None);
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn features_that_want_start_timestamps_put_protobuf_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.yml");
+    std::fs::write(&path, "scrape_configs: [{job_name: a}]\n").unwrap();
+    let read = |features: Features| {
+        let config = load_with(&path, &features).unwrap();
+        (config.jobs[0].start_timestamps, config.jobs[0].protocols[0])
+    };
+    use ScrapeProtocol::{OpenMetricsText100, PrometheusProto};
+    assert_eq!(read(Features::default()), (StartTimestamps::Ignore, OpenMetricsText100));
+    assert_eq!(read(Features { st_storage: true, ..Features::default() }), (StartTimestamps::Read, PrometheusProto));
+    let zeros = Features { created_timestamp_zero_ingestion: true, ..Features::default() };
+    assert_eq!(read(zeros), (StartTimestamps::ZeroSamples, PrometheusProto));
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Which parser a content type asks for.
 
-use super::Format;
-
 /// The media types of the exposition formats.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MediaType {
@@ -27,13 +25,10 @@ pub enum ContentTypeError {
     /// It names another format.
     #[error("received unsupported Content-Type {0:?} and no fallback_scrape_protocol specified for target")]
     Unsupported(String),
-    /// Protobuf was never asked for.
-    #[error("received Content-Type {0:?}, but the protobuf format was not asked for and is not supported")]
-    Protobuf(String),
 }
 
 /// Chooses the format of a body by its content type (empty where there is none), or by `fallback` where that is unusable.
-pub fn choose_format(content_type: &str, fallback: Option<MediaType>) -> Result<Format, ContentTypeError> {
+pub fn choose_format(content_type: &str, fallback: Option<MediaType>) -> Result<MediaType, ContentTypeError> {
     let named = if content_type.is_empty() {
         Err(ContentTypeError::Blank)
     } else {
@@ -42,14 +37,9 @@ pub fn choose_format(content_type: &str, fallback: Option<MediaType>) -> Result<
             Ok(media) => known_media_type(&media).ok_or_else(|| ContentTypeError::Unsupported(content_type.to_owned())),
         }
     };
-    let media = match (named, fallback) {
-        (Ok(media), _) | (Err(_), Some(media)) => media,
-        (Err(error), None) => return Err(error),
-    };
-    match media {
-        MediaType::TextPlain => Ok(Format::Text),
-        MediaType::OpenMetricsText => Ok(Format::OpenMetrics),
-        MediaType::Protobuf => Err(ContentTypeError::Protobuf(content_type.to_owned())),
+    match (named, fallback) {
+        (Ok(media), _) | (Err(_), Some(media)) => Ok(media),
+        (Err(error), None) => Err(error),
     }
 }
 
@@ -139,11 +129,15 @@ mod tests {
     #[test]
     fn content_types_choose_the_parser() {
         for (content_type, format) in [
-            ("text/plain", Format::Text),
-            ("text/plain; version=0.0.4; charset=utf-8", Format::Text),
-            ("TEXT/PLAIN;version=\"1.0.0\";", Format::Text),
-            ("application/openmetrics-text; version=1.0.0; charset=utf-8", Format::OpenMetrics),
-            ("application/openmetrics-text;version=9", Format::OpenMetrics),
+            ("text/plain", MediaType::TextPlain),
+            ("text/plain; version=0.0.4; charset=utf-8", MediaType::TextPlain),
+            ("TEXT/PLAIN;version=\"1.0.0\";", MediaType::TextPlain),
+            ("application/openmetrics-text; version=1.0.0; charset=utf-8", MediaType::OpenMetricsText),
+            ("application/openmetrics-text;version=9", MediaType::OpenMetricsText),
+            (
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+                MediaType::Protobuf,
+            ),
         ] {
             assert_eq!(choose_format(content_type, None), Ok(format), "{content_type}");
         }
@@ -154,17 +148,15 @@ mod tests {
         for content_type in ["", "text/html", "application/json", "text/plain; a=1; a=2", "text/", "/", "text/plain; x"]
         {
             assert!(choose_format(content_type, None).is_err(), "{content_type}");
-            assert_eq!(choose_format(content_type, Some(MediaType::TextPlain)), Ok(Format::Text), "{content_type}");
+            assert_eq!(
+                choose_format(content_type, Some(MediaType::TextPlain)),
+                Ok(MediaType::TextPlain),
+                "{content_type}"
+            );
         }
         let html = choose_format("text/html", None).map_err(|e| e.to_string());
         let sentence =
             r#"received unsupported Content-Type "text/html" and no fallback_scrape_protocol specified for target"#;
         assert_eq!(html, Err(sentence.to_owned()));
-    }
-
-    #[test]
-    fn protobuf_is_refused_even_if_a_fallback_is_set() {
-        let answer = choose_format("application/vnd.google.protobuf; encoding=delimited", Some(MediaType::TextPlain));
-        assert!(matches!(answer, Err(ContentTypeError::Protobuf(_))));
     }
 }

@@ -25,6 +25,22 @@ impl SeriesLabels {
         SeriesLabels::default()
     }
 
+    /// Forgets all labels and keeps the memory.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+        self.empty_value = false;
+    }
+
+    /// Adds a pair behind the others, whatever it is. The metric name goes first.
+    pub fn push_pair(&mut self, name: &str, value: &str) {
+        self.text.push_str(name);
+        let name_end = self.text.len();
+        self.text.push_str(value);
+        self.empty_value |= value.is_empty();
+        self.ends.push((name_end, self.text.len()));
+    }
+
     /// Decodes a series part that a [`Parser`](super::Parser) has yielded. `family` is the type that the last `# TYPE`
     /// line declared: bounds of its buckets and quantiles are written in OpenMetrics style whatever the target wrote.
     pub fn decode(&mut self, series: &[u8], format: Format, family: MetricType) -> Result<(), ParseError> {

@@ -1,4 +1,5 @@
-//! The text formats in which targets expose metrics: borrowed-cursor parsers for Prometheus text and OpenMetrics.
+//! The formats in which targets expose metrics: borrowed-cursor parsers for Prometheus text and OpenMetrics here, for the
+//! protobuf format in [`protobuf`].
 //!
 //! [`Parser`] walks a body once, without copying and without an allocation a line. A sample comes with its *series
 //! part*, the raw bytes from the start of the line to the end of the metric name or of the closing brace; labels are
@@ -12,21 +13,24 @@
 //! This module does not know targets, limits or label rules, and does not write; it holds no format of its own.
 
 mod content_type;
+mod created;
 mod error;
 mod grammar;
 mod labels;
 mod number;
 mod parser;
+pub mod protobuf;
 #[cfg(test)]
 mod tests;
 
 pub use content_type::{ContentTypeError, MediaType, choose_format};
+pub use created::CreatedLines;
 pub use error::ParseError;
 pub use labels::{SeriesLabels, unescape_help};
 pub use number::{NumberError, format_openmetrics_float, parse_float};
 pub use parser::{Event, Parser, RawExemplar, Sample};
 
-/// How a body is written.
+/// How a text is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
     /// Prometheus text, 0.0.4 or 1.0.0.

@@ -16,6 +16,8 @@ pub enum Escaping {
     Text,
     /// What comes from Go's own encoder: as [`Escaping::Text`], with all of JSON's short forms.
     Value,
+    /// The same, told to leave alone what could end a script.
+    PlainValue,
 }
 
 impl Formatter for Escaping {
@@ -24,7 +26,9 @@ impl Formatter for Escaping {
             return out.write_all(fragment.as_bytes());
         }
         let mut rest = fragment;
-        while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        const ESCAPED: [char; 5] = ['\u{2028}', '\u{2029}', '<', '>', '&'];
+        let escaped = if *self == Escaping::PlainValue { &ESCAPED[..2] } else { &ESCAPED };
+        while let Some(at) = rest.find(escaped) {
             let (safe, tail) = rest.split_at(at);
             let mut chars = tail.chars();
             let c = chars.next().unwrap_or_default();
@@ -45,7 +49,7 @@ impl Formatter for Escaping {
             CharEscape::FormFeed => (r"\f", Some(12)),
             CharEscape::AsciiControl(byte) => return write!(out, "\\u{byte:04x}"),
         };
-        match long.filter(|_| *self != Escaping::Value) {
+        match long.filter(|_| !matches!(self, Escaping::Value | Escaping::PlainValue)) {
             Some(byte) => write!(out, "\\u{byte:04x}"),
             None => out.write_all(short.as_bytes()),
         }
@@ -76,6 +80,8 @@ mod tests {
         assert_eq!(written(Escaping::Labels), "\"<&>\u{2028}\u{e9}\\u0008\\u000c\\u0001\u{7f}\\t\\\"\\\\/\"");
         let html = r"\u003c\u0026\u003e\u2028";
         assert_eq!(written(Escaping::Text), format!("\"{html}\u{e9}\\u0008\\u000c\\u0001\u{7f}\\t\\\"\\\\/\""));
+        let plain = "\"<&>\\u2028\u{e9}\\b\\f\\u0001\u{7f}\\t\\\"\\\\/\"";
+        assert_eq!(written(Escaping::PlainValue), plain);
         assert_eq!(written(Escaping::Value), format!("\"{html}\u{e9}\\b\\f\\u0001\u{7f}\\t\\\"\\\\/\""));
     }
 }

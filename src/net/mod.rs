@@ -30,3 +30,4 @@ pub use client::{Client, Request, Response};
 pub use config::{Auth, Header, HttpClientConfig, ProxyConfig, Secret, SecretSource, TlsConfig, TlsVersion};
 pub use error::{BodyError, ClientError};
 pub use reqwest::{Method, StatusCode, header};
+pub(crate) use tls::{is_authority_as_end_entity, system_roots};

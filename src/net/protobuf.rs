@@ -296,8 +296,13 @@ impl<'a> Writer<'a> {
 
     /// `double`, to the bit.
     pub fn double(&mut self, field: u32, v: f64) {
+        self.fixed64(field, v.to_bits());
+    }
+
+    /// `fixed64`, and `sfixed64` by its bits.
+    pub fn fixed64(&mut self, field: u32, n: u64) {
         self.key(field, WireType::SixtyFourBit);
-        self.out.extend_from_slice(&v.to_bits().to_le_bytes());
+        self.out.extend_from_slice(&n.to_le_bytes());
     }
 
     /// Bytes, a string, or a message that is already written.

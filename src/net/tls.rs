@@ -172,7 +172,7 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// The system's authorities, loaded at the first use and then shared by all clients of the process.
-fn system_roots() -> Result<Arc<RootCertStore>, ClientError> {
+pub(crate) fn system_roots() -> Result<Arc<RootCertStore>, ClientError> {
     static ROOTS: Mutex<Option<Arc<RootCertStore>>> = Mutex::new(None);
     let mut roots = ROOTS.lock();
     if let Some(roots) = &*roots {
@@ -237,7 +237,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let name = self.name.as_ref().unwrap_or(server_name);
         match self.chain.verify_server_cert(end_entity, intermediates, name, ocsp_response, now) {
-            Err(error) if is_authority_as_server(&error) && self.own.iter().any(|c| c == end_entity) => {
+            Err(error) if is_authority_as_end_entity(&error) && self.own.iter().any(|c| c == end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -270,7 +270,7 @@ impl ServerCertVerifier for Verifier {
 
 /// True if all was well (the validity dates come first) until the certificate turned out to be an authority's. The
 /// library tells that only by the text of its inner error; a test notices if it changes.
-fn is_authority_as_server(error: &rustls::Error) -> bool {
+pub(crate) fn is_authority_as_end_entity(error: &rustls::Error) -> bool {
     matches!(error, rustls::Error::InvalidCertificate(CertificateError::Other(other))
         if format!("{:?}", other.0).contains("CaUsedAsEndEntity"))
 }

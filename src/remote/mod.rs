@@ -1,6 +1,7 @@
 //! Samples to and from other servers by the field's own protocols: remote write, remote read, OTLP.
 //!
 //! * [`write`]: what a remote write request says, and taking it into the store.
+//! * [`otlp`]: translating OTLP metrics, and taking them into the store.
 //! * [`read`]: answering remote reads from a store, and asking other servers by remote read as if they were a store.
 //!
 //! The laws: nothing that a peer declares (lengths, counts, references) is believed before it was checked; a request's
@@ -8,6 +9,7 @@
 //! the writer of [`net::protobuf`](crate::net::protobuf). HTTP itself is the business of `web` (serving) and `net` (asking).
 
 pub mod histogram;
+pub mod otlp;
 pub mod read;
 pub mod snappy;
 pub mod write;

@@ -14,6 +14,7 @@ use hashbrown::{HashSet, HashTable};
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
 use super::families::{Families, Texts};
+use super::ingest::Converter;
 use crate::model::MetricType;
 use crate::storage::SeriesRef;
 
@@ -88,6 +89,8 @@ pub(super) struct Cache {
     /// Entries at the end of the last success, to notice growth by failing scrapes.
     at_success: usize,
     pub(super) families: Families,
+    /// What is known of classic histograms' lines, if they are converted.
+    pub(super) converter: Option<Box<Converter>>,
     /// The series `up` and so on, by position.
     pub(super) report: [SeriesRef; 8],
 }
@@ -110,6 +113,7 @@ impl Cache {
             tracked_again: 0,
             at_success: 0,
             families: Families::new(texts),
+            converter: None,
             report: [SeriesRef(0); 8],
         }
     }
@@ -124,6 +128,17 @@ impl Cache {
         let entry = self.entries.get(index as usize)?;
         let text = rest.get(..entry.len as usize)?;
         (rapidhash_v3_seeded(text, &self.secrets) == entry.hash).then_some((index, *entry))
+    }
+
+    /// The entry that should come next, if it is that of `text`.
+    #[inline]
+    pub(super) fn expected_whole(&self, text: &[u8]) -> Option<(u32, Entry)> {
+        self.expected(text).filter(|(_, entry)| entry.len as usize == text.len())
+    }
+
+    /// The hash that stands for a text here, and that nobody outside can foresee.
+    pub(super) fn hash(&self, text: &[u8]) -> u64 {
+        rapidhash_v3_seeded(text, &self.secrets)
     }
 
     /// The entry of a line that was not the expected one.

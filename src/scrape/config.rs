@@ -32,6 +32,30 @@ pub enum ScrapeProtocol {
     OpenMetricsText100,
 }
 
+/// What becomes of what targets say of when counting began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum StartTimestamps {
+    /// It is not read; OpenMetrics's `_created` lines are series like others.
+    #[default]
+    Ignore,
+    /// Samples are stored with it, as far as the storage keeps it.
+    Read,
+    /// The same, and a sample of zero is put where counting began.
+    ZeroSamples,
+}
+
+impl StartTimestamps {
+    /// Whether anybody wants to know.
+    pub(super) fn are_read(self) -> bool {
+        self != StartTimestamps::Ignore
+    }
+
+    /// Whether samples of zero are put.
+    pub(super) fn has_zero_samples(self) -> bool {
+        self == StartTimestamps::ZeroSamples
+    }
+}
+
 /// One job. Limits are `None` where the config says 0, which means no limit.
 #[derive(Clone, Debug)]
 pub struct JobConfig {
@@ -79,6 +103,18 @@ pub struct JobConfig {
     pub name_validation: NameValidation,
     /// Escaping asked of the target.
     pub name_escaping: EscapingScheme,
+    /// Whether native histograms are taken where a target offers them; else their classic parts are.
+    pub native_histograms: bool,
+    /// Whether classic histograms become native ones with custom buckets.
+    pub convert_classic_histograms: bool,
+    /// Whether classic histograms are kept beside native ones.
+    pub keep_classic_histograms: bool,
+    /// Buckets of one native histogram; one with more gets a coarser resolution, or fails the scrape if there is none.
+    pub native_histogram_bucket_limit: Option<u64>,
+    /// The least factor between two bounds of a native histogram; finer ones get a coarser resolution. 0 is no wish.
+    pub native_histogram_min_bucket_factor: f64,
+    /// What becomes of what targets say of when counting began.
+    pub start_timestamps: StartTimestamps,
     /// Whether the additional `scrape_*` series are written.
     pub extra_scrape_metrics: bool,
     /// Where targets come from.

@@ -97,6 +97,11 @@ impl Families {
         number
     }
 
+    /// Bytes of a family's name.
+    pub(super) fn name_len(&self, number: u32) -> usize {
+        self.list.get(number as usize).map_or(0, |family| family.name.len())
+    }
+
     pub(super) fn set_type(&mut self, number: u32, metric_type: MetricType) {
         if let Some(family) = self.list.get_mut(number as usize) {
             family.metric_type = metric_type;

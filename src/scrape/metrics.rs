@@ -22,13 +22,14 @@ pub(super) enum Reason {
     ContentType,
     Parse,
     SampleLimit,
+    BucketLimit,
     LabelLimit,
     Labels,
     TargetLimit,
     Storage,
 }
 
-const REASONS: [(Reason, &str); 11] = [
+const REASONS: [(Reason, &str); 12] = [
     (Reason::Timeout, "timeout"),
     (Reason::Transfer, "transfer"),
     (Reason::Status, "status"),
@@ -36,6 +37,7 @@ const REASONS: [(Reason, &str); 11] = [
     (Reason::ContentType, "content_type"),
     (Reason::Parse, "parse"),
     (Reason::SampleLimit, "sample_limit"),
+    (Reason::BucketLimit, "native_histogram_bucket_limit"),
     (Reason::LabelLimit, "label_limit"),
     (Reason::Labels, "labels"),
     (Reason::TargetLimit, "target_limit"),

@@ -25,7 +25,7 @@ mod target_loop;
 #[cfg(test)]
 mod tests;
 
-pub use config::{EscapingScheme, JobConfig, NameValidation, Scheme, ScrapeProtocol};
+pub use config::{EscapingScheme, JobConfig, NameValidation, Scheme, ScrapeProtocol, StartTimestamps};
 pub use fetch::{FetchError, FetchInfo, FetchRequest, Fetcher, Fetchers, Fetching};
 pub use manager::{ApplyError, Deps, Manager, offset_seed};
 pub use status::{DroppedTarget, TargetHealth, TargetMetadata, TargetSource, TargetStatus};

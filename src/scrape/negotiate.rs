@@ -8,13 +8,15 @@ use crate::exposition::MediaType;
 /// Number of formats that the reference knows; weights count down from one more.
 const KNOWN_FORMATS: usize = 5;
 
-/// The `Accept` header for `protocols`, most wanted first. Protobuf is left out: there is no parser for it.
+const PROTOBUF: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+
+/// The `Accept` header for `protocols`, most wanted first.
 pub(super) fn accept_header(protocols: &[ScrapeProtocol], escaping: EscapingScheme) -> String {
     let mut header = String::new();
     let mut weight = KNOWN_FORMATS + 1;
     for protocol in protocols {
         let (media, takes_escaping) = match protocol {
-            ScrapeProtocol::PrometheusProto => continue,
+            ScrapeProtocol::PrometheusProto => (PROTOBUF, false),
             ScrapeProtocol::PrometheusText004 => ("text/plain;version=0.0.4", false),
             ScrapeProtocol::PrometheusText100 => ("text/plain;version=1.0.0", true),
             ScrapeProtocol::OpenMetricsText001 => ("application/openmetrics-text;version=0.0.1", false),
@@ -56,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_count_down_and_protobuf_is_not_offered() {
+    fn weights_count_down_and_only_newer_text_formats_take_an_escaping() {
         let all = [
             ScrapeProtocol::PrometheusProto,
             ScrapeProtocol::OpenMetricsText100,
@@ -66,9 +68,10 @@ mod tests {
         ];
         assert_eq!(
             accept_header(&all, EscapingScheme::AllowUtf8),
-            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
-             application/openmetrics-text;version=0.0.1;q=0.5,\
-             text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
+             application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+             application/openmetrics-text;version=0.0.1;q=0.4,\
+             text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
         );
         assert_eq!(
             accept_header(&[ScrapeProtocol::PrometheusText004], EscapingScheme::Underscores),

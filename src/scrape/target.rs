@@ -14,6 +14,9 @@ const TIMEOUT: &str = "__scrape_timeout__";
 const PARAM_PREFIX: &str = "__param_";
 const META_PREFIX: &str = "__meta_";
 const RESERVED_PREFIX: &str = "__";
+const NATIVE_HISTOGRAMS: &str = "__scrape_native_histograms__";
+const KEEP_CLASSIC: &str = "__always_scrape_classic_histograms__";
+const CONVERT_CLASSIC: &str = "__convert_classic_histograms_to_nhcb__";
 const UNIX_SOCKET: &str = "__unix_socket__";
 
 /// What is scraped, and under which labels.
@@ -25,8 +28,20 @@ pub(super) struct Target {
     pub(super) url: String,
     pub(super) interval: DurationMs,
     pub(super) timeout: DurationMs,
+    pub(super) histograms: HistogramWishes,
     /// Tells targets of one job apart: equal ones are scraped once.
     pub(super) hash: u64,
+}
+
+/// What is wanted of a target's histograms: what its job says, unless labels say otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct HistogramWishes {
+    /// Native ones, where there are some.
+    pub(super) native: bool,
+    /// Classic ones beside them.
+    pub(super) keep_classic: bool,
+    /// Native ones with custom buckets made of classic ones.
+    pub(super) convert_classic: bool,
 }
 
 /// Why discovered labels make no target.
@@ -42,6 +57,8 @@ pub(super) enum TargetError {
     Zero(&'static str),
     #[error("scrape timeout cannot be greater than scrape interval ({timeout:?} > {interval:?})")]
     TimeoutOverInterval { timeout: String, interval: String },
+    #[error("error parsing {what}: {value:?} is not a boolean")]
+    Boolean { what: &'static str, value: String },
     #[error("scraping through a unix socket ({UNIX_SOCKET}) is not supported")]
     UnixSocket,
 }
@@ -104,6 +121,16 @@ pub(super) fn populate(job: &JobConfig, rules: &Rules, discovered: &Labels) -> R
         let (timeout, interval) = (builder.get(TIMEOUT).to_owned(), builder.get(INTERVAL).to_owned());
         return Err(TargetError::TimeoutOverInterval { timeout, interval });
     }
+    let histograms = HistogramWishes {
+        native: boolean(&builder, NATIVE_HISTOGRAMS, "scrape native histograms", job.native_histograms)?,
+        keep_classic: boolean(&builder, KEEP_CLASSIC, "always scrape classic histograms", job.keep_classic_histograms)?,
+        convert_classic: boolean(
+            &builder,
+            CONVERT_CLASSIC,
+            "convert classic histograms to nhcb",
+            job.convert_classic_histograms,
+        )?,
+    };
     builder.retain(|name, _| !name.starts_with(META_PREFIX));
     if !builder.has("instance") {
         builder.set("instance", &address);
@@ -112,7 +139,7 @@ pub(super) fn populate(job: &JobConfig, rules: &Rules, discovered: &Labels) -> R
     let url = url(job, &all);
     let hash = xxhash_rust::xxh64::xxh64(url.as_bytes(), all.stable_hash());
     builder.retain(|name, _| !name.starts_with(RESERVED_PREFIX));
-    Ok(Some(Target { labels: builder.labels(), url, interval, timeout, hash }))
+    Ok(Some(Target { labels: builder.labels(), url, interval, timeout, histograms, hash }))
 }
 
 fn duration(builder: &LabelsBuilder, label: &str, what: &'static str) -> Result<DurationMs, TargetError> {
@@ -121,6 +148,16 @@ fn duration(builder: &LabelsBuilder, label: &str, what: &'static str) -> Result<
         Ok(DurationMs(0)) => Err(TargetError::Zero(what)),
         Ok(duration) => Ok(duration),
         Err(e) => Err(TargetError::Duration { what, reason: e.to_string() }),
+    }
+}
+
+/// A label that overrides a setting of the job, in the words that Go takes for booleans.
+fn boolean(builder: &LabelsBuilder, label: &str, what: &'static str, of_job: bool) -> Result<bool, TargetError> {
+    match builder.get(label) {
+        "" => Ok(of_job),
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        value => Err(TargetError::Boolean { what, value: value.to_owned() }),
     }
 }
 

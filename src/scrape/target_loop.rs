@@ -111,7 +111,10 @@ impl From<FetchError> for Failure {
 impl From<IngestError> for Failure {
     fn from(error: IngestError) -> Failure {
         let reason = match &error {
-            IngestError::Parse(_) => Reason::Parse,
+            IngestError::Parse(_) | IngestError::Message(_) | IngestError::Key(_) | IngestError::Histogram(_) => {
+                Reason::Parse
+            }
+            IngestError::BucketLimit => Reason::BucketLimit,
             IngestError::Labels(e) if e.is_limit() => Reason::LabelLimit,
             IngestError::Labels(_) => Reason::Labels,
             IngestError::SampleLimit => Reason::SampleLimit,
@@ -384,18 +387,18 @@ impl TargetLoop {
         content_type: &str,
         t: TimestampMs,
     ) -> (Box<dyn Appender + 's>, Counts, Option<Failure>) {
-        let format = match choose_format(content_type, self.job.fallback) {
-            Ok(format) => format,
+        let media = match choose_format(content_type, self.job.fallback) {
+            Ok(media) => media,
             Err(error) => {
                 let failure = Failure::new(Reason::ContentType, &error);
                 return (self.only_ends(cache, &[], t), Counts::default(), Some(failure));
             }
         };
         let mut appender = self.env.storage.appender();
-        let options = IngestOptions::new(&self.job.config);
+        let options = IngestOptions::new(&self.job.config, self.target.histograms);
         let now = self.env.clock.now();
         let mut ingest = Ingest::new(cache, &mut *appender, &self.rules, options, t, now);
-        let mut result = ingest.body(body, format);
+        let mut result = ingest.body(body, media);
         let (counts, untracked) = (ingest.counts, std::mem::take(&mut ingest.untracked));
         if result.is_ok() {
             let ended = cache.ended(&untracked);

@@ -198,6 +198,19 @@ pub trait Appender: Send {
         }
     }
 
+    /// Puts a zero at `t`, where counting began, if the series has nothing from there on; else that is known, and nothing
+    /// happens. A store that puts none needs no implementation of its own.
+    fn append_zero(&mut self, series: SeriesRef, t: TimestampMs) -> Result<(), AppendError> {
+        let _ = (series, t);
+        Ok(())
+    }
+
+    /// [`append_zero`](Appender::append_zero) for a histogram without observations.
+    fn append_zero_histogram(&mut self, sample: HistogramSample<'_>) -> Result<(), AppendError> {
+        let _ = sample;
+        Ok(())
+    }
+
     /// Takes exemplars of a series' sample at `t`, which is also the time of those that have none of their own. Those that
     /// the store cannot keep (too old, too long, there already) are dropped without another word than a metric: an exemplar
     /// is an example. False if the series is unknown.

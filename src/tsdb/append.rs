@@ -229,6 +229,32 @@ impl Appender for HeadAppender<'_> {
         Ok(unknown)
     }
 
+    fn append_zero(&mut self, series: SeriesRef, t: TimestampMs) -> Result<(), AppendError> {
+        self.tsdb.log.check()?;
+        let (pages, TimestampMs(t)) = (self.tsdb.head.pages(), t);
+        let mut locked = PageCursor::new(&pages);
+        let Some((slot, known)) = locked.known(series) else { return Ok(()) };
+        if known.judge(t, 0.0, self.min_valid) == Verdict::Keep {
+            self.scratch.records.push_sample(WalSample { series: known.wal_ref, t, start: 0, v: 0.0 });
+            self.scratch.floats.push(PendingFloat { slot, may_be_late: false, t, start: 0, v: 0.0 });
+        }
+        Ok(())
+    }
+
+    fn append_zero_histogram(&mut self, sample: HistogramSample<'_>) -> Result<(), AppendError> {
+        self.tsdb.log.check()?;
+        let (pages, TimestampMs(t), value) = (self.tsdb.head.pages(), sample.t, sample.value);
+        let mut locked = PageCursor::new(&pages);
+        let Some((slot, known)) = locked.known(sample.series) else { return Ok(()) };
+        if known.judge_histogram(t, value, self.min_valid) == Verdict::Keep {
+            let Scratch { floats, histograms, records, .. } = &mut self.scratch;
+            records.push_histogram(WalHistogram { series: known.wal_ref, t, start: 0, value });
+            let value = Pending::copy_of(value);
+            histograms.push(PendingHistogram { floats_before: floats.len(), slot, t, start: 0, value });
+        }
+        Ok(())
+    }
+
     fn append_exemplars(
         &mut self,
         series: SeriesRef,

@@ -38,9 +38,12 @@ pub struct WebConfig {
     pub max_connections: usize,
     /// `--web.read-timeout`: how long a request's body may take, and how long a connection may be idle.
     pub read_timeout: Duration,
-    /// How long a request's head may take from its first byte, and a new connection to send that byte.
+    /// `--web.header-timeout`: how long a request's head may take from its first byte, a new connection to send that byte,
+    /// and a TLS handshake.
     pub header_timeout: Duration,
-    /// How long a peer may refuse to take any byte of an answer.
+    /// `--web.max-header-bytes`: bytes of a request's head.
+    pub max_header_bytes: u32,
+    /// `--web.write-timeout`: how long a peer may refuse to take any byte of an answer.
     pub write_stall_timeout: Duration,
     /// How long requests in flight may go on once the server has been told to stop.
     pub drain_timeout: Duration,
@@ -52,11 +55,13 @@ pub struct WebConfig {
     pub remote_write: Option<write::Config>,
     /// `--web.cors.origin`.
     pub cors_origin: CorsOrigin,
-    /// Bytes of a form in a request body.
+    /// `--web.open-health-endpoints`: answer `/-/healthy` and `/-/ready` without credentials.
+    pub open_health: bool,
+    /// `--web.max-form-bytes`: bytes of a form in a request body.
     pub form_limit: usize,
-    /// Answers that are streamed at the same time; further ones wait.
+    /// `--web.max-streams`: answers that are streamed at the same time; further ones wait.
     pub max_streams: usize,
-    /// How long one answer may take to be computed and taken by the client.
+    /// `--web.answer-timeout`: how long one answer may take to be computed and taken by the client.
     pub answer_timeout: Duration,
     /// How old a series' newest sample may be to appear in `/federate`.
     pub lookback: DurationMs,
@@ -104,12 +109,15 @@ impl WebConfig {
             max_connections: 512,
             read_timeout: Duration::from_secs(300),
             header_timeout: Duration::from_secs(10),
+            // A URL of 64 KiB (the parser's own limit) and as much again for headers.
+            max_header_bytes: 128 << 10,
             write_stall_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(10),
             lifecycle: Lifecycle::Disabled,
             admin_api: AdminApi::Disabled,
             remote_write: None,
             cors_origin: CorsOrigin::any(),
+            open_health: false,
             // Far above any selector that people or dashboards write; the reference's 10 MB would allow 5 GB at once.
             form_limit: 1 << 20,
             max_streams: 8,

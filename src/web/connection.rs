@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -35,12 +36,44 @@ impl Limits {
     }
 }
 
+/// What the server waits for. Those that can go with the least harm come first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Waiting {
+    /// The first request.
+    ForTheFirst,
+    /// A further request.
+    ForAnother,
+    /// The rest of a request's body, or that the peer reads on.
+    ForProgress,
+}
+
+/// Why a connection is cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cut {
+    /// Its first request's head, or its handshake, did not come.
+    Silent,
+    /// A head began and did not end.
+    SlowHead,
+    /// No further request came.
+    Idle,
+    /// The peer did not read its answer.
+    Stalled,
+    /// The server stopped, and it had not ended by then.
+    Stopping,
+    /// All places were taken, and it had been waiting for longest.
+    Crowded,
+}
+
 /// What one connection is doing; clones share it.
 #[derive(Clone)]
 pub(super) struct Activity(Arc<Mutex<State>>);
 
 struct State {
     requests: u32,
+    /// Requests of which more bytes are to come.
+    uploads: u32,
+    /// Since when there has been at least one of them.
+    uploading_since: Instant,
     any_request: bool,
     http2: bool,
     idle_since: Instant,
@@ -54,6 +87,8 @@ impl Activity {
     pub(super) fn new() -> Activity {
         Activity(Arc::new(Mutex::new(State {
             requests: 0,
+            uploads: 0,
+            uploading_since: Instant::now(),
             any_request: false,
             http2: false,
             idle_since: Instant::now(),
@@ -72,20 +107,40 @@ impl Activity {
         RequestGuard(self.clone())
     }
 
+    /// Forgets what has passed so far, which was not HTTP.
+    pub(super) fn restart(&self) {
+        let mut state = self.0.lock();
+        (state.idle_since, state.head_since, state.blocked_since) = (Instant::now(), None, None);
+    }
+
     pub(super) fn requests(&self) -> u32 {
         self.0.lock().requests
     }
 
-    /// When the connection will have waited too long; `None` while requests are worked on.
-    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
+    /// Since when nothing goes on but waiting for the peer, and for what; `None` while the server has something to do.
+    pub(super) fn waiting(&self) -> Option<(Waiting, Instant)> {
         let state = self.0.lock();
-        let stalled = state.blocked_since.map(|since| since + limits.write_stall);
-        let waiting = (state.requests == 0).then(|| {
-            let idle = if state.any_request { limits.idle } else { limits.header };
-            let head = state.head_since.map(|since| since + limits.header);
-            head.unwrap_or(state.idle_since + idle)
+        if let Some(since) = state.blocked_since {
+            return Some((Waiting::ForProgress, since));
+        }
+        match (state.requests, state.uploads) {
+            (0, _) if state.any_request => Some((Waiting::ForAnother, state.idle_since)),
+            (0, _) => Some((Waiting::ForTheFirst, state.idle_since)),
+            (requests, uploads) if requests == uploads => Some((Waiting::ForProgress, state.uploading_since)),
+            _ => None,
+        }
+    }
+
+    /// When the connection will have waited too long, and for what; `None` while requests are worked on.
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<(Instant, Cut)> {
+        let state = self.0.lock();
+        let stalled = state.blocked_since.map(|since| (since + limits.write_stall, Cut::Stalled));
+        let waiting = (state.requests == 0).then(|| match (state.head_since, state.any_request) {
+            (Some(since), _) => (since + limits.header, Cut::SlowHead),
+            (None, true) => (state.idle_since + limits.idle, Cut::Idle),
+            (None, false) => (state.idle_since + limits.header, Cut::Silent),
         });
-        stalled.into_iter().chain(waiting).min()
+        stalled.into_iter().chain(waiting).min_by_key(|(at, _)| *at)
     }
 
     fn received(&self, now: Instant) {
@@ -103,6 +158,63 @@ impl Activity {
             (false, None) => state.blocked_since = Some(now),
             _ => {}
         }
+    }
+}
+
+/// A request's body; it counts as an upload until its end, or until nobody wants the rest.
+pub(super) struct Upload<B> {
+    body: B,
+    /// `None` once it has ended.
+    activity: Option<Activity>,
+}
+
+impl<B: Body> Upload<B> {
+    pub(super) fn new(body: B, activity: &Activity) -> Upload<B> {
+        let mut upload = Upload { activity: None, body };
+        if !upload.body.is_end_stream() {
+            let mut state = activity.0.lock();
+            if state.uploads == 0 {
+                state.uploading_since = Instant::now();
+            }
+            state.uploads += 1;
+            upload.activity = Some(activity.clone());
+        }
+        upload
+    }
+}
+
+impl<B> Upload<B> {
+    fn end(&mut self) {
+        if let Some(activity) = self.activity.take() {
+            activity.0.lock().uploads -= 1;
+        }
+    }
+}
+
+impl<B> Drop for Upload<B> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl<B: Body + Unpin> Body for Upload<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) || self.body.is_end_stream() {
+            self.end();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -190,10 +302,12 @@ mod tests {
     fn a_trickling_head_is_timed_from_its_first_byte() {
         let activity = Activity::new();
         let opened = activity.0.lock().idle_since;
-        assert_eq!(activity.deadline(&LIMITS), Some(opened + LIMITS.header), "a silent connection is cut");
+        assert_eq!(activity.deadline(&LIMITS), Some((opened + LIMITS.header, Cut::Silent)));
         activity.received(opened + STEP);
         activity.received(opened + STEP + STEP);
-        assert_eq!(activity.deadline(&LIMITS), Some(opened + STEP + LIMITS.header));
+        assert_eq!(activity.deadline(&LIMITS), Some((opened + STEP + LIMITS.header, Cut::SlowHead)));
+        activity.restart();
+        assert!(matches!(activity.deadline(&LIMITS), Some((_, Cut::Silent))));
     }
 
     #[test]
@@ -205,7 +319,7 @@ mod tests {
         assert_eq!(activity.deadline(&LIMITS), None);
         let before = Instant::now();
         drop(request);
-        assert!(activity.deadline(&LIMITS).is_some_and(|d| d >= before + LIMITS.idle));
+        assert!(activity.deadline(&LIMITS).is_some_and(|(at, why)| at >= before + LIMITS.idle && why == Cut::Idle));
     }
 
     #[test]
@@ -215,9 +329,44 @@ mod tests {
         let blocked = Instant::now();
         activity.wrote(false, blocked);
         activity.wrote(false, blocked + STEP);
-        assert_eq!(activity.deadline(&LIMITS), Some(blocked + LIMITS.write_stall));
+        assert_eq!(activity.deadline(&LIMITS), Some((blocked + LIMITS.write_stall, Cut::Stalled)));
         activity.wrote(true, blocked + STEP);
         assert_eq!(activity.deadline(&LIMITS), None);
+    }
+
+    #[test]
+    fn only_a_connection_that_waits_for_its_peer_is_waiting() {
+        let activity = Activity::new();
+        let waiting = |activity: &Activity| activity.waiting().map(|(what, _)| what);
+        assert_eq!(waiting(&activity), Some(Waiting::ForTheFirst));
+        let request = activity.begin(true);
+        assert_eq!(waiting(&activity), None);
+        let body = axum::body::Body::from("some");
+        let upload = Upload::new(body, &activity);
+        assert_eq!(waiting(&activity), Some(Waiting::ForProgress));
+        let other = activity.begin(true);
+        assert_eq!(waiting(&activity), None, "one of the two can be worked on");
+        drop(Upload::new(axum::body::Body::empty(), &activity));
+        drop(other);
+        assert_eq!(waiting(&activity), Some(Waiting::ForProgress));
+        drop(upload);
+        assert_eq!(waiting(&activity), None);
+        activity.wrote(false, Instant::now());
+        assert_eq!(waiting(&activity), Some(Waiting::ForProgress));
+        activity.wrote(true, Instant::now());
+        drop(request);
+        assert_eq!(waiting(&activity), Some(Waiting::ForAnother));
+    }
+
+    #[tokio::test]
+    async fn an_upload_ends_with_its_last_byte() {
+        let activity = Activity::new();
+        let _request = activity.begin(false);
+        let upload = Upload::new(axum::body::Body::from("some"), &activity);
+        let collected = http_body_util::BodyExt::collect(upload);
+        assert!(activity.waiting().is_some());
+        assert_eq!(collected.await.expect("a body").to_bytes(), "some");
+        assert_eq!(activity.0.lock().uploads, 0);
     }
 
     #[test]
@@ -226,6 +375,6 @@ mod tests {
         drop(activity.begin(true));
         let idle_since = activity.0.lock().idle_since;
         activity.received(idle_since + STEP);
-        assert_eq!(activity.deadline(&LIMITS), Some(idle_since + LIMITS.idle));
+        assert_eq!(activity.deadline(&LIMITS), Some((idle_since + LIMITS.idle, Cut::Idle)));
     }
 }

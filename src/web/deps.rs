@@ -8,8 +8,10 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::auth::Security;
 use crate::model::{Labels, TimestampMs};
 use crate::promql::service::Service;
+use crate::remote::otlp;
 use crate::runtime::{Clock, CpuPool};
 use crate::scrape::TargetSource;
 use crate::storage::{Administrable, Appendable, ExemplarQueryable, Queryable};
@@ -25,6 +27,8 @@ pub struct Deps {
     pub storage: Arc<dyn Queryable>,
     /// The same store, as far as it can be written to.
     pub appendable: Arc<dyn Appendable>,
+    /// Takes OTLP into it; `None` unless that is enabled.
+    pub otlp: Option<Arc<otlp::Receiver>>,
     /// Where queries are asked.
     pub queries: Service,
     /// The same store, as far as it has exemplars.
@@ -55,6 +59,8 @@ pub struct Deps {
     pub build: BuildInfo,
     /// Facts that change while the program runs.
     pub runtime: Arc<dyn Fn() -> RuntimeFacts + Send + Sync>,
+    /// Who may ask, and how connections are encrypted; its rules are replaced when the web config file changes.
+    pub security: Security,
     /// The built-in host exporter, if it is enabled.
     pub host_metrics: Option<HostMetrics>,
 }

@@ -4,7 +4,9 @@
 //!   port is told at once; [`Server::run`] serves until told to stop and then drains.
 //! * **Every connection is bounded.** One watch per connection knows whether a request is being read, is
 //!   being answered or whether the peer has stopped reading, and cuts what waits too long; no byte of a peer is waited
-//!   for without a limit, and the number of connections is limited over all listeners.
+//!   for without a limit. The number of connections is limited over all listeners, and where all places are taken the
+//!   connection that only waits gives way to the one that comes.
+//! * **One layer decides who may ask** ([`Security`], the essay is in `auth`), before every route and every unknown path.
 //! * **Every answer is bounded.** Forms have a size limit; small answers are built on the CPU pool; answers that grow with
 //!   the data (`/federate`, `series`) are streamed through a short queue of chunks in constant memory. A stream that
 //!   fails before its first chunk becomes an error answer; one that fails later is cut off, so that no client takes half
@@ -15,6 +17,8 @@
 //! This module does not evaluate queries, parse selectors or write expositions; it asks `promql`, `federate` and `storage`.
 
 mod api;
+mod auth;
+mod body;
 mod config;
 mod connection;
 mod deps;
@@ -24,11 +28,16 @@ mod form;
 mod management;
 mod metrics;
 mod pages;
+mod places;
+mod route_list;
 mod routes;
+mod serve;
 mod server;
 mod stream;
 mod telemetry;
+mod tls;
 
+pub use auth::{ListenerConfig, PasswordHash, RateLimit, Security, SecurityError};
 pub use config::{
     AdminApi, CorsOrigin, ExternalUrl, ExternalUrlError, Lifecycle, RemoteReadConfig, RoutePrefix, WebConfig,
 };
@@ -36,6 +45,7 @@ pub use deps::{BuildInfo, Deps, HostMetrics, Readiness, ReadinessState, ReloadRe
 #[doc(hidden)]
 pub use form::check_parameter;
 pub use server::{BindError, Server};
+pub use tls::{ClientAuth, Named, TlsFault, TlsServer, TlsServerConfig, cipher_suite, curve};
 
 #[cfg(test)]
 mod tests;

@@ -10,9 +10,11 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get};
 
 use super::api::v1::Reads;
+use super::auth::protect;
 use super::config::WebConfig;
 use super::deps::{Deps, ReadinessState};
 use super::encoding::plain;
+use super::route_list::Routes;
 use super::stream::Streams;
 use super::telemetry::{WebMetrics, observe};
 use super::{api, federate, management, metrics, pages};
@@ -38,8 +40,17 @@ pub(super) struct Web {
 
 /// Everything that is served.
 pub(super) fn router(web: &Arc<Web>) -> Router {
+    let router = routes(web).into_router().fallback(not_found);
+    router
+        .layer(from_fn_with_state(web.clone(), protect))
+        .layer(from_fn_with_state(web.clone(), observe))
+        .with_state(web.clone())
+}
+
+/// Every route, before the layers that all of them have.
+pub(super) fn routes(web: &Arc<Web>) -> Routes {
     let prefix = &web.config.route_prefix;
-    let mut router = Router::new()
+    let mut routes = Routes::new()
         .route(&prefix.join("/"), get(pages::start))
         .route(&prefix.join("/targets"), get(pages::targets))
         .route(&prefix.join("/metrics"), get(metrics::own))
@@ -53,11 +64,11 @@ pub(super) fn router(web: &Arc<Web>) -> Router {
     if !prefix.as_str().is_empty() {
         // As the reference: strangers at the root are sent to the prefix, whose own page ends in a slash.
         let (to_prefix, to_page) = (prefix.as_str().to_owned(), prefix.join("/"));
-        router = router
+        routes = routes
             .route("/", get(move || async move { redirect(StatusCode::FOUND, &to_prefix) }))
             .route(prefix.as_str(), get(move || async move { redirect(StatusCode::MOVED_PERMANENTLY, &to_page) }));
     }
-    router.fallback(not_found).layer(from_fn_with_state(web.clone(), observe)).with_state(web.clone())
+    routes
 }
 
 fn lifecycle(route: MethodRouter<Arc<Web>>) -> MethodRouter<Arc<Web>> {

@@ -12,6 +12,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use super::connection::Cut;
 use super::routes::Web;
 use super::stream::Ending;
 use crate::telemetry::{Counter, Gauge, HistogramMetric, Registry};
@@ -22,7 +23,8 @@ const DURATION_BOUNDS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0,
 pub(super) struct WebMetrics {
     registry: Registry,
     pub(super) connections: Gauge,
-    pub(super) cut: Counter,
+    /// Connections that found all places taken.
+    pub(super) full: Counter,
     pub(super) accept_errors: Counter,
     pub(super) federated_series: Counter,
     pub(super) federate_nameless: Counter,
@@ -36,9 +38,9 @@ impl WebMetrics {
         WebMetrics {
             registry: registry.clone(),
             connections: registry.gauge("watershed_http_connections", "Open connections to the web server.", &[]),
-            cut: counter(
-                "watershed_http_connections_cut_total",
-                "Connections closed because the peer was silent, slow to send a head, idle or did not read.",
+            full: counter(
+                "watershed_http_connections_full_total",
+                "Connections that found --web.max-connections taken and had to wait for a place.",
             ),
             accept_errors: counter("watershed_http_accept_errors_total", "Connections that could not be accepted."),
             federated_series: counter("watershed_federate_series_total", "Series sent by /federate."),
@@ -49,6 +51,33 @@ impl WebMetrics {
             federate_warnings: counter("watershed_federate_warnings_total", "Warnings of reads for /federate."),
             federate_errors: counter("watershed_federate_errors_total", "Answers of /federate that failed."),
         }
+    }
+
+    /// Counts a connection that is closed because of its peer.
+    pub(super) fn cut(&self, why: Cut) {
+        let reason = match why {
+            Cut::Silent => "silent",
+            Cut::SlowHead => "slow_head",
+            Cut::Idle => "idle",
+            Cut::Stalled => "not_reading",
+            Cut::Stopping => "stopping",
+            Cut::Crowded => "place_wanted",
+        };
+        let help = "Connections closed because their peer was waited for too long, by what was waited for.";
+        self.registry.counter("watershed_http_connections_cut_total", help, &[("reason", reason)]).inc();
+    }
+
+    /// Counts a connection that ended with bytes that are no request.
+    pub(super) fn bad_head(&self, too_large: bool) {
+        let reason = if too_large { "too_large" } else { "malformed" };
+        let help = "Connections closed because of a request's head, which was malformed or larger than allowed.";
+        self.registry.counter("watershed_http_bad_heads_total", help, &[("reason", reason)]).inc();
+    }
+
+    /// Counts a connection that never was encrypted.
+    pub(super) fn handshake_failed(&self, reason: &'static str) {
+        let help = "TLS handshakes that failed, by reason.";
+        self.registry.counter("watershed_http_tls_handshakes_failed_total", help, &[("reason", reason)]).inc();
     }
 
     /// Instruments of the streamed answers of one endpoint.

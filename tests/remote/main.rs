@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests fail by panicking")]
 
+mod otlp;
 #[path = "../support/mod.rs"]
 mod support;
 mod write;

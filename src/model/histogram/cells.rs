@@ -195,16 +195,21 @@ pub(super) fn coarsen<C: Copy>(spans: &mut Vec<Span>, cells: &mut Vec<C>, halvin
 
 /// Drops empty buckets and joins spans, except that gaps of at most `max_gap` buckets between two that hold something
 /// are filled with empty ones.
-pub(super) fn compact<C: Cell>(spans: &mut Vec<Span>, cells: &mut Vec<C>, max_gap: u32) {
+pub(super) fn compact<C: Copy + Default>(
+    spans: &mut Vec<Span>,
+    cells: &mut Vec<C>,
+    max_gap: u32,
+    is_empty: fn(C) -> bool,
+) {
     let apart = |span: &Span| span.length > 0 && i64::from(span.offset) > i64::from(max_gap);
     let is_compact = spans.first().is_none_or(|span| span.length > 0)
         && spans.iter().skip(1).all(apart)
-        && !cells.iter().any(|cell| cell.is_empty());
+        && !cells.iter().any(|cell| is_empty(*cell));
     if is_compact {
         return;
     }
     let (mut joined, mut kept) = (SpanBuilder::default(), Vec::with_capacity(cells.len()));
-    for (index, cell) in indexes(spans).zip(cells.iter().copied()).filter(|(_, cell)| !cell.is_empty()) {
+    for (index, cell) in indexes(spans).zip(cells.iter().copied()).filter(|(_, cell)| !is_empty(*cell)) {
         let gap = index.wrapping_sub(joined.end);
         if !kept.is_empty() && gap > 0 && gap.cast_unsigned() <= max_gap {
             (joined.end..index).for_each(|empty| {

@@ -15,6 +15,7 @@
 //! | `scale`, `combine`, `zero`, `custom` | arithmetic of one and of two histograms |
 //! | `accumulate` | sums and means of many |
 //! | `reset`, `trim`, `interpolate` | counter resets; cutting off at a value; values within buckets |
+//! | `classic` | from the series of a classic histogram to one with custom buckets |
 //! | `validate` | whether a histogram is sound |
 //!
 //! Not here: quantiles and what else only PromQL's functions ask, and the encodings.
@@ -25,6 +26,7 @@ mod accumulate;
 mod bounds;
 mod buckets;
 mod cells;
+mod classic;
 mod combine;
 mod custom;
 #[cfg(test)]
@@ -39,6 +41,7 @@ mod zero;
 
 pub use accumulate::{Accumulated, HistogramMean, HistogramSum};
 pub use buckets::Bucket;
+pub use classic::{ClassicHistogram, MalformedClassic};
 pub use combine::{Combined, IncompatibleBounds};
 pub use interpolate::Spread;
 pub use validate::MalformedHistogram;

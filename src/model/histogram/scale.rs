@@ -1,12 +1,14 @@
 //! Scaling, lower resolution, and what else changes or tells a histogram as a whole.
 
-use super::bounds::{CUSTOM_SCHEMA, MAX_SCHEMA};
+use super::bounds::{CUSTOM_SCHEMA, MAX_SCHEMA, MIN_SCHEMA};
 use super::cells::{self, Cell};
 use super::{BucketLayout, CounterResetHint, FloatHistogram, Histogram, Span, absolute};
 
 impl BucketLayout {
     /// The finest resolution in use; up to 52 are reserved.
     pub const FINEST_SCHEMA: i32 = MAX_SCHEMA;
+    /// The coarsest resolution in use.
+    pub const COARSEST_SCHEMA: i32 = MIN_SCHEMA;
 
     /// Whether bounds are given one by one; there is no zero bucket then, and there are no negative buckets.
     pub fn has_custom_bounds(&self) -> bool {
@@ -29,14 +31,30 @@ impl Histogram {
             self.layout.schema = schema;
         }
     }
+
+    /// As [`FloatHistogram::compact`].
+    pub fn compact(&mut self, max_gap: u32) {
+        compact_deltas(&mut self.layout.positive_spans, &mut self.positive_buckets, max_gap);
+        compact_deltas(&mut self.layout.negative_spans, &mut self.negative_buckets, max_gap);
+    }
+}
+
+fn compact_deltas(spans: &mut Vec<Span>, deltas: &mut Vec<i64>, max_gap: u32) {
+    let mut counts = absolute(deltas);
+    cells::compact(spans, &mut counts, max_gap, |count| count == 0);
+    *deltas = deltas_between(&counts);
+}
+
+fn deltas_between(counts: &[i64]) -> Vec<i64> {
+    let mut before = 0i64;
+    let delta = |count: &i64| count.wrapping_sub(std::mem::replace(&mut before, *count));
+    counts.iter().map(delta).collect()
 }
 
 fn coarsen_deltas(spans: &mut Vec<Span>, deltas: &mut Vec<i64>, halvings: u32) {
     let mut counts = absolute(deltas);
     cells::coarsen(spans, &mut counts, halvings, |sum, count| *sum = sum.wrapping_add(count));
-    let mut before = 0i64;
-    let delta = |count: &i64| count.wrapping_sub(std::mem::replace(&mut before, *count));
-    *deltas = counts.iter().map(delta).collect();
+    *deltas = deltas_between(&counts);
 }
 
 impl FloatHistogram {
@@ -71,8 +89,8 @@ impl FloatHistogram {
     /// Drops empty buckets and joins adjacent spans. Gaps of at most `max_gap` buckets between two that hold something
     /// are filled with empty ones instead, so that they need no span of their own; arithmetic compacts with 0.
     pub fn compact(&mut self, max_gap: u32) {
-        cells::compact(&mut self.layout.positive_spans, &mut self.positive_buckets, max_gap);
-        cells::compact(&mut self.layout.negative_spans, &mut self.negative_buckets, max_gap);
+        cells::compact(&mut self.layout.positive_spans, &mut self.positive_buckets, max_gap, Cell::is_empty);
+        cells::compact(&mut self.layout.negative_spans, &mut self.negative_buckets, max_gap, Cell::is_empty);
     }
 
     /// Merges buckets to the coarser resolution `schema`. Changes nothing if it is not coarser, or if bounds are custom

@@ -89,5 +89,5 @@ fn drop_swallowed<C: Cell>(spans: &mut Vec<Span>, cells: &mut Vec<C>, schema: i3
     let within = indexes(spans).take_while(|index| bound(index.wrapping_sub(1), schema) < threshold);
     let within = within.zip(&*cells).count();
     cells[..within].fill(C::default());
-    cells::compact(spans, cells, 0);
+    cells::compact(spans, cells, 0, Cell::is_empty);
 }

@@ -68,6 +68,16 @@ impl MemoryAppender<'_> {
         }
         unknown
     }
+
+    fn take_zero(&mut self, series: SeriesRef, sample: TimedValue) {
+        let inner = self.store.inner.lock();
+        let Some(found) = inner.series.get(&series) else { return };
+        let max_t = self.max_t.unwrap_or(sample.t);
+        let verdict = judge(&inner, found, &sample, Late::Never, self.store.window, max_t);
+        if matches!(verdict, Verdict::InOrder) {
+            self.pending.push(Pending { series, sample, late: Late::Never });
+        }
+    }
 }
 
 impl Appender for MemoryAppender<'_> {
@@ -109,6 +119,17 @@ impl Appender for MemoryAppender<'_> {
             (s.series, TimedValue { t: s.t, start: s.start, value })
         });
         Ok(self.take(Late::Allowed, samples))
+    }
+
+    fn append_zero(&mut self, series: SeriesRef, t: TimestampMs) -> Result<(), AppendError> {
+        self.take_zero(series, TimedValue { t, start: TimestampMs(0), value: Value::Float(0.0) });
+        Ok(())
+    }
+
+    fn append_zero_histogram(&mut self, sample: HistogramSample<'_>) -> Result<(), AppendError> {
+        let value = sample.value.to_value();
+        self.take_zero(sample.series, TimedValue { t: sample.t, start: TimestampMs(0), value });
+        Ok(())
     }
 
     fn append_exemplars(

@@ -31,8 +31,8 @@ use crate::web::server::remote_write;
 use crate::web::stream::Streams;
 use crate::web::telemetry::WebMetrics;
 use crate::web::{
-    BuildInfo, Deps, ExternalUrl, Readiness, ReadinessState, ReloadRequest, RoutePrefix, RuntimeFacts, Server,
-    WebConfig,
+    BuildInfo, Deps, ExternalUrl, Readiness, ReadinessState, ReloadRequest, RoutePrefix, RuntimeFacts, Security,
+    Server, WebConfig,
 };
 
 /// What the manual clock of every fixture shows: 2023-11-14T22:13:20Z.
@@ -55,8 +55,10 @@ impl Fixture {
         readiness.set(ReadinessState::Ready);
         let (registry, clock) = (Registry::new(), Clock::manual(NOW));
         let deps = Deps {
+            security: Security::new(&registry),
             storage: store.clone(),
             appendable: store.clone(),
+            otlp: None,
             queries: queries(store.clone(), &Limits::default(), &registry),
             exemplars: store.clone(),
             admin: store.clone(),

@@ -38,7 +38,8 @@ async fn connections_that_say_nothing_or_not_enough_are_cut() {
         stream.write_all(start.as_bytes()).await.expect("open");
         assert_eq!(read_all(&mut stream).await, "", "{start:?}");
     }
-    assert_eq!(server.metric("watershed_http_connections_cut_total"), 5.0);
+    assert_eq!(server.metric("watershed_http_connections_cut_total{reason=\"silent\"}"), 1.0);
+    assert_eq!(server.metric("watershed_http_connections_cut_total{reason=\"slow_head\"}"), 4.0);
     assert_serves(&server).await;
 }
 
@@ -138,6 +139,96 @@ async fn garbage_is_no_reason_to_panic() {
         read_all(&mut stream).await;
     }
     assert_serves(&server).await;
+}
+
+/// Behind another server that reads them differently, such requests would hide a second one.
+#[tokio::test]
+async fn requests_that_could_hide_another_one_are_refused_or_end_their_connection() {
+    let server = Fixture::new().serve().await;
+    const HIDDEN: &str = "GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let length = HIDDEN.len();
+    let chunked = format!("{length:x}\r\n{HIDDEN}\r\n0\r\n\r\n");
+    for (headers, body) in [
+        // Two lengths, of which one ends before the hidden request.
+        (format!("Content-Length: 0\r\nContent-Length: {length}"), HIDDEN),
+        (format!("Content-Length: {length}\r\nContent-Length: 0"), HIDDEN),
+        (format!("Content-Length: 0, {length}"), HIDDEN),
+        (format!("Content-Length: +{length}"), HIDDEN),
+        (format!("Content-Length: -1\r\nContent-Length: {length}"), HIDDEN),
+        (format!("Content-Length: 0x{length:x}"), HIDDEN),
+        ("Content-Length: 99999999999999999999999".to_owned(), HIDDEN),
+        // A length and chunks.
+        ("Content-Length: 4\r\nTransfer-Encoding: chunked".to_owned(), chunked.as_str()),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 4".to_owned(), chunked.as_str()),
+        // Codings that are not quite chunks.
+        ("Transfer-Encoding: identity".to_owned(), HIDDEN),
+        ("Transfer-Encoding: xchunked".to_owned(), HIDDEN),
+        ("Transfer-Encoding: chunked, identity".to_owned(), HIDDEN),
+        ("Transfer-Encoding : chunked".to_owned(), HIDDEN),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity".to_owned(), HIDDEN),
+        ("X: y\r\n Transfer-Encoding: chunked".to_owned(), HIDDEN),
+        ("Transfer-Encoding:\u{b}chunked".to_owned(), HIDDEN),
+        // Chunks whose sizes overflow or are no numbers.
+        ("Transfer-Encoding: chunked".to_owned(), "ffffffffffffffff1\r\nGET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"),
+        ("Transfer-Encoding: chunked".to_owned(), "0x0\r\n\r\nGET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"),
+        ("Transfer-Encoding: chunked".to_owned(), "-0\r\n\r\nGET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ] {
+        let head = "POST /api/v1/labels HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+        let mut stream = server.connect().await;
+        stream.write_all(format!("{head}{headers}\r\n\r\n{body}").as_bytes()).await.expect("open");
+        drop(stream.shutdown().await);
+        let answer = read_all(&mut stream).await;
+        assert!(!answer.contains("Watershed is Healthy."), "{headers}: {answer}");
+        assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{headers}: {answer}");
+    }
+    assert_serves(&server).await;
+}
+
+#[tokio::test]
+async fn who_closes_its_half_leaves_nothing_behind() {
+    let server = Fixture::new().serve().await;
+    for start in [
+        "",
+        "GET /-/hea",
+        "GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST /api/v1/labels HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 10\r\n\r\nlimit",
+    ] {
+        let mut halves = Vec::new();
+        for _ in 0..20 {
+            let mut stream = server.connect().await;
+            stream.write_all(start.as_bytes()).await.expect("open");
+            stream.shutdown().await.expect("open");
+            halves.push(stream);
+        }
+        for mut stream in halves {
+            read_all(&mut stream).await;
+        }
+    }
+    // The clients have seen the ends; the server counts them a moment later.
+    while server.metric("watershed_http_connections ") != 0.0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_serves(&server).await;
+}
+
+#[tokio::test]
+async fn slow_bodies_that_take_every_place_give_way() {
+    let mut fixture = Fixture::new();
+    fixture.config.max_connections = 2;
+    let server = fixture.serve().await;
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let mut stream = server.connect().await;
+        let head = "POST /api/v1/labels HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\nlimit=";
+        stream.write_all(head.as_bytes()).await.expect("open");
+        slow.push(stream);
+    }
+    while server.metric("watershed_http_connections ") != 2.0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_serves(&server).await;
+    assert_eq!(server.metric("watershed_http_connections_cut_total{reason=\"place_wanted\"}"), 1.0);
+    assert_eq!(server.metric("watershed_http_connections_full_total"), 1.0);
 }
 
 /// So many series as the hostile queries are asked of; the wish is a million, which takes a build with optimisations.

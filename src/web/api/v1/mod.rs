@@ -10,6 +10,7 @@ mod expression;
 mod json;
 mod labels;
 mod metadata;
+mod otlp;
 mod query;
 mod read;
 mod reply;
@@ -21,7 +22,6 @@ mod write;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{
@@ -38,6 +38,7 @@ use self::reply::{Answer, ApiError, ErrorKind};
 use crate::storage::Scope;
 use crate::web::encoding::ContentEncoding;
 use crate::web::form::Form;
+use crate::web::route_list::Routes;
 use crate::web::routes::Web;
 use crate::web::stream::CancelOnDrop;
 
@@ -51,11 +52,11 @@ struct Call {
 type Endpoint = fn(&Call) -> Result<Answer, ApiError>;
 
 /// The routes of this version, below the prefix.
-pub(in crate::web) fn router(web: &Arc<Web>) -> Router<Arc<Web>> {
+pub(in crate::web) fn router(web: &Arc<Web>) -> Routes {
     let at = |path: &str| web.config.route_prefix.join(&format!("/api/v1{path}"));
     let labels = endpoint(labels::names);
     let post_labels = move |state, request| run(state, request, labels::names);
-    Router::new()
+    Routes::new()
         .route(&at("/query"), get(query::instant).post(query::instant))
         .route(&at("/query_range"), get(query::range).post(query::range))
         .route(&at("/query_exemplars"), expression::route(expression::exemplars))
@@ -73,12 +74,13 @@ pub(in crate::web) fn router(web: &Arc<Web>) -> Router<Arc<Web>> {
         .route(&at("/status/flags"), endpoint(status::flags))
         .route(&at("/status/buildinfo"), endpoint(status::build_info))
         .route(&at("/status/runtimeinfo"), endpoint(status::runtime_info))
+        .route(&at("/otlp/v1/metrics"), otlp::route())
         .route(&at("/write"), write::route())
         .route(&at("/admin/tsdb/delete_series"), admin::route(admin::delete_series))
         .route(&at("/admin/tsdb/clean_tombstones"), admin::route(admin::clean_tombstones))
         .route(&at("/admin/tsdb/snapshot"), admin::route(admin::snapshot))
         .route(&at("/{*rest}"), any(unknown))
-        .layer(from_fn_with_state(web.clone(), guard))
+        .wrapped(|routes| routes.layer(from_fn_with_state(web.clone(), guard)))
 }
 
 fn endpoint(f: Endpoint) -> MethodRouter<Arc<Web>> {
