@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use watershed::config::{load_str, recording_groups_str};
+use watershed::config::{load_str, load_web_str, recording_groups_str};
 use watershed::discovery::parse_groups;
 use watershed::web::check_parameter;
 
@@ -9,6 +9,14 @@ pub fn config(data: &[u8]) {
     // Globs of an input would look at the machine's files.
     if !text.contains('/') {
         let _ = load_str(text, Path::new("/nowhere"));
+    }
+}
+
+pub fn web_config(data: &[u8]) {
+    let text = super::text(data);
+    // It may name files.
+    if !text.contains('/') {
+        let _ = load_web_str(text, Path::new("/nowhere"));
     }
 }
 

@@ -1,3 +1,4 @@
+use watershed::exposition::protobuf::{LabelPair, MessageParser, MetricValue};
 use watershed::exposition::{Event, Format, Parser, SeriesLabels, choose_format, unescape_help};
 use watershed::model::MetricType;
 
@@ -32,6 +33,27 @@ fn parse(body: &[u8], format: Format) {
             }
             Event::Help(_, text) => drop(unescape_help(text, format)),
             Event::Type(..) | Event::Unit(..) | Event::Comment => {}
+        }
+    }
+}
+
+/// Whatever is offered of a message can be asked for.
+pub fn protobuf(data: &[u8]) {
+    let mut parser = MessageParser::new(data);
+    while let Ok(Some(mut family)) = parser.next() {
+        while let Ok(Some(metric)) = family.next_metric() {
+            for label in metric.label_messages() {
+                let _ = LabelPair::read(label);
+            }
+            match &metric.value {
+                MetricValue::Number(_) => {}
+                MetricValue::Summary(summary) => drop(summary.quantiles().count()),
+                MetricValue::Histogram(h) => {
+                    let _ = (h.is_native(), h.has_classic_buckets(), h.count(), h.is_gauge());
+                    let _ = (h.buckets().count(), h.exemplars().count(), h.native());
+                }
+            }
+            family.error(&metric, "nothing");
         }
     }
 }

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
+use watershed::model::DurationMs;
 use watershed::model::TimestampMs;
+use watershed::remote::otlp;
 use watershed::remote::read::{Framing, ReadRequest, decode_frame, decode_samples};
 use watershed::remote::snappy;
 use watershed::remote::write::{AcceptedMessages, Config, Content, Deps, Receiver};
@@ -26,6 +28,17 @@ fn receive(message: &[u8], media_type: &str) {
     snappy::encode(message, &mut body).expect("an input is small enough");
     for _ in 0..2 {
         receiver.receive(content, &body);
+    }
+}
+
+/// As protocol buffers, or, if it begins with a brace, as JSON.
+pub fn otlp(data: &[u8]) {
+    let (clock, store) = (Clock::manual(TimestampMs(1_700_000_000_000)), Arc::new(MemoryStore::new()));
+    let options = otlp::Options { lookback: DurationMs(300_000), has_type_labels: data.len() % 2 == 1 };
+    let receiver = otlp::Receiver::new(options, otlp::Deps { store, clock, registry: Registry::new() });
+    let format = if data.starts_with(b"{") { otlp::Format::Json } else { otlp::Format::Protobuf };
+    for _ in 0..2 {
+        let _ = receiver.receive(format, otlp::Packing::Plain, data);
     }
 }
 

@@ -49,7 +49,7 @@ pub use remote::{MetadataConfig, QueueConfig, RemoteWriteConfig, WriteMessage};
 pub use rules::{RecordingGroup, RecordingRule, recording_groups, recording_groups_str};
 pub use scalar::ByteSize;
 pub use storage::{FloatEncoding, Fsync, LowWriteConfig, RetentionConfig, StorageConfig};
-pub use web::{LoadedWeb, load_web};
+pub use web::{LoadedWeb, load_web, load_web_str};
 
 use fields::{At, Fields, Reader};
 use render::Out;
