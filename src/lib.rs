@@ -8,7 +8,7 @@
 //! | 2 | [`runtime`], [`telemetry`], [`net`], [`disk`]: tasks and clocks, own metrics and logs, HTTP building blocks, files |
 //! | 3 | [`storage`], [`exposition`], [`relabel`]: the contract, the text formats, label rules |
 //! | 4 | [`tsdb`], [`promql`], [`discovery`] |
-//! | 5 | [`scrape`], [`remote`]: remote read and remote write |
+//! | 5 | [`scrape`], [`remote`]: remote read and remote write; [`cluster`]: many servers queried as one |
 //! | 6 | [`federate`] |
 //! | 7 | [`web`] |
 //! | 8 | [`config`] |
@@ -30,6 +30,7 @@ pub mod discovery;
 pub mod promql;
 pub mod tsdb;
 
+pub mod cluster;
 pub mod remote;
 pub mod scrape;
 

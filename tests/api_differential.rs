@@ -216,6 +216,7 @@ impl Ours {
             storage: store.clone(),
             otlp: None,
             appendable: store.clone(),
+            cluster: Arc::default(),
             queries: Service::new(Engine::default(), Limits::default(), desk).unwrap(),
             exemplars: store.clone(),
             admin: store,

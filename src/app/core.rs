@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::cluster::Cluster;
 use super::fetch::HttpFetchers;
 use super::late::LateStore;
 use super::listener::ListenerFile;
@@ -45,6 +46,7 @@ pub(super) struct Core {
     store: Arc<LateStore>,
     reading: RemoteRead,
     queries: Service,
+    cluster: Cluster,
     /// Receives OTLP, if it is enabled.
     otlp: Option<Arc<otlp::Receiver>>,
     scrape: Arc<scrape::Manager>,
@@ -75,6 +77,7 @@ impl Core {
             options.queries.clone(),
             service::Deps { storage: reading.storage().clone(), clock: clock.clone(), registry: registry.clone() },
         )?;
+        let cluster = Cluster::new(&tasks, registry.clone());
         let otlp = options.otlp.then(|| {
             let (lookback, has_type_labels) = (options.web.lookback, options.features.type_and_unit_labels);
             let deps = otlp::Deps { store: store.clone(), clock: clock.clone(), registry: registry.clone() };
@@ -105,6 +108,7 @@ impl Core {
             store,
             reading,
             queries,
+            cluster,
             otlp,
             scrape: Arc::new(scrape),
             quit: CancellationToken::new(),
@@ -138,6 +142,7 @@ impl Core {
             appendable: self.store.clone(),
             otlp: self.otlp.clone(),
             queries: self.queries.clone(),
+            cluster: self.cluster.frontend().clone(),
             exemplars: self.store.clone(),
             admin: self.store.clone(),
             targets: self.scrape.clone(),
@@ -269,9 +274,11 @@ impl Core {
         let (query_log, otlp) = (config.global.query_log_file.clone(), config.otlp.clone());
         let engine = Engine::new(engine(options, &config.global));
         let endpoints = self.reading.prepare(&config.remote_read)?;
+        let frontend = self.cluster.prepare(config.federation.as_ref())?;
         self.log_queries(query_log)?;
         running.apply(config)?;
         self.reading.put(endpoints);
+        self.cluster.put(frontend);
         self.queries.set_engine(engine);
         if let Some(receiver) = &self.otlp {
             receiver.set_config(otlp);

@@ -4,6 +4,7 @@
 //! scraped. A reload loads the whole file anew and is applied only if it is without a mistake; jobs that it did not
 //! change go on undisturbed. Shutdown drains in reverse: no new scrapes, then no new requests, then the store closes.
 
+mod cluster;
 mod core;
 mod fetch;
 mod late;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cluster::TooManyLabels;
 use crate::config::{ConfigErrors, Features};
 use crate::net::ClientError;
 use crate::promql::service::Limits;
@@ -92,6 +94,17 @@ pub enum AppError {
         /// Why.
         source: ClientError,
     },
+    /// A member of the cluster cannot be asked as configured.
+    #[error("member {name} of the federation: {source}")]
+    Member {
+        /// The member.
+        name: String,
+        /// Why.
+        source: ClientError,
+    },
+    /// The members have too many labels.
+    #[error("federation: {0}")]
+    VirtualLabels(TooManyLabels),
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),

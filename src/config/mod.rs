@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 mod alerting;
 mod extras;
 mod features;
+mod federation;
 mod fields;
 mod files;
 mod global;
@@ -54,6 +55,7 @@ pub use web::{LoadedWeb, load_web, load_web_str};
 use fields::{At, Fields, Reader};
 use render::Out;
 
+use crate::cluster::FederationConfig;
 use crate::remote::otlp;
 use crate::remote::read::EndpointConfig;
 use crate::scrape::JobConfig;
@@ -86,6 +88,8 @@ pub struct Config {
     pub tracing: Option<TracingConfig>,
     /// How OTLP metrics become series.
     pub otlp: otlp::Config,
+    /// The members of the cluster frontend.
+    pub federation: Option<FederationConfig>,
     /// The config file and every file that it named and that was read with it; a change of any is a reason to reload.
     pub sources: Vec<PathBuf>,
     /// What is accepted but not acted upon, in the order of the files.
@@ -101,6 +105,8 @@ pub enum Target {
     All,
     /// Scraping, federation, storage and queries.
     Agent,
+    /// Queries over the members of a cluster, and nothing that is stored here.
+    Frontend,
 }
 
 /// Reads a config file and the files that it names.
@@ -205,9 +211,13 @@ fn read_config(at: &At<'_>, mut sources: Vec<PathBuf>, env: global::Environment<
     f.put("otlp", shown.into_out());
 
     let target = read_target(&mut f);
-    for key in ["auth_enabled", "federation", "gateway"] {
-        f.refuse(key, LATER);
+    read_open_door(&mut f);
+    let federation = f.section("federation").map(|at| federation::read(&at, names));
+    f.put("federation", federation.as_ref().map_or(Out::Omit, |(_, shown)| shown.clone().into_out()));
+    if target == Target::Frontend && federation.is_none() {
+        f.mistake("federation", "the role federation-frontend needs members, under federation.proxy_targets");
     }
+    f.refuse("gateway", LATER);
     let rendered = render::render(&f.finish().into_out());
     Config {
         target,
@@ -221,6 +231,7 @@ fn read_config(at: &At<'_>, mut sources: Vec<PathBuf>, env: global::Environment<
         remote_read,
         tracing: tracing.map(|(config, _)| config),
         otlp,
+        federation: federation.map(|(config, _)| config),
         sources,
         warnings: Vec::new(),
         rendered,
@@ -326,6 +337,15 @@ fn read_included(main: &Reader, path: &Path, global: &GlobalConfig, seen: &mut S
     jobs
 }
 
+/// What the enterprise product calls authentication and tenants. The members do the one, and know the others.
+fn read_open_door(f: &mut Fields<'_>) {
+    for key in ["auth_enabled", "multitenancy_enabled"] {
+        if f.take(key, false) {
+            f.mistake(key, "this server asks for passwords by a web config file (--web.config.file) and has no tenants; set it to false");
+        }
+    }
+}
+
 fn read_target(f: &mut Fields<'_>) -> Target {
     const KEY: &str = "target";
     let Some(at) = f.section(KEY) else { return Target::All };
@@ -335,8 +355,13 @@ fn read_target(f: &mut Fields<'_>) -> Target {
         match role {
             "all" => target = Target::All,
             "agent" => {}
-            "federation-frontend" | "gateway" => at.mistake(format!("the role {role} {LATER}")),
-            other => at.mistake(fields::unknown_word("role", other, ["all", "agent"].into_iter())),
+            "federation-frontend" if text.contains(',') => target = Target::All,
+            "federation-frontend" => target = Target::Frontend,
+            "gateway" => at.mistake(format!("the role {role} {LATER}")),
+            other => {
+                let roles = ["all", "agent", "federation-frontend"];
+                at.mistake(fields::unknown_word("role", other, roles.into_iter()));
+            }
         }
     }
     f.put(KEY, Out::Text(text.to_owned()));

@@ -287,7 +287,28 @@ fn what_would_silently_miss_credentials_is_refused() {
     refused("scrape_configs: [{job_name: a, basic_auth: {password_ref: x}}]", "need a secret manager");
     refused("scrape_configs: [{job_name: a, sigv4: {}}]", "unknown key");
     refused("scrape_configs: [{job_name: a, resync: {}}]", LATER);
-    refused("target: federation-frontend\nfederation: {}\n", "federation-frontend comes with a later version");
+    refused("target: federation-frontend\n", "needs members");
+    let members = |members: &str| format!("federation: {{proxy_targets: [{members}]}}");
+    for (text, words) in [
+        ("", "there are no members"),
+        ("{url: 'http://a'}", "it becomes the value of the label __cluster__"),
+        ("{name: a}", "the address below which the member serves"),
+        ("{name: a, url: 'http://a/api/v1'}", "must be what stands before /api/v1"),
+        ("{name: a, url: 'ftp://a'}", "neither http nor https"),
+        ("{name: a, url: 'http://a', replicas: ['http://b']}", "exclude each other"),
+        ("{name: a, url: 'http://a'}, {name: a, url: 'http://b'}", "several members with the name"),
+        ("{name: a, url: 'http://a', labels: {__cluster__: b}}", "no other label can be it"),
+        ("{name: a, url: 'http://a', policy: maybe}", "allowed: required, optional"),
+        ("{name: a, url: 'http://a', timeout: 0s}", "must be above 0"),
+        ("{name: a, url: 'http://a', via: auto}", LATER),
+    ] {
+        refused(&members(text), words);
+    }
+    refused("auth_enabled: true", "by a web config file");
+    let config = good(&members("{name: a, url: 'http://a/prom', labels: {region: eu}, policy: optional, tenant: t}"));
+    let member = &config.federation.expect("a federation").members[0];
+    assert_eq!((member.urls[0].as_str(), member.policy), ("http://a/prom", crate::cluster::Policy::Optional));
+    assert_eq!((member.labels.to_string().as_str(), member.tenant.as_deref()), (r#"{region="eu"}"#, Some("t")));
     refused("gateway: {proxy: {}}", LATER);
     refused("target: agnet", "did you mean agent?");
     assert_eq!(good("target: agent").target, Target::Agent);

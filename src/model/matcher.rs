@@ -58,6 +58,11 @@ impl Matcher {
         Matcher { op: MatchOp::Equal, name: name.into(), value: value.into(), regex: None }
     }
 
+    /// An inequality matcher.
+    pub fn not_equal(name: &str, value: &str) -> Matcher {
+        Matcher { op: MatchOp::NotEqual, name: name.into(), value: value.into(), regex: None }
+    }
+
     /// Whether a label value (empty for an absent label) satisfies the condition.
     pub fn matches(&self, value: &str) -> bool {
         match (self.op, &self.regex) {

@@ -50,6 +50,9 @@ pub enum Expr {
     Aggregate(Box<Aggregate>),
     /// `rate(x[5m])`
     Call(Call),
+    /// A vector that is evaluated elsewhere. The parser never makes it: whoever splits an expression puts it in place of a
+    /// part (see [`Delegates`](super::Delegates)).
+    Delegated(Delegated),
 }
 
 /// A number.
@@ -344,6 +347,15 @@ pub struct Call {
     pub position: Position,
 }
 
+/// In place of a part of an expression that is evaluated elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Delegated {
+    /// Which part; two of the same number give the same.
+    pub id: usize,
+    /// Place of the part.
+    pub position: Position,
+}
+
 /// A function's signature.
 #[derive(Debug)]
 pub struct Function {
@@ -497,7 +509,7 @@ impl Expr {
         match self {
             Expr::Number(_) => ValueType::Scalar,
             Expr::String(_) => ValueType::String,
-            Expr::Vector(_) | Expr::Aggregate(_) => ValueType::Vector,
+            Expr::Vector(_) | Expr::Aggregate(_) | Expr::Delegated(_) => ValueType::Vector,
             Expr::Matrix(_) | Expr::Subquery(_) => ValueType::Matrix,
             Expr::Paren(paren) => paren.expr.value_type(),
             Expr::Unary(unary) => unary.expr.value_type(),
@@ -522,6 +534,7 @@ impl Expr {
             Expr::Binary(e) => e.position,
             Expr::Aggregate(e) => e.position,
             Expr::Call(e) => e.position,
+            Expr::Delegated(e) => e.position,
         }
     }
 
@@ -529,7 +542,7 @@ impl Expr {
     pub fn walk<'a>(&'a self, f: &mut dyn FnMut(&'a Expr)) {
         f(self);
         match self {
-            Expr::Number(_) | Expr::String(_) | Expr::Vector(_) | Expr::Matrix(_) => {}
+            Expr::Number(_) | Expr::String(_) | Expr::Vector(_) | Expr::Matrix(_) | Expr::Delegated(_) => {}
             Expr::Subquery(e) => e.expr.walk(f),
             Expr::Paren(e) => e.expr.walk(f),
             Expr::Unary(e) => e.expr.walk(f),

@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::ast::{Expr, ValueType};
 use super::error::ParseError;
-use super::exec::{self, Cell, Context, Evaluator, Failure, StepSeries, Steps, Unique, without_name};
+use super::exec::{
+    self, Cell, Context, DelegatedSeries, Delegates, Evaluator, Failure, StepSeries, StepTimes, Steps, Unique,
+    without_name,
+};
 use super::functions::range::Samples;
 use super::parse::{ParserOptions, parse};
-use super::plan::{Node, Op, Times, build};
+use super::plan::{Node, Op, Times, build, resolve};
 use crate::model::{Annotations, FloatHistogram, Labels, TimestampMs};
 use crate::storage::{Queryable, Scope};
 
@@ -74,6 +77,34 @@ pub struct Query {
     options: EngineOptions,
 }
 
+/// When a query is evaluated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Span {
+    /// Once.
+    Instant(TimestampMs),
+    /// At `start`, `start + step` and so on until `end`.
+    Range {
+        /// The first step.
+        start: TimestampMs,
+        /// No step is behind it.
+        end: TimestampMs,
+        /// Milliseconds, above 0.
+        step: i64,
+    },
+}
+
+impl Span {
+    fn times(self, options: &EngineOptions) -> Times {
+        let default_subquery_step = options.default_subquery_step;
+        match self {
+            Span::Instant(at) => Times { start: at.0, end: at.0, interval: 0, default_subquery_step },
+            Span::Range { start, end, step } => {
+                Times { start: start.0, end: end.0, interval: step.max(1), default_subquery_step }
+            }
+        }
+    }
+}
+
 /// What a query evaluates to.
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -121,6 +152,16 @@ enum Points {
     Raw(Arc<Samples>),
 }
 
+impl From<&MatrixSeries> for DelegatedSeries {
+    fn from(series: &MatrixSeries) -> DelegatedSeries {
+        DelegatedSeries {
+            labels: series.labels.clone(),
+            floats: series.floats().collect(),
+            histograms: series.histograms().map(|(t, h)| (t, h.clone())).collect(),
+        }
+    }
+}
+
 /// What a query took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QueryStats {
@@ -160,8 +201,7 @@ impl Engine {
 
     /// A query at one instant. `lookback` in milliseconds replaces the engine's.
     pub fn instant(&self, text: &str, at: TimestampMs, lookback: Option<i64>) -> Result<Query, PrepareError> {
-        let expr = parse(text, &self.options.parser)?;
-        self.prepare(text, &expr, at.0, at.0, 0, lookback, false)
+        self.query(text, &self.parse(text)?, Span::Instant(at), lookback)
     }
 
     /// A query at `start`, `start + step` and so on until `end`; `step` in milliseconds, above 0.
@@ -172,31 +212,30 @@ impl Engine {
         step: i64,
         lookback: Option<i64>,
     ) -> Result<Query, PrepareError> {
-        let expr = parse(text, &self.options.parser)?;
-        match expr.value_type() {
-            ValueType::Vector | ValueType::Scalar => {}
-            other => {
-                let other = other.documented();
-                return Err(PrepareError::Invalid(format!(
-                    "invalid expression type \"{other}\" for range query, must be Scalar or instant Vector"
-                )));
-            }
-        }
-        self.prepare(text, &expr, start.0, end.0, step.max(1), lookback, true)
+        self.query(text, &self.parse(text)?, Span::Range { start, end, step }, lookback)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the two kinds of queries differ in nothing else")]
-    fn prepare(
-        &self,
-        text: &str,
-        expr: &Expr,
-        start: i64,
-        end: i64,
-        interval: i64,
-        lookback: Option<i64>,
-        is_range: bool,
-    ) -> Result<Query, PrepareError> {
-        let times = Times { start, end, interval, default_subquery_step: self.options.default_subquery_step };
+    /// The expression that a text is.
+    pub fn parse(&self, text: &str) -> Result<Expr, ParseError> {
+        parse(text, &self.options.parser)
+    }
+
+    /// The same expression with every time in it fixed, so that its parts mean the same by themselves: `@ start()` is an
+    /// instant, durations are numbers, subqueries tell their steps.
+    pub fn resolve(&self, expr: &Expr, span: Span) -> Result<Expr, PrepareError> {
+        resolve(expr, &span.times(&self.options)).map_err(PrepareError::Invalid)
+    }
+
+    /// A query from an expression whose text is `text`; places in it are told as places in the text.
+    pub fn query(&self, text: &str, expr: &Expr, span: Span, lookback: Option<i64>) -> Result<Query, PrepareError> {
+        let is_range = matches!(span, Span::Range { .. });
+        if is_range && !matches!(expr.value_type(), ValueType::Vector | ValueType::Scalar) {
+            let other = expr.value_type().documented();
+            return Err(PrepareError::Invalid(format!(
+                "invalid expression type \"{other}\" for range query, must be Scalar or instant Vector"
+            )));
+        }
+        let times = span.times(&self.options);
         let plan = build(expr, &times).map_err(PrepareError::Invalid)?;
         let lookback = lookback.filter(|ms| *ms > 0).unwrap_or(self.options.lookback);
         Ok(Query { text: text.to_owned(), plan, times, is_range, lookback, options: self.options.clone() })
@@ -209,10 +248,24 @@ impl Query {
         &self.text
     }
 
+    /// The instants at which it is evaluated; `None` if there are none.
+    pub fn steps(&self) -> Option<StepTimes> {
+        let Times { start, end, interval, .. } = self.times;
+        let steps = if self.is_range { Steps::between(start, end, interval) } else { Steps::single(start) };
+        let times = StepTimes { start: TimestampMs(start), interval: steps.interval, count: steps.count };
+        (steps.count > 0).then_some(times)
+    }
+
     /// Evaluates it. Runs on the calling thread, and on as many more as the engine's options allow. What it holds is
     /// charged to `scope`; the answer's share stays charged.
     pub fn run(&self, storage: &dyn Queryable, scope: &Scope) -> Outcome {
+        self.run_with(storage, None, scope)
+    }
+
+    /// As [`Query::run`], for an expression of which parts are evaluated by `delegates`.
+    pub fn run_with(&self, storage: &dyn Queryable, delegates: Option<&dyn Delegates>, scope: &Scope) -> Outcome {
         let mut context = Context::new(storage, scope);
+        context.delegates = delegates;
         context.lookback = self.lookback;
         context.delays_name_removal = self.options.delays_name_removal;
         context.has_type_labels = self.options.has_type_labels;

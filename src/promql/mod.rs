@@ -36,10 +36,10 @@ mod tokens;
 mod tree;
 
 pub use engine::{
-    Answer, Engine, EngineOptions, MatrixSeries, Outcome, Point, PrepareError, Query, QueryStats, VectorSample,
+    Answer, Engine, EngineOptions, MatrixSeries, Outcome, Point, PrepareError, Query, QueryStats, Span, VectorSample,
 };
 pub use error::ParseError;
-pub use exec::Failure;
+pub use exec::{DelegatedAnswer, DelegatedSeries, Delegates, Failure, StepTimes};
 pub use parse::{MAX_DEPTH, ParserOptions, parse};
 pub use print::pretty;
 pub use selector::{has_non_empty_matcher, parse_match, parse_selector};

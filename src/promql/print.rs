@@ -96,6 +96,8 @@ fn expr(out: Out<'_>, e: &Expr) -> fmt::Result {
             separated(out, &call.args, expr)?;
             out.write_char(')')
         }
+        // Not of the language, so that nobody takes it for a metric.
+        Expr::Delegated(part) => write!(out, "<part {}>", part.id),
     }
 }
 

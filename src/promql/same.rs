@@ -34,6 +34,7 @@ pub(crate) fn same_tree(a: &Expr, b: &Expr) -> bool {
                 && same_trees(a.param.as_slice(), b.param.as_slice())
         }
         (Expr::Call(a), Expr::Call(b)) => a.function.name == b.function.name && same_trees(&a.args, &b.args),
+        (Expr::Delegated(a), Expr::Delegated(b)) => a.id == b.id,
         _ => false,
     }
 }

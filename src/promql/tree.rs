@@ -27,6 +27,7 @@ pub fn tree_json(expr: &Expr) -> Value {
         Expr::Binary(operation) => binary(operation),
         Expr::Aggregate(aggregation) => aggregate(aggregation),
         Expr::Call(function) => call(function),
+        Expr::Delegated(part) => json!({"type": "delegated", "part": part.id}),
     }
 }
 

@@ -118,6 +118,16 @@ impl Scope {
         }
     }
 
+    /// When it ends.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.inner.deadline
+    }
+
+    /// Bytes that it may still hold.
+    pub fn bytes_left(&self) -> u64 {
+        self.inner.max_bytes.saturating_sub(self.inner.bytes.load(Ordering::Relaxed))
+    }
+
     /// Charges what a batch has loaded. It counts as held even if that is too much, until it is released.
     pub fn charge(&self, samples: u64, bytes: u64) -> Result<(), Cancelled> {
         let inner = &self.inner;

@@ -40,11 +40,11 @@ impl Limits {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Waiting {
     /// The first request.
-    ForTheFirst,
+    First,
     /// A further request.
-    ForAnother,
+    Further,
     /// The rest of a request's body, or that the peer reads on.
-    ForProgress,
+    Progress,
 }
 
 /// Why a connection is cut.
@@ -121,12 +121,12 @@ impl Activity {
     pub(super) fn waiting(&self) -> Option<(Waiting, Instant)> {
         let state = self.0.lock();
         if let Some(since) = state.blocked_since {
-            return Some((Waiting::ForProgress, since));
+            return Some((Waiting::Progress, since));
         }
         match (state.requests, state.uploads) {
-            (0, _) if state.any_request => Some((Waiting::ForAnother, state.idle_since)),
-            (0, _) => Some((Waiting::ForTheFirst, state.idle_since)),
-            (requests, uploads) if requests == uploads => Some((Waiting::ForProgress, state.uploading_since)),
+            (0, _) if state.any_request => Some((Waiting::Further, state.idle_since)),
+            (0, _) => Some((Waiting::First, state.idle_since)),
+            (requests, uploads) if requests == uploads => Some((Waiting::Progress, state.uploading_since)),
             _ => None,
         }
     }
@@ -338,24 +338,24 @@ mod tests {
     fn only_a_connection_that_waits_for_its_peer_is_waiting() {
         let activity = Activity::new();
         let waiting = |activity: &Activity| activity.waiting().map(|(what, _)| what);
-        assert_eq!(waiting(&activity), Some(Waiting::ForTheFirst));
+        assert_eq!(waiting(&activity), Some(Waiting::First));
         let request = activity.begin(true);
         assert_eq!(waiting(&activity), None);
         let body = axum::body::Body::from("some");
         let upload = Upload::new(body, &activity);
-        assert_eq!(waiting(&activity), Some(Waiting::ForProgress));
+        assert_eq!(waiting(&activity), Some(Waiting::Progress));
         let other = activity.begin(true);
         assert_eq!(waiting(&activity), None, "one of the two can be worked on");
         drop(Upload::new(axum::body::Body::empty(), &activity));
         drop(other);
-        assert_eq!(waiting(&activity), Some(Waiting::ForProgress));
+        assert_eq!(waiting(&activity), Some(Waiting::Progress));
         drop(upload);
         assert_eq!(waiting(&activity), None);
         activity.wrote(false, Instant::now());
-        assert_eq!(waiting(&activity), Some(Waiting::ForProgress));
+        assert_eq!(waiting(&activity), Some(Waiting::Progress));
         activity.wrote(true, Instant::now());
         drop(request);
-        assert_eq!(waiting(&activity), Some(Waiting::ForAnother));
+        assert_eq!(waiting(&activity), Some(Waiting::Further));
     }
 
     #[tokio::test]

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::Security;
+use crate::cluster::Frontend;
 use crate::model::{Labels, TimestampMs};
 use crate::promql::service::Service;
 use crate::remote::otlp;
@@ -31,6 +32,8 @@ pub struct Deps {
     pub otlp: Option<Arc<otlp::Receiver>>,
     /// Where queries are asked.
     pub queries: Service,
+    /// The members of the cluster view; `None` while no cluster is configured.
+    pub cluster: Arc<ArcSwapOption<Frontend>>,
     /// The same store, as far as it has exemplars.
     pub exemplars: Arc<dyn ExemplarQueryable>,
     /// The same store, as far as it can be administered.

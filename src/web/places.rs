@@ -93,7 +93,7 @@ impl Places {
         }
         let waiting = taken.seats.values().filter_map(|(activity, leave)| Some((activity.waiting()?, leave)));
         let long_enough = waiting.filter(|((what, since), _)| {
-            let grace = if *what == Waiting::ForProgress { GRACE_MIDWAY } else { GRACE };
+            let grace = if *what == Waiting::Progress { GRACE_MIDWAY } else { GRACE };
             now.saturating_duration_since(*since) >= grace
         });
         if let Some((_, leave)) = long_enough.min_by_key(|(waiting, _)| *waiting) {

@@ -39,7 +39,7 @@ pub fn at_variants(text: &str, at: i64) -> Result<Vec<(String, i64)>, String> {
 /// expression.
 fn hold(expr: &mut Expr, at: At) -> bool {
     match expr {
-        Expr::Number(_) | Expr::String(_) => true,
+        Expr::Number(_) | Expr::String(_) | Expr::Delegated(_) => true,
         Expr::Vector(selector) => hold_one(&mut selector.at, at),
         Expr::Matrix(matrix) => hold_one(&mut matrix.selector.at, at),
         Expr::Subquery(subquery) => hold_one(&mut subquery.at, at),

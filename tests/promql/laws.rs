@@ -57,7 +57,7 @@ fn tree(mut expr: Expr) -> String {
 fn sort_matchers(expr: &mut Expr) {
     let sort = |selector: &mut VectorSelector| selector.matchers.sort_by_key(|m| format!("{m:?}"));
     match expr {
-        Expr::Number(_) | Expr::String(_) => {}
+        Expr::Number(_) | Expr::String(_) | Expr::Delegated(_) => {}
         Expr::Vector(selector) => sort(selector),
         Expr::Matrix(matrix) => sort(&mut matrix.selector),
         Expr::Subquery(subquery) => sort_matchers(&mut subquery.expr),

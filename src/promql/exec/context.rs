@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use parking_lot::Mutex;
 
+use super::delegated::Delegates;
 use super::series::StepSeries;
 use super::steps::Steps;
 use crate::model::{Annotations, Labels, LabelsBuilder, METRIC_NAME};
@@ -51,6 +52,8 @@ type Kept = (usize, Arc<Vec<StepSeries>>);
 pub(crate) struct Context<'q> {
     /// Where samples come from.
     pub storage: &'q dyn Queryable,
+    /// What evaluates the parts that are not evaluated here.
+    pub delegates: Option<&'q dyn Delegates>,
     /// Its limits.
     pub scope: &'q Scope,
     /// How long a sample stands for its series, milliseconds.
@@ -80,6 +83,7 @@ impl<'q> Context<'q> {
     pub fn new(storage: &'q dyn Queryable, scope: &'q Scope) -> Context<'q> {
         Context {
             storage,
+            delegates: None,
             scope,
             lookback: 300_000,
             delays_name_removal: false,

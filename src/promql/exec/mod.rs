@@ -13,6 +13,7 @@ mod aggregate;
 mod binary;
 mod call;
 mod context;
+mod delegated;
 mod extended;
 mod keys;
 mod projection;
@@ -26,6 +27,7 @@ mod windows;
 
 pub use context::Failure;
 pub(crate) use context::{Context, has_type, without_name};
+pub use delegated::{DelegatedAnswer, DelegatedSeries, Delegates, StepTimes};
 pub(crate) use keys::Keys;
 pub(crate) use projection::Projection;
 pub(crate) use select::Wanted;
@@ -70,6 +72,7 @@ impl Evaluator<'_> {
                 self.smoothed(node.position, selector, steps, sink)
             }
             Op::Select(selector) => self.select(selector, Wanted::Value, steps, sink),
+            Op::Delegated(id) => self.delegated(*id, steps, sink),
             Op::Number(_) | Op::Text(_) | Op::Range(_) | Op::Subquery(_) => Err(not_a("vector", node)),
         }
     }

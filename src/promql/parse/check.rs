@@ -117,7 +117,7 @@ impl Checker<'_> {
             Expr::Paren(_) => Ok(first),
             Expr::Unary(unary) => self.unary(first, unary.position),
             Expr::Binary(binary) => self.binary(binary, first, second),
-            Expr::Aggregate(_) => Ok(ValueType::Vector),
+            Expr::Aggregate(_) | Expr::Delegated(_) => Ok(ValueType::Vector),
             Expr::Call(call) => Ok(call.function.returns),
         }
     }

@@ -83,6 +83,7 @@ impl Builder<'_> {
             Expr::Binary(binary) => self.binary(expr, binary),
             Expr::Aggregate(aggregate) => self.aggregate(expr, aggregate),
             Expr::Call(call) => self.call(expr, call),
+            Expr::Delegated(part) => Ok(self.built(expr, Op::Delegated(part.id), false, false)),
         }
     }
 
@@ -171,7 +172,7 @@ impl Builder<'_> {
     }
 
     fn call(&self, expr: &Expr, call: &ast::Call) -> Result<Built, String> {
-        if let Some(number) = self.query_time(call.function.name) {
+        if let Some(number) = query_time(self.times, call.function.name) {
             return Ok(self.built(expr, Op::Number(number), true, false));
         }
         let args = call.args.iter().map(|arg| self.expr(arg)).collect::<Result<Vec<_>, _>>()?;
@@ -182,20 +183,20 @@ impl Builder<'_> {
         let args = args.into_iter().map(|arg| if is_invariant { arg.node } else { arg.wrapped() }).collect();
         Ok(self.built(expr, Op::Call(Call { function: call.function, args }), is_invariant, true))
     }
+}
 
-    /// What functions give that depend on nothing but the query's times.
-    fn query_time(&self, function: &str) -> Option<f64> {
-        let Times { start, end, interval, .. } = *self.times;
-        let milliseconds = match function {
-            "start" => start,
-            "end" => end,
-            "range" => end - start,
-            "step" if start == end => 0,
-            "step" => interval,
-            _ => return None,
-        };
-        Some(milliseconds as f64 / 1000.0)
-    }
+/// What functions give that depend on nothing but the query's times.
+pub(super) fn query_time(times: &Times, function: &str) -> Option<f64> {
+    let Times { start, end, interval, .. } = *times;
+    let milliseconds = match function {
+        "start" => start,
+        "end" => end,
+        "range" => end - start,
+        "step" if start == end => 0,
+        "step" => interval,
+        _ => return None,
+    };
+    Some(milliseconds as f64 / 1000.0)
 }
 
 /// The matchers that `absent` makes labels of.

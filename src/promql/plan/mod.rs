@@ -6,10 +6,12 @@
 mod buckets;
 mod build;
 mod duration;
+mod resolve;
 mod share;
 
 pub(crate) use buckets::Buckets;
 pub(crate) use build::{absent_matchers, build};
+pub(crate) use resolve::resolve;
 pub(crate) use share::Shared;
 
 use std::fmt;
@@ -66,6 +68,8 @@ pub(crate) enum Op {
     Aggregate(Box<Aggregate>),
     /// A function.
     Call(Call),
+    /// What somebody else evaluates, by its number.
+    Delegated(usize),
 }
 
 /// A text.
@@ -173,7 +177,7 @@ impl Node {
     /// The nodes that it takes its input from.
     pub fn children(&self) -> Vec<&Node> {
         match &self.op {
-            Op::Number(_) | Op::Text(_) | Op::Select(_) | Op::Range(_) => Vec::new(),
+            Op::Number(_) | Op::Text(_) | Op::Select(_) | Op::Range(_) | Op::Delegated(_) => Vec::new(),
             Op::Subquery(subquery) => vec![&subquery.node],
             Op::Invariant(inner) | Op::Negate(inner) => vec![inner],
             Op::Shared(shared) => vec![&shared.node],
@@ -186,7 +190,7 @@ impl Node {
     /// As [`Node::children`].
     fn children_mut(&mut self) -> Vec<&mut Node> {
         match &mut self.op {
-            Op::Number(_) | Op::Text(_) | Op::Select(_) | Op::Range(_) => Vec::new(),
+            Op::Number(_) | Op::Text(_) | Op::Select(_) | Op::Range(_) | Op::Delegated(_) => Vec::new(),
             Op::Subquery(subquery) => vec![&mut subquery.node],
             Op::Invariant(inner) | Op::Negate(inner) => vec![inner],
             Op::Shared(shared) => vec![&mut shared.node],
@@ -208,6 +212,7 @@ impl Node {
             Op::Aggregate(aggregate) => aggregate.has_one_name(),
             Op::Call(call) => call.has_one_name(),
             Op::Number(_) | Op::Text(_) => true,
+            Op::Delegated(_) => false,
         }
     }
 }

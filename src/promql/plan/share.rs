@@ -51,7 +51,7 @@ fn key(node: &Node) -> String {
 /// Only vectors made of stored series take longer to make than to keep.
 fn is_worth_keeping(node: &Node) -> bool {
     let mut reads = false;
-    visit(node, &mut |part| reads |= matches!(part.op, Op::Select(_) | Op::Range(_)));
+    visit(node, &mut |part| reads |= matches!(part.op, Op::Select(_) | Op::Range(_) | Op::Delegated(_)));
     reads && node.value_type == ValueType::Vector
 }
 

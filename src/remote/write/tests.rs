@@ -28,6 +28,9 @@ struct Bench<S = Tsdb> {
     registry: Registry,
 }
 
+/// Time, value, start.
+type Stored = (i64, f64, i64);
+
 impl Bench {
     fn new() -> Bench {
         Bench::with(Settings::default(), Config::default())
@@ -43,7 +46,7 @@ impl Bench {
     }
 
     /// Every series with its samples: time, value, start.
-    fn all(&self) -> Vec<(String, Vec<(i64, f64, i64)>)> {
+    fn all(&self) -> Vec<(String, Vec<Stored>)> {
         let selectors = [Vec::new()];
         let request = SelectRequest { selectors: &selectors, range: TimeRange::ALL, sorted: true, limit: None };
         let mut stream = self.store.select(&Scope::unbounded(), &request).unwrap();

@@ -125,7 +125,7 @@ impl<'m> V2<'m> {
     /// The hash of everything that names the series.
     #[inline]
     fn key(&self, head: &mut Head, metadata: MetadataRefs, hash: impl Fn(&[u8]) -> u64) -> Result<Key, LabelFault> {
-        if head.refs.len() % 2 != 0 {
+        if !head.refs.len().is_multiple_of(2) {
             return Err(LabelFault::OddReferences);
         }
         head.hashes.clear();

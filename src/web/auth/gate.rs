@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use axum::middleware::Next;
 use parking_lot::Mutex;
@@ -178,7 +178,7 @@ fn refuse(status: StatusCode) -> Response<Body> {
 }
 
 /// The layer before every route and before the answer to unknown paths.
-pub(in crate::web) async fn protect(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response<Body> {
+pub(in crate::web) async fn protect(State(web): State<Arc<Web>>, mut request: Request, next: Next) -> Response<Body> {
     let security = &web.deps.security;
     let rules = security.0.rules.load_full();
     if rules.rate.as_ref().is_some_and(|bucket| !bucket.take(Instant::now())) {
@@ -191,6 +191,10 @@ pub(in crate::web) async fn protect(State(web): State<Arc<Web>>, request: Reques
         true => Ok(()),
         false => security.admit(&rules, request.headers(), client).await,
     };
+    if rules.passwords.is_some() {
+        // They were for this server, and go no further: handlers send a client's credentials on to members of a cluster.
+        request.headers_mut().remove(AUTHORIZATION);
+    }
     let mut response = match admitted {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.respond(),

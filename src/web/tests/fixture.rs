@@ -58,6 +58,7 @@ impl Fixture {
             security: Security::new(&registry),
             storage: store.clone(),
             appendable: store.clone(),
+            cluster: Arc::default(),
             otlp: None,
             queries: queries(store.clone(), &Limits::default(), &registry),
             exemplars: store.clone(),

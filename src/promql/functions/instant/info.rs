@@ -138,7 +138,7 @@ fn reference_time(node: &Node) -> Option<(Option<i64>, i64)> {
             reference_time(&aggregate.node).or_else(|| reference_time(aggregate.param.as_ref()?))
         }
         Op::Call(call) => call.args.iter().find_map(reference_time),
-        Op::Number(_) | Op::Text(_) => None,
+        Op::Number(_) | Op::Text(_) | Op::Delegated(_) => None,
     }
 }
 

@@ -19,16 +19,21 @@ pub(super) fn names(call: &Call) -> Result<Answer, ApiError> {
 
 /// The values of one label.
 pub(super) fn values(call: &Call, name: &str) -> Result<Answer, ApiError> {
-    let unescaped = name.strip_prefix(ESCAPED).and_then(unescape);
-    let name = unescaped.as_deref().unwrap_or(name);
-    if name.is_empty() {
-        return Err(ApiError::new(ErrorKind::BadData, format!("invalid label name: {name:?}")));
-    }
+    let name = &unescaped(name)?;
     let limit = call.form.limit()?;
     let range = time_range(call)?;
     let selectors = call.form.narrowing_selectors()?;
     let found = call.web.deps.storage.label_values(&call.scope, name, &selectors, range, one_more(limit))?;
     Ok(truncated(found, limit))
+}
+
+/// The label that a part of a path names.
+pub(super) fn unescaped(name: &str) -> Result<String, ApiError> {
+    let name = name.strip_prefix(ESCAPED).and_then(unescape).unwrap_or_else(|| name.to_owned());
+    match name.is_empty() {
+        true => Err(ApiError::new(ErrorKind::BadData, format!("invalid label name: {name:?}"))),
+        false => Ok(name),
+    }
 }
 
 /// `start` and `end`; without them all of time.

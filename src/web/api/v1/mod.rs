@@ -6,6 +6,7 @@
 //! routed; they answer 404 in the envelope.
 
 mod admin;
+mod cluster;
 mod expression;
 mod json;
 mod labels;
@@ -80,6 +81,7 @@ pub(in crate::web) fn router(web: &Arc<Web>) -> Routes {
         .route(&at("/admin/tsdb/clean_tombstones"), admin::route(admin::clean_tombstones))
         .route(&at("/admin/tsdb/snapshot"), admin::route(admin::snapshot))
         .route(&at("/{*rest}"), any(unknown))
+        .merge(cluster::routes(web))
         .wrapped(|routes| routes.layer(from_fn_with_state(web.clone(), guard)))
 }
 

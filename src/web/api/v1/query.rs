@@ -14,7 +14,7 @@ use axum::http::{Response, StatusCode};
 use super::reply::{ApiError, ErrorKind, JSON};
 use super::result::QueryResult;
 use crate::model::{DurationMs, GoQuoted, TimestampMs};
-use crate::promql::service::{Answered, Ask, Origin, QueryFailure, Times};
+use crate::promql::service::{Answered, Ask, Evaluate, Origin, QueryFailure, Times};
 use crate::storage::Limit;
 use crate::web::connection::ClientAddress;
 use crate::web::encoding::{ContentEncoding, EncodedBody};
@@ -30,32 +30,37 @@ const TOO_FINE: &str =
     "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
 const NO_STEP: &str = "zero or negative query resolution step widths are not accepted. Try a positive integer";
 
-type ReadTimes = fn(&Form, TimestampMs) -> Result<Times, ApiError>;
+pub(super) type ReadTimes = fn(&Form, TimestampMs) -> Result<Times, ApiError>;
 
 /// Evaluates an expression at one instant.
 pub(super) async fn instant(State(web): State<Arc<Web>>, request: Request) -> Response<Body> {
     let read = |form: &Form, now| Ok(Times::Instant(form.time("time", now)?));
-    answer(web, request, "/api/v1/query", read).await.unwrap_or_else(|error| error.respond())
+    local(web, request, "/api/v1/query", read).await
 }
 
 /// Evaluates an expression at many instants.
 pub(super) async fn range(State(web): State<Arc<Web>>, request: Request) -> Response<Body> {
-    answer(web, request, "/api/v1/query_range", |form, _| read_range(form))
-        .await
-        .unwrap_or_else(|error| error.respond())
+    local(web, request, "/api/v1/query_range", |form, _| read_range(form)).await
 }
 
-async fn answer(
+async fn local(web: Arc<Web>, request: Request, handler: &'static str, read: ReadTimes) -> Response<Body> {
+    answer(web, request, handler, read, None).await.unwrap_or_else(|error| error.respond())
+}
+
+/// Has a question evaluated by `evaluator`, or else over the local storage.
+pub(super) async fn answer(
     web: Arc<Web>,
     request: Request,
     handler: &'static str,
     read: ReadTimes,
+    evaluator: Option<Arc<dyn Evaluate>>,
 ) -> Result<Response<Body>, ApiError> {
     let encoding = ContentEncoding::accepted(request.headers());
     let origin = origin_of(&request);
     let form = Form::read(request, web.config.form_limit, web.config.read_timeout).await?;
     let (mut ask, shown) = read_ask(&form, web.deps.clock.now(), read)?;
     ask.origin = Some(origin);
+    ask.evaluator = evaluator;
     let finish = move |outcome: Result<Answered, QueryFailure>| outcome.map(|answered| shown.write(answered, encoding));
     match web.deps.queries.run(ask, finish).await?? {
         Written::Whole(body) => Ok(body.respond(StatusCode::OK, JSON)),
@@ -127,7 +132,7 @@ fn deprecated(stats: &str) -> Option<String> {
     })
 }
 
-fn read_range(form: &Form) -> Result<Times, ApiError> {
+pub(super) fn read_range(form: &Form) -> Result<Times, ApiError> {
     let (start, end) = (form.required_time("start")?, form.required_time("end")?);
     if end < start {
         return Err(ParamError::of("end", "end timestamp must not be before start time").into());

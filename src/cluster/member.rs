@@ -1,0 +1,414 @@
+//! One member, as the frontend asks it.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use url::Url;
+
+use super::answer::{self, AnswerError, ListAnswer, QueryAnswer};
+use super::breaker::Breaker;
+use super::config::MemberConfig;
+use super::metrics::MemberMetrics;
+use super::virtual_labels::CLUSTER;
+use crate::model::labels::is_legacy_label_name;
+use crate::model::{Labels, LabelsBuilder, TimestampMs};
+use crate::net::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use crate::net::{self, BodyError, Client, ClientError, Method, Request, StatusCode};
+use crate::promql::StepTimes;
+
+/// The header that names a tenant.
+pub(super) const TENANT: &str = "x-scope-orgid";
+/// Pause before the second attempt; twice as long before every further one.
+const BACKOFF: Duration = Duration::from_millis(50);
+/// A server that does not answer for less than this may be well.
+const TELLING: Duration = Duration::from_secs(1);
+/// Of an answer that is no success this much is read for its sentence.
+const ERROR_MAX: u64 = 64 << 10;
+/// Of a sentence that is not the API's this much is shown.
+const SHOWN: usize = 200;
+
+/// A member.
+pub struct Member {
+    config: MemberConfig,
+    labels: Labels,
+    client: Client,
+    breakers: Vec<Breaker>,
+    /// The replica that is asked first: the one that has answered last.
+    preferred: AtomicUsize,
+    places: Semaphore,
+    max_attempts: u32,
+    metrics: MemberMetrics,
+}
+
+/// What the client's request brings for members: credentials, and headers that are to be sent on.
+pub type Credentials = HeaderMap;
+
+/// Why a member has no answer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum MemberError {
+    /// It could not be reached, or did not answer in time.
+    #[error(transparent)]
+    Unreachable(#[from] ClientError),
+    /// It answered with an error that is not the API's.
+    #[error("server returned HTTP status {status}: {text}")]
+    Status {
+        /// The status.
+        status: StatusCode,
+        /// The beginning of what it said.
+        text: String,
+    },
+    /// Its answer could not be read to the end.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// It refused the question, or did not answer as the API does.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// It is not asked for a while, since it has failed several times.
+    #[error("not asked again yet, since it failed: {0}")]
+    Resting(String),
+    /// Time was up before it could be asked.
+    #[error("no time was left to ask it")]
+    NoTime,
+}
+
+impl MemberError {
+    /// Whether another attempt, or another replica, may succeed.
+    fn may_retry(&self) -> bool {
+        match self {
+            MemberError::Unreachable(error) => error.may_retry(),
+            MemberError::Status { status, .. } => status.is_server_error() || status.as_u16() == 429,
+            MemberError::Body(error) => !matches!(error, BodyError::TooLarge { .. }),
+            MemberError::Answer(AnswerError::Garbled(_)) | MemberError::Resting(_) => true,
+            MemberError::Answer(AnswerError::Refused { .. }) | MemberError::NoTime => false,
+        }
+    }
+}
+
+/// A question to a member's API, and how its answer is read.
+#[derive(Clone, Debug)]
+pub struct Question<T> {
+    /// What metrics call it.
+    kind: &'static str,
+    path: String,
+    form: String,
+    method: Method,
+    read: fn(&[u8]) -> Result<T, AnswerError>,
+}
+
+impl Question<QueryAnswer> {
+    /// An expression at steps.
+    pub fn steps(expr: &str, steps: StepTimes, lookback: Option<i64>) -> Question<QueryAnswer> {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("query", expr);
+        let kind = if steps.count == 1 { "query" } else { "query_range" };
+        if steps.count == 1 {
+            form.append_pair("time", &seconds(steps.start));
+        } else {
+            form.append_pair("start", &seconds(steps.start)).append_pair("end", &seconds(steps.end()));
+            form.append_pair("step", &seconds(TimestampMs(steps.interval)));
+        }
+        if let Some(ms) = lookback {
+            form.append_pair("lookback_delta", &seconds(TimestampMs(ms)));
+        }
+        let (path, form) = (format!("api/v1/{kind}"), form.finish());
+        Question { kind, path, form, method: Method::POST, read: answer::parse_result }
+    }
+}
+
+/// Which series a list is about.
+#[derive(Clone, Debug, Default)]
+pub struct Listed<'a> {
+    /// Selectors as text, any of which may hold; none for all series.
+    pub selectors: &'a [String],
+    /// Of series with samples since then.
+    pub start: Option<TimestampMs>,
+    /// Of series with samples until then.
+    pub end: Option<TimestampMs>,
+}
+
+impl Listed<'_> {
+    fn form(&self) -> String {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(self.selectors.iter().map(|selector| ("match[]", selector)));
+        for (name, t) in [("start", self.start), ("end", self.end)] {
+            form.extend_pairs(t.map(|t| (name, seconds(t))));
+        }
+        form.finish()
+    }
+}
+
+impl Question<ListAnswer<String>> {
+    /// The names of labels.
+    pub fn label_names(listed: &Listed<'_>) -> Self {
+        let path = "api/v1/labels".to_owned();
+        Question { kind: "labels", path, form: listed.form(), method: Method::POST, read: answer::parse_texts }
+    }
+
+    /// The values of a label. Servers take this question by `GET` only.
+    pub fn label_values(name: &str, listed: &Listed<'_>) -> Self {
+        let path = format!("api/v1/label/{}/values", in_path(name));
+        Question { kind: "label_values", path, form: listed.form(), method: Method::GET, read: answer::parse_texts }
+    }
+}
+
+impl Question<ListAnswer<Labels>> {
+    /// The labels of series.
+    pub fn series(listed: &Listed<'_>) -> Self {
+        let path = "api/v1/series".to_owned();
+        Question { kind: "series", path, form: listed.form(), method: Method::POST, read: answer::parse_series }
+    }
+}
+
+/// A label's name in a path: as it is, or in the escaped form that servers take since Prometheus 3.
+fn in_path(name: &str) -> String {
+    if is_legacy_label_name(name) {
+        return name.to_owned();
+    }
+    let mut out = "U__".to_owned();
+    for c in name.chars() {
+        match c {
+            '_' => out.push_str("__"),
+            c if c.is_ascii_alphanumeric() => out.push(c),
+            // Writing to a string cannot fail.
+            c => drop(write!(out, "_{:x}_", u32::from(c))),
+        }
+    }
+    out
+}
+
+/// With all its milliseconds: a float would lose them in far times.
+fn seconds(t: TimestampMs) -> String {
+    let sign = if t.0 < 0 { "-" } else { "" };
+    let ms = t.0.unsigned_abs();
+    format!("{sign}{}.{:03}", ms / 1000, ms % 1000)
+}
+
+impl Member {
+    /// A member; nothing is sent yet.
+    pub fn new(
+        config: MemberConfig,
+        max_attempts: u32,
+        max_concurrency: usize,
+        metrics: MemberMetrics,
+    ) -> Result<Member, ClientError> {
+        let client = Client::new(&config.client, &config.name)?;
+        let mut labels = LabelsBuilder::new();
+        config.labels.iter().for_each(|(name, value)| labels.set(name, value));
+        labels.set(CLUSTER, &config.name);
+        let labels = labels.labels();
+        Ok(Member {
+            breakers: config.urls.iter().map(|_| Breaker::default()).collect(),
+            preferred: AtomicUsize::new(0),
+            places: Semaphore::new(max_concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            max_attempts: max_attempts.max(1),
+            labels,
+            client,
+            config,
+            metrics,
+        })
+    }
+
+    /// What it was told.
+    pub fn config(&self) -> &MemberConfig {
+        &self.config
+    }
+
+    /// Its virtual labels, that of the cluster among them.
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// Its servers, without what may be secret in their addresses, and the last error of those that are not asked for a while.
+    pub fn replicas(&self) -> impl Iterator<Item = (String, Option<String>)> {
+        let shown = |url: &Url| format!("{}{}", url.origin().ascii_serialization(), url.path());
+        self.config.urls.iter().zip(&self.breakers).map(move |(url, breaker)| (shown(url), breaker.is_open()))
+    }
+
+    /// Asks the member's API. The answer has at most `max_bytes`; it comes before `deadline` or not at all.
+    pub async fn ask<T>(
+        &self,
+        question: &Question<T>,
+        credentials: &Credentials,
+        max_bytes: u64,
+        deadline: Instant,
+    ) -> Result<T, MemberError> {
+        let Ok(Ok(_place)) = tokio::time::timeout_at(deadline.into(), self.places.acquire()).await else {
+            return Err(MemberError::NoTime);
+        };
+        let mut error = MemberError::NoTime;
+        for attempt in 0..self.max_attempts.max(self.config.urls.len() as u32) {
+            if attempt > 0 && !self.pause(attempt, deadline).await {
+                break;
+            }
+            let replica = (self.preferred.load(Ordering::Relaxed) + attempt as usize) % self.config.urls.len();
+            match self.try_once(replica, question, credentials, max_bytes, deadline).await {
+                Ok(answer) => {
+                    self.preferred.store(replica, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(failed) if failed.may_retry() => error = failed,
+                Err(failed) => return Err(failed),
+            }
+        }
+        Err(error)
+    }
+
+    /// Waits before a further attempt; false if there is no time for one. Another replica is asked at once.
+    async fn pause(&self, attempt: u32, deadline: Instant) -> bool {
+        let round = attempt / self.config.urls.len() as u32;
+        let is_other_replica = !(attempt as usize).is_multiple_of(self.config.urls.len());
+        let pause = if is_other_replica { Duration::ZERO } else { BACKOFF * 2_u32.saturating_pow(round.min(10)) };
+        if Instant::now() + pause >= deadline {
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+        true
+    }
+
+    async fn try_once<T>(
+        &self,
+        replica: usize,
+        question: &Question<T>,
+        credentials: &Credentials,
+        max_bytes: u64,
+        deadline: Instant,
+    ) -> Result<T, MemberError> {
+        let breaker = &self.breakers[replica];
+        let started = Instant::now();
+        breaker.admit(started).map_err(MemberError::Resting)?;
+        let probe = Probe { breaker, is_over: false };
+        let outcome = self.exchange(&self.config.urls[replica], question, credentials, max_bytes, deadline).await;
+        self.metrics.asked(question.kind, started.elapsed(), &outcome);
+        match &outcome {
+            // Who had little time knows little.
+            Err(MemberError::Unreachable(ClientError::Timeout { after })) if *after < TELLING => {}
+            Err(error) if error.may_retry() => probe.failed(error.to_string()),
+            _ => probe.succeeded(),
+        }
+        outcome
+    }
+
+    async fn exchange<T>(
+        &self,
+        url: &Url,
+        question: &Question<T>,
+        credentials: &Credentials,
+        max_bytes: u64,
+        deadline: Instant,
+    ) -> Result<T, MemberError> {
+        let left = deadline.saturating_duration_since(Instant::now()).min(self.config.timeout);
+        if left.is_zero() {
+            return Err(MemberError::NoTime);
+        }
+        let mut headers = credentials.clone();
+        if self.config.client.auth != net::Auth::None {
+            headers.remove(AUTHORIZATION);
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("zstd, gzip;q=0.9"));
+        if let Some(tenant) = self.config.tenant.as_deref().and_then(|tenant| HeaderValue::from_str(tenant).ok()) {
+            headers.insert(HeaderName::from_static(TENANT), tenant);
+        }
+        let mut request = Request {
+            method: question.method.clone(),
+            url: below(url, &question.path),
+            headers,
+            body: Bytes::new(),
+            timeout: Some(left),
+        };
+        if question.method == Method::POST {
+            request.body = Bytes::from(question.form.clone());
+        } else if !question.form.is_empty() {
+            request.url.set_query(Some(&question.form));
+        }
+        let response = self.client.send(request).await?;
+        let (status, encoding) = (response.status, response.content_encoding().to_owned());
+        let limit = if status == StatusCode::OK { max_bytes } else { ERROR_MAX };
+        let mut body = Vec::new();
+        let info = net::read_body(response.body, &encoding, Some(limit), &mut body).await?;
+        self.metrics.received(info.wire_bytes);
+        match (question.read)(&body) {
+            Err(AnswerError::Garbled(_)) if status != StatusCode::OK => {
+                let text = String::from_utf8_lossy(&body);
+                let text = text.trim().chars().take(SHOWN).collect();
+                Err(MemberError::Status { status, text })
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+}
+
+/// A path below a URL, whose own path may end in a slash or not.
+fn below(url: &Url, path: &str) -> Url {
+    let mut url = url.clone();
+    let joined = format!("{}/{path}", url.path().trim_end_matches('/'));
+    url.set_path(&joined);
+    url
+}
+
+/// Tells the breaker how a request ended, also if nobody waited for that.
+struct Probe<'b> {
+    breaker: &'b Breaker,
+    is_over: bool,
+}
+
+impl Probe<'_> {
+    fn succeeded(mut self) {
+        self.is_over = true;
+        self.breaker.succeeded();
+    }
+
+    fn failed(mut self, error: String) {
+        self.is_over = true;
+        self.breaker.failed(Instant::now(), error);
+    }
+}
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.breaker.gave_up();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_tell_times_to_the_millisecond() {
+        let steps = StepTimes { start: TimestampMs(1_700_000_000_123), interval: 15_000, count: 3 };
+        let range = Question::steps("up{a=\"b\"}", steps, Some(60_000));
+        let form =
+            "query=up%7Ba%3D%22b%22%7D&start=1700000000.123&end=1700000030.123&step=15.000&lookback_delta=60.000";
+        assert_eq!((range.path.as_str(), range.form.as_str()), ("api/v1/query_range", form));
+        let once = Question::steps("up", StepTimes { count: 1, ..steps }, None);
+        assert_eq!((once.path.as_str(), once.form.as_str()), ("api/v1/query", "query=up&time=1700000000.123"));
+        assert_eq!(seconds(TimestampMs(-1500)), "-1.500");
+    }
+
+    #[test]
+    fn lists_are_asked_for_by_selectors_and_times() {
+        let selectors = ["up".to_owned(), "{a=\"b\"}".to_owned()];
+        let listed = Listed { selectors: &selectors, start: Some(TimestampMs(1500)), end: None };
+        let values = Question::label_values("my.label", &listed);
+        assert_eq!(values.path, "api/v1/label/U__my_2e_label/values");
+        assert_eq!(values.form, "match%5B%5D=up&match%5B%5D=%7Ba%3D%22b%22%7D&start=1.500");
+        assert_eq!(Question::label_values("a_b", &Listed::default()).path, "api/v1/label/a_b/values");
+    }
+
+    #[test]
+    fn the_api_is_below_the_members_path() {
+        for (url, wanted) in [
+            ("http://a", "http://a/api/v1/query"),
+            ("http://a/", "http://a/api/v1/query"),
+            ("https://a:1/api/prom/", "https://a:1/api/prom/api/v1/query"),
+        ] {
+            assert_eq!(below(&Url::parse(url).unwrap(), "api/v1/query").as_str(), wanted);
+        }
+    }
+}

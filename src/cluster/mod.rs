@@ -1,0 +1,38 @@
+//! Many Prometheus-compatible servers queried as one: the cluster frontend.
+//!
+//! A *member* is a server, or several replicas of one, with a name. Its series get the label `__cluster__` with that name,
+//! and further *virtual labels* if its configuration says so; no server stores them.
+//!
+//! ```text
+//! expression -- split --> what members evaluate, and what is left to do here
+//!                              -- strip --> the same without virtual labels, for one member
+//! ```
+//!
+//! `split` finds the largest parts of an expression that are *member-local*: those of which every member can evaluate its
+//! own share, so that all shares together, each with its virtual labels, are the whole. What crosses members is evaluated
+//! here, over the shares.
+//!
+//! The law: an answer does not depend on where it was computed. What is not proven to be the same when members evaluate
+//! it is evaluated here.
+
+mod answer;
+mod breaker;
+mod config;
+mod frontend;
+mod lists;
+mod member;
+mod metrics;
+mod samples;
+mod split;
+mod strip;
+mod virtual_labels;
+
+pub use answer::{AnswerError, ListAnswer, QueryAnswer};
+pub use config::{FederationConfig, MemberConfig, Policy};
+pub use frontend::{Frontend, OverMembers, Sender, Source};
+pub use lists::Lists;
+pub use member::{Credentials, Listed, Member, MemberError, Question};
+pub use metrics::MemberMetrics;
+pub use split::{Part, Split, split};
+pub use strip::strip;
+pub use virtual_labels::{CLUSTER, TooManyLabels, VirtualLabels, Visible};

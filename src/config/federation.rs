@@ -1,0 +1,179 @@
+//! The section `federation`: the members of the cluster frontend.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use url::Url;
+
+use super::LATER;
+use super::fields::{At, Fields, Shown};
+use super::http::{self, OAuth2};
+use super::labels;
+use super::render::Out;
+use crate::cluster::{CLUSTER, FederationConfig, MemberConfig, Policy, VirtualLabels};
+use crate::model::DurationMs;
+use crate::net::Auth;
+use crate::scrape::NameValidation;
+
+const POLICIES: [(&str, Policy); 2] = [("required", Policy::Required), ("optional", Policy::Optional)];
+/// What a path of the API, pasted as a member's URL, ends in.
+const API: &str = "/api/v1";
+
+/// Reads the section.
+pub(super) fn read(at: &At<'_>, names: NameValidation) -> (FederationConfig, Shown) {
+    let mut f = at.fields();
+    let defaults = FederationConfig::default();
+    let mut members = Vec::new();
+    let mut shown = Vec::new();
+    for at in f.items("proxy_targets") {
+        let (member, out) = read_member(&at, names);
+        members.extend(member);
+        shown.push(out.into_out());
+    }
+    if members.is_empty() && shown.is_empty() {
+        f.mistake("proxy_targets", "there are no members to ask");
+    }
+    f.put("proxy_targets", Out::Seq(shown));
+    check_names(&f, &members);
+    for key in ["cache", "local"] {
+        f.refuse(key, LATER);
+    }
+    let attempts: i64 = f.take("max_attempts_per_request", i64::from(defaults.max_attempts));
+    let concurrency: i64 = f.take("max_concurrency", defaults.max_concurrency as i64);
+    let config = FederationConfig {
+        max_attempts: positive(&f, "max_attempts_per_request", attempts).unwrap_or(defaults.max_attempts),
+        max_concurrency: positive(&f, "max_concurrency", concurrency).map_or(defaults.max_concurrency, |n| n as usize),
+        propagated_headers: read_headers(&mut f),
+        partial_response: f.take("partial_response", defaults.partial_response),
+        members,
+    };
+    if config.members.iter().any(|member| member.client.auth != Auth::None) {
+        f.warn(
+            "proxy_targets",
+            "members have credentials of their own here: whoever can reach this server can query with them, unless a web \
+             config file asks for a password",
+        );
+    }
+    let others = config.members.iter().flat_map(|member| member.labels.iter().map(|(name, _)| name));
+    if let Err(error) = VirtualLabels::new(others) {
+        f.mistake("proxy_targets", error.to_string());
+    }
+    (config, f.finish())
+}
+
+fn positive(f: &Fields<'_>, key: &str, n: i64) -> Option<u32> {
+    let positive = u32::try_from(n).ok().filter(|n| *n > 0);
+    if positive.is_none() {
+        f.mistake(key, format!("must be above 0, got {n}"));
+    }
+    positive
+}
+
+fn read_headers(f: &mut Fields<'_>) -> Vec<String> {
+    let headers: Vec<String> = f.take("extra_propagated_headers", Vec::new());
+    for header in &headers {
+        if crate::net::header::HeaderName::from_bytes(header.as_bytes()).is_err() {
+            f.mistake("extra_propagated_headers", format!("{header:?} is not the name of a header"));
+        }
+    }
+    headers
+}
+
+/// Two members of one name could not be told apart; two with one server would count its series twice.
+fn check_names(f: &Fields<'_>, members: &[MemberConfig]) {
+    let (mut names, mut urls) = (HashSet::new(), HashSet::new());
+    for member in members {
+        if !names.insert(member.name.as_str()) {
+            f.mistake("proxy_targets", format!("there are several members with the name {:?}", member.name));
+        }
+        for url in &member.urls {
+            if !urls.insert((url.as_str(), member.tenant.as_deref())) {
+                let place = url.host_str().unwrap_or_default();
+                f.warn("proxy_targets", &format!("the server {place} is there twice; its series will count twice"));
+            }
+        }
+    }
+}
+
+fn read_member(at: &At<'_>, names: NameValidation) -> (Option<MemberConfig>, Shown) {
+    let mut f = at.fields();
+    let name: String = f.take("name", String::new());
+    if name.is_empty() && !f.has_faulty() {
+        f.mistake("name", "is missing: it becomes the value of the label __cluster__");
+    }
+    let url = read_url(&mut f, "url");
+    let replicas = read_replicas(&mut f);
+    let urls: Vec<Url> = match (url, replicas) {
+        (Some(url), replicas) if replicas.is_empty() => vec![url],
+        (None, replicas) if !replicas.is_empty() => replicas,
+        (Some(_), _) => {
+            f.mistake("replicas", "url and replicas exclude each other");
+            Vec::new()
+        }
+        (None, _) => {
+            if !f.has("url") && !f.has("replicas") {
+                f.mistake("url", "is missing: the address below which the member serves /api/v1/query");
+            }
+            Vec::new()
+        }
+    };
+    let client = http::read(&mut f, true, OAuth2::Refused).client;
+    let timeout = f.take("timeout", DurationMs::from_secs(30));
+    if timeout.0 <= 0 {
+        f.mistake("timeout", "must be above 0");
+    }
+    let pairs = labels::read(&mut f, "labels", names);
+    if pairs.iter().any(|(name, _)| name == CLUSTER) {
+        f.mistake("labels", "__cluster__ is the member's name; no other label can be it");
+    }
+    let tenant: String = f.take("tenant", String::new());
+    let policy = f.choice("policy", Policy::Required, &POLICIES);
+    for key in ["via", "external_labels", "replica_labels", "min_time", "max_time"] {
+        f.refuse(key, LATER);
+    }
+    let shown_name = name.clone();
+    let member = urls.first().cloned().map(|first| MemberConfig {
+        urls,
+        client,
+        tenant: Some(tenant).filter(|tenant| !tenant.is_empty()),
+        timeout: Duration::from_millis(timeout.0.max(1).cast_unsigned()),
+        policy,
+        labels: labels::to_labels(&pairs),
+        ..MemberConfig::new(shown_name, first)
+    });
+    (member, f.finish())
+}
+
+fn read_replicas(f: &mut Fields<'_>) -> Vec<Url> {
+    let items = f.items("replicas");
+    let urls: Vec<Url> = items.iter().filter_map(check_url).collect();
+    let shown: Vec<Out> = items.iter().filter_map(At::text).map(http::show_url).collect();
+    f.put("replicas", if shown.is_empty() { Out::Omit } else { Out::Seq(shown) });
+    urls
+}
+
+fn read_url(f: &mut Fields<'_>, key: &'static str) -> Option<Url> {
+    let at = f.section(key)?;
+    let text = at.text()?;
+    f.put(key, http::show_url(text));
+    check_url(&at)
+}
+
+fn check_url(at: &At<'_>) -> Option<Url> {
+    let text = at.text()?;
+    match Url::parse(text) {
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => {
+            at.mistake(format!("its scheme is {}, neither http nor https", url.scheme()));
+        }
+        Ok(url) if url.path().trim_end_matches('/').ends_with(API) => {
+            at.mistake(format!("must be what stands before {API}, since that is added"));
+        }
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+            at.mistake("has more than a host and a path");
+        }
+        Ok(url) => return Some(url),
+        // The text is not repeated: it may hold a password.
+        Err(error) => at.mistake(format!("not a URL: {error}")),
+    }
+    None
+}
