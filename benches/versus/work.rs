@@ -9,6 +9,7 @@ use crate::Size;
 use crate::fleet::{Fleet, Load, Member};
 use crate::proc::Cpu;
 use crate::promql;
+use crate::remote_read;
 use crate::report::{Budget, SERVERS, Table};
 use crate::storage;
 use crate::support::http;
@@ -26,6 +27,7 @@ pub const ALL: &[(&str, Work)] = &[
     ("disk", storage::disk),
     ("ingest", storage::ingest),
     ("promql", promql::promql),
+    ("remote-read", remote_read::remote_read),
 ];
 
 const MIB: f64 = (1 << 20) as f64;

@@ -8,7 +8,7 @@
 //! memory is bounded by its limit; what is not kept is told exactly. Messages are read and written by the cursor and
 //! the writer of [`net::protobuf`](crate::net::protobuf). HTTP itself is the business of `web` (serving) and `net` (asking).
 
-pub mod histogram;
+mod histogram;
 pub mod otlp;
 pub mod read;
 pub mod snappy;

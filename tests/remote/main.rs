@@ -5,4 +5,6 @@
 mod otlp;
 #[path = "../support/mod.rs"]
 mod support;
+
+mod read;
 mod write;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::super::histogram;
+use super::super::histogram::{Decoded, HistogramIn, RESERVED_SCHEMA_MAX, decode};
 use super::wire::{self, AnswerError, DeclaredChunk, ReadLabels};
 use crate::model::{Histogram, MalformedHistogram, TimestampMs, Value};
 use crate::net::protobuf::{Field, Fields};
@@ -98,7 +98,7 @@ impl Decoder {
         self.values.clear();
         decode_values(chunk, &mut self.values)?;
         for sample in &self.values {
-            sound(&sample.value).map_err(histogram::HistogramError::from)?;
+            sound(&sample.value).map_err(|why| AnswerError::Histogram(why.to_string()))?;
         }
         ends(self.values.iter().map(|sample| sample.t.0))
     }
@@ -174,7 +174,12 @@ impl Decoder {
                 }
             }
             4 => {
-                let (t, value) = histogram::read(field.message()?)?;
+                let HistogramIn { t, value, .. } = decode(field.message()?)?;
+                let value = match value {
+                    Decoded::Integer(h) => Value::Histogram(Box::new(h)),
+                    Decoded::Float(h) => Value::FloatHistogram(Box::new(h)),
+                    Decoded::Malformed(why) => return Err(AnswerError::Histogram(why)),
+                };
                 if range.contains(t) {
                     ascending(self.histograms.last().map(|(before, _)| *before), t)?;
                     self.histograms.push((t, value));
@@ -250,7 +255,7 @@ fn sound(value: &Value) -> Result<(), MalformedHistogram> {
         Value::FloatHistogram(h) => h.validate(),
     };
     match outcome {
-        Err(MalformedHistogram::Schema(9..=histogram::FINEST_RESERVED)) => Ok(()),
+        Err(MalformedHistogram::Schema(9..=RESERVED_SCHEMA_MAX)) => Ok(()),
         outcome => outcome,
     }
 }

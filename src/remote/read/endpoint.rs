@@ -113,8 +113,13 @@ impl Endpoint {
         let attempt = Attempt::new(inner.clone());
         let request = inner.request(&asked).map_err(|error| inner.failure(&error))?;
         let (transfer, incoming) = channel(scope);
+        let stop = inner.deps.tasks.stopping();
+        let work = transfer.run(inner.client.clone(), request);
         let _context = inner.runtime.enter();
-        inner.deps.tasks.spawn("remote-read", transfer.run(inner.client.clone(), request));
+        inner.deps.tasks.spawn("remote-read", async move {
+            // Who reads learns of the end by the queue's.
+            let _ended = stop.run_until_cancelled(work).await;
+        });
         Ok(EndpointStream::new(attempt, incoming, asked, scope, sorted, limit))
     }
 

@@ -3,7 +3,7 @@
 //! Source: Prometheus, "prompb/remote.proto" and "prompb/types.proto". Messages are `ReadRequest`, `ReadResponse` (of
 //! `TimeSeries`) and `ChunkedReadResponse` (of `ChunkedSeries`).
 
-use super::super::histogram::{self, HistogramError};
+use super::super::histogram;
 use crate::model::regex::RegexError;
 use crate::model::{Labels, LabelsBuilder, MatchOp, Matcher, TimestampMs, Value};
 use crate::net::protobuf::{Field, Fields, ProtobufError, Writer};
@@ -302,8 +302,8 @@ pub enum AnswerError {
     #[error("the answer is not a message of remote read: {0}")]
     Protobuf(#[from] ProtobufError),
     /// A histogram that is none.
-    #[error(transparent)]
-    Histogram(#[from] HistogramError),
+    #[error("a histogram is malformed: {0}")]
+    Histogram(String),
     /// Labels that no series can have.
     #[error("a series has {0}")]
     Labels(String),

@@ -1,7 +1,7 @@
 //! One request on its way into the store: batches for the store's calls, slices for its commits.
 
+use super::super::histogram::{Decoded, HistogramIn};
 use super::cache::{Key, Known, SeriesCache};
-use super::histogram::{Decoded, HistogramIn};
 use super::labels::{LabelFault, RawPair, Shown, series_labels};
 use super::outcome::{Complaint, Complaints, Failure, Written};
 use crate::model::{Exemplar, Metadata, TimestampMs, is_stale};

@@ -30,7 +30,6 @@
 
 mod cache;
 mod content;
-mod histogram;
 mod intake;
 mod labels;
 mod metrics;

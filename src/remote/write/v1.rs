@@ -3,7 +3,7 @@
 //! Source: prometheus/prompb/remote.proto and types.proto; the specification of remote write 1.0. A series' labels stand at
 //! its start, and their bytes name it: two orders of the same labels cost two entries of the cache and are one series.
 
-use super::histogram;
+use super::super::histogram;
 use super::intake::{At, Contents, Intake, Names, NamesError, Stop};
 use super::labels::{LabelFault, RawPair, exemplar_labels};
 use crate::model::{Exemplar, TimestampMs};

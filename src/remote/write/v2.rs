@@ -3,8 +3,8 @@
 //! Source: prometheus/prompb/io/prometheus/write/v2/types.proto; the specification of remote write 2.0. Strings stand once in
 //! a table; each is hashed once, and a series is named by the hashes of its symbols.
 
+use super::super::histogram;
 use super::cache::Key;
-use super::histogram;
 use super::intake::{At, Contents, Intake, Names, NamesError, Stop};
 use super::labels::{LabelFault, RawPair, exemplar_labels};
 use super::outcome::Complaint;

@@ -55,15 +55,14 @@ type Endpoint = fn(&Call) -> Result<Answer, ApiError>;
 /// The routes of this version, below the prefix.
 pub(in crate::web) fn router(web: &Arc<Web>) -> Routes {
     let at = |path: &str| web.config.route_prefix.join(&format!("/api/v1{path}"));
-    let labels = endpoint(labels::names);
-    let post_labels = move |state, request| run(state, request, labels::names);
+    let labels = get(label_names).post(label_names);
     Routes::new()
         .route(&at("/query"), get(query::instant).post(query::instant))
         .route(&at("/query_range"), get(query::range).post(query::range))
         .route(&at("/query_exemplars"), expression::route(expression::exemplars))
         .route(&at("/format_query"), expression::route(expression::format))
         .route(&at("/parse_query"), expression::route(expression::tree))
-        .route(&at("/labels"), labels.post(post_labels))
+        .route(&at("/labels"), labels)
         .route(&at("/label/{name}/values"), get(label_values))
         .route(&at("/series"), get(series::series).post(series::series))
         .route(&at("/read"), post(read::read))
@@ -90,7 +89,20 @@ fn endpoint(f: Endpoint) -> MethodRouter<Arc<Web>> {
 }
 
 async fn label_values(state: State<Arc<Web>>, Path(name): Path<String>, request: Request) -> Response<Body> {
-    run(state, request, move |call| labels::values(call, &name)).await
+    read_labels(state, request, move |call| labels::values(call, &name)).await
+}
+
+async fn label_names(state: State<Arc<Web>>, request: Request) -> Response<Body> {
+    read_labels(state, request, labels::names).await
+}
+
+/// Labels may come from other servers, and waiting for those must not keep anyone from computing.
+async fn read_labels(
+    State(web): State<Arc<Web>>,
+    request: Request,
+    f: impl FnOnce(&Call) -> Result<Answer, ApiError> + Send + 'static,
+) -> Response<Body> {
+    respond(web, request, Threads::Queries, f).await.unwrap_or_else(|error| error.respond())
 }
 
 async fn unknown(request: Request) -> Response<Body> {
@@ -141,7 +153,7 @@ async fn receive(web: Arc<Web>, request: Request) -> Result<Call, ApiError> {
 enum Threads {
     /// With everyone else.
     Shared,
-    /// Where there is room for deep recursion.
+    /// Where there is room for deep recursion, and where waiting holds up nobody but queries.
     Queries,
 }
 

@@ -1,4 +1,4 @@
-//! The message `Histogram`, which 1.0 and 2.0 share, but for the start timestamp that only 2.0 has.
+//! Reading.
 
 use crate::model::{BucketLayout, CounterResetHint, FloatHistogram, Histogram, Span, TimestampMs};
 use crate::net::protobuf::{Field, Fields, ProtobufError, Varints, unzigzag};
@@ -7,17 +7,17 @@ use crate::net::protobuf::{Field, Fields, ProtobufError, Varints, unzigzag};
 /// byte of a message could otherwise become eight of memory.
 const PARTS_MAX: usize = 1 << 16;
 /// Schemas up to this one mean exponential buckets; those finer than can be stored are made coarser.
-const RESERVED_SCHEMA_MAX: i32 = 52;
+pub(in crate::remote) const RESERVED_SCHEMA_MAX: i32 = 52;
 
 /// A decoded sample of a native histogram.
-pub(super) struct HistogramIn {
-    pub(super) t: TimestampMs,
+pub(in crate::remote) struct HistogramIn {
+    pub(in crate::remote) t: TimestampMs,
     /// 0 if it is not known.
-    pub(super) start: TimestampMs,
-    pub(super) value: Decoded,
+    pub(in crate::remote) start: TimestampMs,
+    pub(in crate::remote) value: Decoded,
 }
 
-pub(super) enum Decoded {
+pub(in crate::remote) enum Decoded {
     Integer(Histogram),
     Float(FloatHistogram),
     /// Not to be stored, and why.
@@ -26,7 +26,7 @@ pub(super) enum Decoded {
 
 impl Decoded {
     /// Bytes that it holds, roughly.
-    pub(super) fn weight(&self) -> usize {
+    pub(in crate::remote) fn weight(&self) -> usize {
         let (layout, buckets) = match self {
             Decoded::Integer(h) => (&h.layout, h.positive_buckets.len() + h.negative_buckets.len()),
             Decoded::Float(h) => (&h.layout, h.positive_buckets.len() + h.negative_buckets.len()),
@@ -57,7 +57,7 @@ struct Raw {
 }
 
 /// Reads one histogram.
-pub(super) fn decode(message: Fields<'_>) -> Result<HistogramIn, ProtobufError> {
+pub(in crate::remote) fn decode(message: Fields<'_>) -> Result<HistogramIn, ProtobufError> {
     let mut raw = Raw::default();
     for field in message {
         raw.take(&field?)?;

@@ -1,0 +1,5 @@
+//! Remote read beside a real Prometheus, in both directions.
+
+mod answers;
+mod clients;
+mod data;
