@@ -10,6 +10,7 @@ use crate::fleet::{Fleet, Load, Member};
 use crate::proc::Cpu;
 use crate::promql;
 use crate::remote_read;
+use crate::remote_write;
 use crate::report::{Budget, SERVERS, Table};
 use crate::storage;
 use crate::support::http;
@@ -28,6 +29,7 @@ pub const ALL: &[(&str, Work)] = &[
     ("ingest", storage::ingest),
     ("promql", promql::promql),
     ("remote-read", remote_read::remote_read),
+    ("remote-write", remote_write::remote_write),
 ];
 
 const MIB: f64 = (1 << 20) as f64;

@@ -139,6 +139,8 @@ impl Core {
         web::Deps {
             security: self.listener.security().clone(),
             storage: self.reading.storage().clone(),
+            local: self.store.clone(),
+            cluster_samples: None,
             appendable: self.store.clone(),
             otlp: self.otlp.clone(),
             queries: self.queries.clone(),

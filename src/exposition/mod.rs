@@ -1,5 +1,5 @@
-//! The formats in which targets expose metrics: borrowed-cursor parsers for Prometheus text and OpenMetrics here, for the
-//! protobuf format in [`protobuf`].
+//! The formats in which metrics are exposed: borrowed-cursor parsers for Prometheus text and OpenMetrics here, for the
+//! protobuf format in [`protobuf`], and [writers](write) of all of them.
 //!
 //! [`Parser`] walks a body once, without copying and without an allocation a line. A sample comes with its *series
 //! part*, the raw bytes from the start of the line to the end of the metric name or of the closing brace; labels are
@@ -10,7 +10,7 @@
 //! One known difference, on purpose: a NUL byte where a line or comment should begin ends a text body silently there
 //! and is an error here, because silence would pass garbage off as an empty, healthy answer.
 //!
-//! This module does not know targets, limits or label rules, and does not write; it holds no format of its own.
+//! This module does not know targets, limits or label rules; it holds no format of its own.
 
 mod content_type;
 mod created;
@@ -22,6 +22,7 @@ mod parser;
 pub mod protobuf;
 #[cfg(test)]
 mod tests;
+pub mod write;
 
 pub use content_type::{ContentTypeError, MediaType, choose_format};
 pub use created::CreatedLines;

@@ -1,255 +1,191 @@
-//! The text format 0.0.4.
+//! Bodies in the text formats.
 
-use std::io;
+use super::answer::Row;
+use super::families::{Part, SeriesName};
+use crate::exposition::format_openmetrics_float;
+use crate::exposition::write::text::{
+    Dialect, EOF, line_head, push_exemplar, push_head, push_pair, push_plain_pair, push_sample,
+};
+use crate::exposition::write::{AnyHistogram, ClassicBucket, FamilyHead};
+use crate::model::labels::RawPairs;
+use crate::model::number::write_float;
+use crate::model::{EscapingScheme, Labels, METRIC_NAME, MetricType};
 
-use memchr::memchr3;
-
-use super::negotiate::Format;
-use crate::model::labels::{RawPairs, is_legacy_metric_name};
-use crate::model::number::{write_float, write_int};
-use crate::model::{EscapingScheme, Labels, METRIC_NAME};
-use crate::storage::{LatestBatch, LatestRow, LatestStream, QueryError, StreamEnd, StreamStep};
-
-/// The buffer is handed on once it holds so many bytes; large enough for compression to work well.
-const FLUSH_BYTES: usize = 128 << 10;
 /// The label that every series is given, if empty, so that a scraper's own does not take its place.
-const INSTANCE: &str = "instance";
+pub(super) const INSTANCE: &str = "instance";
 
-/// What an answer took.
-#[derive(Debug)]
-#[must_use = "the end of a stream carries its warnings"]
-pub struct Written {
-    /// Series written.
-    pub series: u64,
-    /// Series left out because they have no name.
-    pub nameless: u64,
-    /// Bytes written.
-    pub bytes: u64,
-    /// The end of the stream.
-    pub end: StreamEnd,
-}
-
-/// Why an answer broke off. What has been handed on before stays.
-#[derive(Debug, thiserror::Error)]
-pub enum FederateError {
-    /// Storage failed.
-    #[error(transparent)]
-    Query(#[from] QueryError),
-    /// The answer could not be handed on; mostly the client went away.
-    #[error("writing the answer: {0}")]
-    Sink(#[source] io::Error),
-}
-
-/// Writes all rows of `stream`, each with those of the external labels that it lacks behind its own.
-///
-/// `sink` is given the buffer whenever it is full and at the end; it takes the bytes out, or leaves them to be thrown
-/// away. Nothing is handed on before the first 128 KiB, so that an early failure can still become a status.
-pub fn write_text(
-    stream: &mut dyn LatestStream,
-    external: &Labels,
-    format: Format,
-    sink: &mut dyn FnMut(&mut Vec<u8>) -> io::Result<()>,
-) -> Result<Written, FederateError> {
-    let mut writer = Writer::new(external, format.escaping);
-    let mut batch = LatestBatch::default();
-    let (mut series, mut nameless, mut bytes) = (0, 0, 0);
-    loop {
-        let step = stream.next(&mut batch)?;
-        for row in &batch.rows {
-            match writer.row(batch.labels(row), row) {
-                Row::Written => series += 1,
-                Row::Nameless => nameless += 1,
-            }
-            if writer.out.len() >= FLUSH_BYTES {
-                bytes += hand_on(&mut writer.out, sink)?;
-            }
-        }
-        if let StreamStep::End(end) = step {
-            bytes += hand_on(&mut writer.out, sink)?;
-            return Ok(Written { series, nameless, bytes, end });
-        }
+/// The external labels and, if it is not among them, an empty `instance`, in ascending order of name.
+pub(super) fn with_instance(external: &Labels) -> Vec<(&str, &str)> {
+    let mut pairs: Vec<(&str, &str)> = external.iter().collect();
+    if external.get(INSTANCE).is_none() {
+        pairs.push((INSTANCE, ""));
     }
-}
-
-fn hand_on(buffer: &mut Vec<u8>, sink: &mut dyn FnMut(&mut Vec<u8>) -> io::Result<()>) -> Result<u64, FederateError> {
-    let bytes = buffer.len() as u64;
-    if bytes > 0 {
-        sink(buffer).map_err(FederateError::Sink)?;
-        buffer.clear();
-    }
-    Ok(bytes)
-}
-
-enum Row {
-    Written,
-    Nameless,
+    pairs.sort_unstable();
+    pairs
 }
 
 /// A label that series without it are given.
-struct External {
-    name: Vec<u8>,
-    /// `name="value"` as it is written.
-    written: Vec<u8>,
+pub(super) struct External {
+    pub(super) name: Vec<u8>,
+    /// As it is written.
+    pub(super) written: Vec<u8>,
 }
 
-struct Writer {
-    out: Vec<u8>,
-    escaping: EscapingScheme,
+/// Which of the external labels a series has itself.
+pub(super) struct Externals {
     /// In ascending order of name.
-    external: Vec<External>,
-    /// Whether the row that is being written has each of them.
+    labels: Vec<External>,
     present: Vec<bool>,
-    /// The family that is being written; empty before the first.
-    family: Vec<u8>,
-    /// What each of its lines begins with: `name` and a brace, or a brace and the quoted name and a comma.
-    head: Vec<u8>,
+    next: usize,
 }
 
-impl Writer {
-    fn new(external: &Labels, escaping: EscapingScheme) -> Writer {
-        let mut pairs: Vec<(&str, &str)> = external.iter().collect();
-        if external.get(INSTANCE).is_none() {
-            pairs.push((INSTANCE, ""));
-        }
-        pairs.sort_unstable();
-        let external: Vec<External> = pairs
+impl Externals {
+    pub(super) fn new(external: &Labels, mut write: impl FnMut(&mut Vec<u8>, &str, &str)) -> Externals {
+        let labels: Vec<External> = with_instance(external)
             .into_iter()
             .map(|(name, value)| {
                 let mut written = Vec::new();
-                push_name(&mut written, name.as_bytes(), escaping);
-                push_value(&mut written, value.as_bytes());
+                write(&mut written, name, value);
                 External { name: name.into(), written }
             })
             .collect();
-        let present = vec![false; external.len()];
-        let out = Vec::with_capacity(FLUSH_BYTES + (FLUSH_BYTES >> 2));
-        Writer { out, escaping, external, present, family: Vec::new(), head: Vec::new() }
+        Externals { present: vec![false; labels.len()], labels, next: 0 }
     }
 
-    fn row(&mut self, labels: &[u8], row: &LatestRow) -> Row {
-        let Some((_, name)) = RawPairs::over(labels).find(|(name, _)| *name == METRIC_NAME.as_bytes()) else {
-            return Row::Nameless;
-        };
-        if name != self.family {
-            self.begin_family(name);
-        }
-        self.out.extend_from_slice(&self.head);
-        self.own_labels(labels);
-        self.absent_external_labels();
-        // Every label wrote a comma behind itself, and there is always one: `instance`.
-        self.out.pop();
-        self.out.extend_from_slice(b"} ");
-        write_float(&mut self.out, row.v);
-        self.out.push(b' ');
-        write_int(&mut self.out, row.t.0);
-        self.out.push(b'\n');
-        Row::Written
-    }
-
-    fn begin_family(&mut self, name: &[u8]) {
-        self.family.clear();
-        self.family.extend_from_slice(name);
-        let mut written = Vec::new();
-        push_name(&mut written, name, self.escaping);
-        self.out.extend_from_slice(b"# TYPE ");
-        self.out.extend_from_slice(&written);
-        self.out.extend_from_slice(b" untyped\n");
-        self.head.clear();
-        if written.first() == Some(&b'"') {
-            self.head.push(b'{');
-            self.head.append(&mut written);
-            self.head.push(b',');
-        } else {
-            self.head.append(&mut written);
-            self.head.push(b'{');
-        }
-    }
-
-    /// Writes the row's labels and notes which of the external ones are among them. Both are in order of name.
-    fn own_labels(&mut self, labels: &[u8]) {
+    /// To be called before the labels of each series.
+    #[inline]
+    pub(super) fn begin(&mut self) {
         self.present.fill(false);
-        let mut next = 0;
-        for (name, value) in RawPairs::over(labels) {
+        self.next = 0;
+    }
+
+    /// To be told each label of a series, in ascending order.
+    #[inline]
+    pub(super) fn see(&mut self, name: &[u8]) {
+        while let Some(external) = self.labels.get(self.next) {
+            // Most are decided by their first letter.
+            if external.name.first() > name.first() || *external.name > *name {
+                return;
+            }
+            self.present[self.next] = *external.name == *name;
+            self.next += 1;
+        }
+    }
+
+    /// Appends those that the series does not have.
+    #[inline]
+    pub(super) fn push_absent(&self, out: &mut Vec<u8>) {
+        for (external, present) in self.labels.iter().zip(&self.present) {
+            if !present {
+                out.extend_from_slice(&external.written);
+            }
+        }
+    }
+}
+
+/// Writes lines.
+pub(super) struct TextBody {
+    dialect: Dialect,
+    escaping: EscapingScheme,
+    externals: Externals,
+}
+
+impl TextBody {
+    pub(super) fn new(dialect: Dialect, escaping: EscapingScheme, external: &Labels) -> TextBody {
+        let write = |out: &mut Vec<u8>, name: &str, value: &str| {
+            push_pair(out, name.as_bytes(), value.as_bytes(), escaping);
+        };
+        TextBody { dialect, escaping, externals: Externals::new(external, write) }
+    }
+
+    pub(super) fn begin_family(&self, out: &mut Vec<u8>, series: &SeriesName) {
+        // Prometheus text has no word for histograms whose counts may go down; as in the reference they are histograms.
+        let metric_type = match (series.metric_type, series.part) {
+            (MetricType::GaugeHistogram, Part::Whole) => MetricType::Histogram,
+            (other, _) => other,
+        };
+        let head = FamilyHead { name: &series.family, metric_type, help: &series.help, unit: &series.unit };
+        push_head(out, self.dialect, self.escaping, &head);
+    }
+
+    pub(super) fn line_head(&self, name: &str) -> Vec<u8> {
+        line_head(name.as_bytes(), self.escaping)
+    }
+
+    #[inline]
+    pub(super) fn float(&mut self, out: &mut Vec<u8>, series: &SeriesName, head: &[u8], v: f64, row: &Row<'_>) {
+        self.labels(out, head, row);
+        push_sample(out, self.dialect, v, row.t);
+        if self.dialect == Dialect::OpenMetrics {
+            self.openmetrics_rest(out, series, row);
+        }
+        out.push(b'\n');
+    }
+
+    /// The exemplar, and a line of its own for the time at which counting began.
+    fn openmetrics_rest(&mut self, out: &mut Vec<u8>, series: &SeriesName, row: &Row<'_>) {
+        if let Some(exemplar) = row.exemplars.last() {
+            push_exemplar(out, exemplar, self.escaping);
+        }
+        if row.start.0 != 0 && matches!(series.part, Part::Total | Part::Count) {
+            out.push(b'\n');
+            let head = self.line_head(&format!("{}_created", series.family));
+            self.labels(out, &head, row);
+            push_sample(out, self.dialect, row.start.0 as f64 / 1000.0, row.t);
+        }
+    }
+
+    /// A histogram with custom bounds, as a classic one.
+    pub(super) fn histogram(&mut self, out: &mut Vec<u8>, name: &str, h: AnyHistogram<'_>, row: &Row<'_>) {
+        let infinite = ClassicBucket { bound: f64::INFINITY, cumulative: h.count() };
+        let head = self.line_head(&format!("{name}_bucket"));
+        for bucket in h.classic_buckets().into_iter().chain([infinite]) {
+            self.labels(out, &head, row);
+            push_plain_pair(out, b"le", &self.bound(bucket.bound));
+            push_sample(out, self.dialect, bucket.cumulative, row.t);
+            out.push(b'\n');
+        }
+        for (ending, v) in [("sum", h.sum()), ("count", h.count())] {
+            let head = self.line_head(&format!("{name}_{ending}"));
+            self.labels(out, &head, row);
+            push_sample(out, self.dialect, v, row.t);
+            out.push(b'\n');
+        }
+    }
+
+    fn bound(&self, bound: f64) -> Vec<u8> {
+        match self.dialect {
+            Dialect::OpenMetrics => format_openmetrics_float(bound).into_bytes(),
+            Dialect::Prometheus => {
+                let mut text = Vec::new();
+                write_float(&mut text, bound);
+                text
+            }
+        }
+    }
+
+    /// The line's head and all labels, each with a comma behind it; there is always one, `instance`.
+    #[inline]
+    fn labels(&mut self, out: &mut Vec<u8>, head: &[u8], row: &Row<'_>) {
+        out.extend_from_slice(head);
+        self.externals.begin();
+        for (name, value) in RawPairs::over(row.labels) {
             if name == METRIC_NAME.as_bytes() {
                 continue;
             }
-            while let Some(external) = self.external.get(next)
-                && *external.name <= *name
-            {
-                self.present[next] = *external.name == *name;
-                next += 1;
+            self.externals.see(name);
+            if row.is_plain {
+                push_plain_pair(out, name, value);
+            } else {
+                push_pair(out, name, value, self.escaping);
             }
-            push_name(&mut self.out, name, self.escaping);
-            push_value(&mut self.out, value);
-            self.out.push(b',');
         }
+        self.externals.push_absent(out);
     }
 
-    fn absent_external_labels(&mut self) {
-        for (external, present) in self.external.iter().zip(&self.present) {
-            if !present {
-                self.out.extend_from_slice(&external.written);
-                self.out.push(b',');
-            }
+    pub(super) fn end(&self, out: &mut Vec<u8>) {
+        if self.dialect == Dialect::OpenMetrics {
+            out.extend_from_slice(EOF);
         }
     }
 }
-
-/// Writes a metric's or label's name: as it is, escaped, or in quotes. A label's name may hold colons, as in the reference.
-fn push_name(out: &mut Vec<u8>, name: &[u8], escaping: EscapingScheme) {
-    if is_plain(name) {
-        out.extend_from_slice(name);
-    } else {
-        push_special_name(out, name, escaping);
-    }
-}
-
-#[cold]
-fn push_special_name(out: &mut Vec<u8>, name: &[u8], escaping: EscapingScheme) {
-    let name = String::from_utf8_lossy(name);
-    let mut escaped = String::new();
-    escaping.write_name(&mut escaped, &name);
-    if is_legacy_metric_name(&escaped) {
-        out.extend_from_slice(escaped.as_bytes());
-    } else {
-        out.push(b'"');
-        push_escaped(out, escaped.as_bytes());
-        out.push(b'"');
-    }
-}
-
-/// `="value"`
-fn push_value(out: &mut Vec<u8>, value: &[u8]) {
-    out.extend_from_slice(b"=\"");
-    push_escaped(out, value);
-    out.push(b'"');
-}
-
-fn push_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
-    while let Some(at) = memchr3(b'\\', b'\n', b'"', text) {
-        out.extend_from_slice(&text[..at]);
-        out.push(b'\\');
-        out.push(if text[at] == b'\n' { b'n' } else { text[at] });
-        text = &text[at + 1..];
-    }
-    out.extend_from_slice(text);
-}
-
-/// What a byte may be in a plain name.
-const PLAIN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut b = 0;
-    while b < 256 {
-        table[b] = (b as u8).is_ascii_alphanumeric() || b == b'_' as usize || b == b':' as usize;
-        b += 1;
-    }
-    table
-};
-
-/// [`is_legacy_metric_name`] on bytes.
-fn is_plain(name: &[u8]) -> bool {
-    name.first().is_some_and(|b| !b.is_ascii_digit()) && name.iter().all(|b| PLAIN[usize::from(*b)])
-}
-
-#[cfg(test)]
-mod tests;

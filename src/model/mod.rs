@@ -23,8 +23,8 @@ mod time;
 pub use annotations::{Annotation, AnnotationKind, Annotations};
 pub use compensated::Compensated;
 pub use histogram::{
-    Accumulated, Bucket, BucketLayout, ClassicHistogram, Combined, CounterResetHint, FloatHistogram, Histogram,
-    HistogramMean, HistogramSum, IncompatibleBounds, MalformedClassic, MalformedHistogram, Span, Spread,
+    Accumulated, Between, Bucket, BucketLayout, ClassicHistogram, Combined, CounterResetHint, FloatHistogram,
+    Histogram, HistogramMean, HistogramSum, IncompatibleBounds, MalformedClassic, MalformedHistogram, Span, Spread,
 };
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};

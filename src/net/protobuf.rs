@@ -312,6 +312,11 @@ impl<'a> Writer<'a> {
         self.out.extend_from_slice(bytes);
     }
 
+    /// Fields that are already written.
+    pub fn encoded(&mut self, fields: &[u8]) {
+        self.out.extend_from_slice(fields);
+    }
+
     /// A message, written in place.
     pub fn message(&mut self, field: u32, write: impl FnOnce(&mut Writer<'_>)) {
         self.key(field, WireType::LengthDelimited);

@@ -62,6 +62,20 @@ impl CpuPool {
         CpuPool(None)
     }
 
+    /// Runs `work` on the pool and waits for nothing: who wants a result has `work` send it. A panic is logged.
+    pub fn start(&self, work: impl FnOnce() + Send + 'static) -> Result<(), PoolError> {
+        let job = move || {
+            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                tracing::error!("{}", PoolError::Panicked);
+            }
+        };
+        match &self.0 {
+            None => job(),
+            Some(sender) => sender.send(Box::new(job)).map_err(|_| PoolError::Stopped)?,
+        }
+        Ok(())
+    }
+
     /// Runs `work` on the pool. Dropping the future does not stop the work.
     pub async fn run<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> Result<R, PoolError> {
         let (done, result) = oneshot::channel();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// The tasks of one component: they are told to stop together, waited for together, and their panics are logged.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +41,11 @@ impl Tasks {
                 tracing::error!(task = name, "a task ended by a panic; this is a bug in Watershed");
             }
         });
+    }
+
+    /// Counts as a task until it is dropped, for work on threads of its own that [`shutdown`](Tasks::shutdown) waits for.
+    pub fn token(&self) -> TaskTrackerToken {
+        self.tracker.token()
     }
 
     /// Tells all tasks to stop without waiting.

@@ -68,6 +68,12 @@ struct Family {
     seen: u32,
 }
 
+impl Family {
+    fn metadata(&self) -> Metadata {
+        Metadata { metric_type: self.metric_type, unit: self.unit.to_string(), help: self.help.to_string() }
+    }
+}
+
 /// The families of one target. They have stable numbers until [`evict`](Families::evict).
 pub(super) struct Families {
     texts: Arc<Texts>,
@@ -147,16 +153,16 @@ impl Families {
         true
     }
 
+    /// The family of that name.
+    pub(super) fn get(&self, name: &str) -> Option<Metadata> {
+        let number = *self.by_name.get(name)?;
+        self.list.get(number as usize).map(Family::metadata)
+    }
+
     /// All families, or the one of that name.
     pub(super) fn list(&self, name: Option<&str>) -> Vec<(String, Metadata)> {
         let wanted = self.list.iter().filter(|f| name.is_none_or(|name| *f.name == *name));
-        wanted
-            .map(|f| {
-                let metadata =
-                    Metadata { metric_type: f.metric_type, unit: f.unit.to_string(), help: f.help.to_string() };
-                (f.name.to_string(), metadata)
-            })
-            .collect()
+        wanted.map(|f| (f.name.to_string(), f.metadata())).collect()
     }
 }
 

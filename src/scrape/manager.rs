@@ -16,7 +16,7 @@ use super::job::{Bodies, Env, Job};
 use super::pool::Pool;
 use super::status::{DroppedTarget, TargetMetadata, TargetSource, TargetStatus};
 use crate::discovery::TargetGroup;
-use crate::model::Labels;
+use crate::model::{Labels, Metadata};
 use crate::runtime::{Clock, CpuPool, Tasks};
 use crate::storage::Appendable;
 use crate::telemetry::Registry;
@@ -177,5 +177,9 @@ impl TargetSource for Manager {
 
     fn metadata(&self, metric: Option<&str>) -> Vec<TargetMetadata> {
         self.collect(None, |p, all| all.extend(p.metadata(metric)))
+    }
+
+    fn family(&self, name: &str) -> Option<Metadata> {
+        self.pools.lock().values().find_map(|pool| pool.family(name))
     }
 }

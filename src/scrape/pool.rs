@@ -10,7 +10,7 @@ use super::status::{DroppedTarget, TargetMetadata, TargetStatus};
 use super::target::{Target, discovered_labels, populate};
 use super::target_loop::{Heritage, TargetLoop};
 use crate::discovery::TargetGroup;
-use crate::model::Labels;
+use crate::model::{Labels, Metadata};
 
 /// Of the targets that are no targets so many are told one by one at each sync; what discovers them may hand over any
 /// number, and a log is no place for all of them.
@@ -170,6 +170,10 @@ impl Pool {
             }
         }
         all
+    }
+
+    pub(super) fn family(&self, name: &str) -> Option<Metadata> {
+        self.loops.values().find_map(|target| target.family(name))
     }
 
     fn sorted(&self) -> Vec<&Arc<TargetLoop>> {

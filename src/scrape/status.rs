@@ -86,4 +86,8 @@ pub trait TargetSource: Send + Sync {
     fn dropped_counts(&self) -> Vec<(String, u64)>;
     /// Metadata of one metric (or all) over all active targets.
     fn metadata(&self, metric: Option<&str>) -> Vec<TargetMetadata>;
+    /// What some target says of one metric family; of several jobs the first one's by name.
+    fn family(&self, name: &str) -> Option<Metadata> {
+        self.metadata(Some(name)).into_iter().next().map(|told| told.metadata)
+    }
 }

@@ -215,6 +215,10 @@ impl TargetLoop {
         self.cache.lock().families.list(metric)
     }
 
+    pub(super) fn family(&self, name: &str) -> Option<crate::model::Metadata> {
+        self.cache.lock().families.get(name)
+    }
+
     /// The loop itself. It begins when `after` has ended.
     pub(super) async fn run(self: Arc<Self>, after: Option<CancellationToken>) {
         if let Some(stopped) = after {

@@ -15,7 +15,9 @@ mod admin;
 mod append;
 pub mod chunk;
 mod exemplar;
+mod families;
 pub mod fanout;
+mod latest;
 pub mod memory;
 pub mod merge;
 pub(crate) mod newest;
@@ -31,9 +33,12 @@ pub use chunk::{
     Chunk, ChunkBuilder, Columns, DecodeError, EncodeError, Encoding, TimedValue, decode_into, decode_values,
 };
 pub use exemplar::{ExemplarQueryable, SeriesExemplars};
+pub use families::{FamilyPart, PartOf};
+pub(crate) use families::{FamilyRows, family_keys, name_runs, parts_of};
 pub use fanout::{Fanout, Secondary};
+pub use latest::{LatestBatch, LatestRow, LatestStream, NewestValue};
 pub use scope::{ByteBudget, Cancelled, Held, Scope};
 pub use select::{
-    BatchSize, LatestBatch, LatestRow, LatestStream, Limit, Nothing, QueryError, Queryable, SelectRequest, Selector,
-    SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
+    BatchSize, Limit, Nothing, QueryError, Queryable, SelectRequest, Selector, SeriesBatch, SeriesChunks, SeriesStream,
+    StreamEnd, StreamStats, StreamStep, TimeRange,
 };

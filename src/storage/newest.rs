@@ -1,23 +1,27 @@
 //! Newest samples out of streams of whole series, for sources that cannot look them up.
 
-use crate::model::{Annotations, Labels, Sample, TimestampMs, is_stale};
+use std::sync::Arc;
 
+use super::chunk::{TimedValue, decode_values};
+use super::families::{FamilyRows, PartOf, family_keys, name_runs, parts_of};
 use super::{
-    Chunk, Columns, Encoding, LatestBatch, LatestStream, Limit, QueryError, Scope, SeriesBatch, SeriesStream,
-    StreamEnd, StreamStats, StreamStep, TimeRange, decode_into,
+    Chunk, LatestBatch, LatestStream, Limit, QueryError, Scope, SeriesBatch, SeriesStream, StreamEnd, StreamStats,
+    StreamStep, TimeRange,
 };
+use crate::model::labels::{RawPairs, get_encoded};
+use crate::model::{Annotations, Labels, METRIC_NAME, Metadata};
 
 /// Rows in a batch.
 const BATCH_ROWS: usize = 1000;
 
-/// Reads a stream to its end and keeps the newest float of each series in the range, leaving out series whose newest sample
-/// there is a staleness marker or a histogram.
+/// Reads a stream to its end and keeps the newest sample of each series in the range, leaving out series whose newest sample
+/// there is a staleness marker.
 pub(crate) fn newest_samples(
     stream: &mut dyn SeriesStream,
     scope: &Scope,
     range: TimeRange,
-) -> Result<(Vec<(Labels, Sample)>, StreamEnd), QueryError> {
-    let (mut batch, mut rows, mut columns) = (SeriesBatch::default(), Vec::new(), Columns::default());
+) -> Result<(Vec<(Labels, TimedValue)>, StreamEnd), QueryError> {
+    let (mut batch, mut rows, mut values) = (SeriesBatch::default(), Vec::new(), Vec::new());
     loop {
         if let StreamStep::End(end) = stream.next(&mut batch)? {
             return Ok((rows, end));
@@ -26,34 +30,31 @@ pub(crate) fn newest_samples(
         let size = batch.size();
         scope.release(size.samples, size.bytes);
         for series in batch.series.drain(..) {
-            if let Some(sample) = newest(&series.chunks, range, &mut columns)? {
+            if let Some(sample) = newest(&series.chunks, range, &mut values)? {
                 rows.push((series.labels, sample));
             }
         }
     }
 }
 
-/// The newest sample of a series in a range, unless it is a histogram or says that the series has ended.
-fn newest(chunks: &[Chunk], range: TimeRange, columns: &mut Columns) -> Result<Option<Sample>, QueryError> {
+/// The newest sample of a series in a range, unless it says that the series has ended.
+fn newest(chunks: &[Chunk], range: TimeRange, values: &mut Vec<TimedValue>) -> Result<Option<TimedValue>, QueryError> {
     let Some(chunk) = chunks.iter().rfind(|c| c.min <= range.max) else { return Ok(None) };
-    if !matches!(chunk.encoding, Encoding::Xor | Encoding::Xor2) {
-        return Ok(None);
-    }
-    columns.clear();
-    decode_into(chunk, columns).map_err(|error| QueryError::Corrupt {
+    values.clear();
+    decode_values(chunk, values).map_err(|error| QueryError::Corrupt {
         path: "a chunk".to_owned(),
         offset: 0,
         reason: error.to_string(),
     })?;
-    let at = columns.times.partition_point(|t| *t <= range.max.0).checked_sub(1);
-    let sample = at.map(|at| Sample { t: TimestampMs(columns.times[at]), v: columns.values[at] });
-    Ok(sample.filter(|s| range.contains(s.t) && !is_stale(s.v)))
+    let at = values.partition_point(|sample| sample.t <= range.max).checked_sub(1);
+    let sample = at.map(|at| values.swap_remove(at));
+    Ok(sample.filter(|s| range.contains(s.t) && !s.value.is_stale()))
 }
 
 /// Newest samples that have all been read, by metric name, then by labels.
 pub(crate) struct NewestRows {
     scope: Scope,
-    rows: std::vec::IntoIter<(Labels, Sample)>,
+    rows: std::vec::IntoIter<(Labels, TimedValue)>,
     annotations: Annotations,
     stats: StreamStats,
     /// Charged for what waits.
@@ -64,13 +65,13 @@ impl NewestRows {
     /// A stream of these rows, which may come in any order.
     pub(crate) fn new(
         scope: &Scope,
-        mut rows: Vec<(Labels, Sample)>,
+        mut rows: Vec<(Labels, TimedValue)>,
         annotations: Annotations,
         limit: Limit,
     ) -> Result<NewestRows, QueryError> {
         rows.sort_by(|(a, _), (b, _)| (a.metric_name(), a).cmp(&(b.metric_name(), b)));
         rows.truncate(limit.unwrap_or(usize::MAX));
-        let held = rows.iter().map(|(labels, _)| labels.as_bytes().len() as u64 + size_of::<Sample>() as u64).sum();
+        let held = rows.iter().map(|(labels, _)| labels.as_bytes().len() as u64 + size_of::<TimedValue>() as u64).sum();
         let rows = NewestRows {
             scope: scope.clone(),
             rows: rows.into_iter(),
@@ -96,7 +97,7 @@ impl LatestStream for NewestRows {
         for (labels, sample) in self.rows.by_ref().take(BATCH_ROWS) {
             let start = batch.arena.len();
             batch.arena.extend_from_slice(labels.as_bytes());
-            batch.push_row(start, sample.t, sample.v);
+            batch.push_value(start, sample);
         }
         if batch.rows.is_empty() {
             let annotations = std::mem::take(&mut self.annotations);
@@ -105,5 +106,90 @@ impl LatestStream for NewestRows {
         self.stats.series += batch.rows.len() as u64;
         self.stats.bytes += batch.arena.len() as u64;
         Ok(StreamStep::Batch)
+    }
+
+    fn by_family(&mut self, part_of: &mut PartOf<'_>) -> bool {
+        let rows = std::mem::take(&mut self.rows).collect::<Vec<_>>();
+        let parts = parts_of(name_runs(&Known(&rows)), part_of);
+        let mut keyed: Vec<_> = family_keys(&Known(&rows), parts).into_iter().zip(rows).collect();
+        keyed.sort_by_key(|(key, _)| *key);
+        self.rows = keyed.into_iter().map(|(_, row)| row).collect::<Vec<_>>().into_iter();
+        true
+    }
+}
+
+struct Known<'a>(&'a [(Labels, TimedValue)]);
+
+impl FamilyRows for Known<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn is_same_name(&self, a: usize, b: usize) -> bool {
+        self.name(a) == self.name(b)
+    }
+
+    fn name(&self, row: usize) -> &str {
+        self.0[row].0.metric_name().unwrap_or("")
+    }
+
+    fn stored(&self, _: usize) -> Option<Arc<Metadata>> {
+        None
+    }
+
+    fn metric(&self, row: usize, by: Option<&str>) -> u64 {
+        let mut rest = Vec::new();
+        for (name, value) in RawPairs::over(self.0[row].0.as_bytes()) {
+            if name != METRIC_NAME.as_bytes() && by.is_none_or(|by| name != by.as_bytes()) {
+                rest.extend_from_slice(name);
+                rest.push(0xff);
+                rest.extend_from_slice(value);
+                rest.push(0xff);
+            }
+        }
+        xxhash_rust::xxh64::xxh64(&rest, 0)
+    }
+
+    fn bound(&self, row: usize, by: &str) -> Option<f64> {
+        get_encoded(self.0[row].0.as_bytes(), by)?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{CounterResetHint, Histogram, STALE_NAN, TimestampMs, Value};
+    use crate::storage::ChunkBuilder;
+
+    fn chunks(samples: &[(i64, Value)]) -> Vec<Chunk> {
+        let mut builder = ChunkBuilder::new();
+        samples.iter().for_each(|(t, v)| builder.push(TimestampMs(*t), TimestampMs(0), v).unwrap());
+        builder.finish()
+    }
+
+    fn histogram() -> Value {
+        let counter_reset_hint = CounterResetHint::Gauge;
+        Value::Histogram(Box::new(Histogram { counter_reset_hint, ..Histogram::default() }))
+    }
+
+    #[test]
+    fn the_newest_sample_is_that_at_the_range_s_end_if_it_is_none_of_an_end() {
+        let floats: Vec<_> = (0..300).map(|i| (i * 10, Value::Float(i as f64))).collect();
+        let mut mixed = floats.clone();
+        mixed.extend([(3000, histogram()), (3010, Value::Float(1.0)), (3020, Value::Float(STALE_NAN))]);
+        let mixed = chunks(&mixed);
+        let find = |min, max| {
+            let range = TimeRange { min: TimestampMs(min), max: TimestampMs(max) };
+            newest(&mixed, range, &mut Vec::new()).unwrap().map(|s| (s.t.0, s.float()))
+        };
+        for i in 0..300 {
+            assert_eq!(find(0, i * 10 + 9), Some((i * 10, Some(i as f64))));
+            assert_eq!(find(i * 10 + 1, i * 10 + 9), None);
+        }
+        assert_eq!(find(0, -1), None);
+        assert_eq!(find(0, 3009), Some((3000, None)), "a histogram");
+        assert_eq!(find(0, 3019), Some((3010, Some(1.0))));
+        assert_eq!(find(0, 5000), None, "an ended series");
+        assert_eq!(newest(&[], TimeRange::ALL, &mut Vec::new()).unwrap().map(|s| s.t), None);
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::chunk::Chunk;
+use super::latest::{LatestBatch, LatestStream};
 use super::scope::{Cancelled, Scope};
 use crate::model::{Annotations, Labels, Matcher, TimestampMs};
 
@@ -175,53 +176,6 @@ pub trait SeriesStream: Send {
     fn next(&mut self, batch: &mut SeriesBatch) -> Result<StreamStep, QueryError>;
 }
 
-/// One series' newest sample. Its labels lie encoded in the batch's arena.
-#[derive(Clone, Copy, Debug)]
-pub struct LatestRow {
-    start: u32,
-    end: u32,
-    /// When.
-    pub t: TimestampMs,
-    /// What; never the staleness marker.
-    pub v: f64,
-}
-
-/// A batch of newest samples without an allocation per series.
-#[derive(Clone, Debug, Default)]
-pub struct LatestBatch {
-    /// Encoded label sets, one behind the other; see [`crate::model::labels`].
-    pub arena: Vec<u8>,
-    /// The rows.
-    pub rows: Vec<LatestRow>,
-}
-
-impl LatestBatch {
-    /// Forgets the rows and keeps the memory.
-    pub fn clear(&mut self) {
-        self.arena.clear();
-        self.rows.clear();
-    }
-
-    /// Adds a row whose labels the caller has appended to `arena` since it was `start` bytes long.
-    pub fn push_row(&mut self, start: usize, t: TimestampMs, v: f64) {
-        // A batch holds some thousand rows; its arena never comes near 4 GiB.
-        let fit = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        self.rows.push(LatestRow { start: fit(start), end: fit(self.arena.len()), t, v });
-    }
-
-    /// The encoded labels of a row.
-    pub fn labels(&self, row: &LatestRow) -> &[u8] {
-        &self.arena[row.start as usize..row.end as usize]
-    }
-}
-
-/// A sequence of batches of newest samples. If it was asked to be sorted, all rows of one metric name come together, names
-/// in ascending order, then labels; rows without a name come first.
-pub trait LatestStream: Send {
-    /// Clears `batch` and fills it with the next rows.
-    fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError>;
-}
-
 /// A stream that has ended before it began.
 #[derive(Debug, Default)]
 pub struct Nothing(pub Annotations);
@@ -256,8 +210,8 @@ pub trait Queryable: Send + Sync {
         request: &SelectRequest<'_>,
     ) -> Result<Box<dyn SeriesStream + 'a>, QueryError>;
 
-    /// Opens a stream of each selected series' newest float sample in `request.range`, leaving out series whose newest
-    /// sample there is a staleness marker or that have none. Rows come by metric name, then by labels, whatever
+    /// Opens a stream of each selected series' newest sample in `request.range`, of whatever kind, leaving out series whose
+    /// newest sample there is a staleness marker or that have none. Rows come by metric name, then by labels, whatever
     /// `request.sorted` says: this is what `/federate` serves.
     fn select_latest<'a>(
         &'a self,

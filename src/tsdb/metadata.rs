@@ -34,6 +34,11 @@ struct Inner {
 }
 
 impl SeriesMetadata {
+    /// Whether nothing is known of any series.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.read().series.is_empty()
+    }
+
     /// What is known of a series.
     pub(super) fn get(&self, wal_ref: u64) -> Option<Arc<Metadata>> {
         self.0.read().series.get(&wal_ref).cloned()

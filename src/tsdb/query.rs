@@ -17,15 +17,13 @@ use super::Tsdb;
 use super::block::{Block, BlockError};
 use super::head::Index;
 use super::readers::Reading;
-use crate::model::{Annotations, Labels, Sample, TimestampMs, is_stale};
+use crate::model::Annotations;
 use crate::storage::merge::MergedStream;
+use crate::storage::newest::{NewestRows, newest_samples};
 use crate::storage::{
-    Cancelled, Chunk, Columns, Encoding, LatestBatch, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest,
-    Selector, SeriesBatch, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange, decode_into,
+    Cancelled, LatestBatch, LatestStream, Limit, PartOf, QueryError, Queryable, Scope, SelectRequest, Selector,
+    SeriesBatch, SeriesStream, StreamStep, TimeRange,
 };
-
-/// Rows in a batch of newest samples.
-const BATCH_ROWS: usize = 1000;
 
 impl Queryable for Tsdb {
     fn select<'a>(
@@ -51,15 +49,14 @@ impl Queryable for Tsdb {
         let reading = self.readers.enter(request.range.min.0);
         let blocks = self.blocks_in(request.range);
         if blocks.is_empty() && !self.may_be_latest(request.range) {
-            let stream: Box<dyn LatestStream + 'a> = Box::new(self.head.select_latest(scope, request)?);
+            let stream: Box<dyn LatestStream + 'a> =
+                Box::new(self.head.select_latest(scope, request, &self.metadata)?);
             return Ok(Box::new(Held { stream, _reading: reading }));
         }
         // The limit is one on rows, and not every series has one.
         let unlimited = SelectRequest { limit: None, ..request.clone() };
-        let mut rows = newest_samples(&mut self.select_merged(scope, &unlimited, &blocks)?, scope, request.range)?;
-        rows.sort_by(|(a, _), (b, _)| (a.metric_name(), a).cmp(&(b.metric_name(), b)));
-        rows.truncate(request.limit.unwrap_or(usize::MAX));
-        Ok(Box::new(Rows { scope: scope.clone(), rows: rows.into_iter(), stats: StreamStats::default() }))
+        let (rows, end) = newest_samples(&mut self.select_merged(scope, &unlimited, &blocks)?, scope, request.range)?;
+        Ok(Box::new(NewestRows::new(scope, rows, end.annotations, request.limit)?))
     }
 
     fn label_names(
@@ -176,104 +173,8 @@ impl LatestStream for Held<'_, dyn LatestStream + '_> {
     fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError> {
         self.stream.next(batch)
     }
-}
 
-/// Reads a stream of series to its end and keeps the newest sample of each that has one to tell.
-fn newest_samples(
-    stream: &mut MergedStream<'_>,
-    scope: &Scope,
-    range: TimeRange,
-) -> Result<Vec<(Labels, Sample)>, QueryError> {
-    let (mut batch, mut rows, mut columns) = (SeriesBatch::default(), Vec::new(), Columns::default());
-    while let StreamStep::Batch = stream.next(&mut batch)? {
-        // The chunks are not held any longer than until the next batch.
-        scope.release(0, batch.size().bytes);
-        for series in batch.series.drain(..) {
-            if let Some(sample) = newest(&series.chunks, range, &mut columns)? {
-                rows.push((series.labels, sample));
-            }
-        }
-    }
-    Ok(rows)
-}
-
-/// The newest sample of a series in a range, unless it is a histogram or says that the series has ended.
-fn newest(chunks: &[Chunk], range: TimeRange, columns: &mut Columns) -> Result<Option<Sample>, QueryError> {
-    let Some(chunk) = chunks.iter().rfind(|c| c.min <= range.max) else { return Ok(None) };
-    if !matches!(chunk.encoding, Encoding::Xor | Encoding::Xor2) {
-        return Ok(None);
-    }
-    columns.clear();
-    decode_into(chunk, columns).map_err(|error| QueryError::Corrupt {
-        path: "a chunk of a block".to_owned(),
-        offset: 0,
-        reason: error.to_string(),
-    })?;
-    let at = columns.times.partition_point(|t| *t <= range.max.0).checked_sub(1);
-    let sample = at.map(|at| Sample { t: TimestampMs(columns.times[at]), v: columns.values[at] });
-    Ok(sample.filter(|s| range.contains(s.t) && !is_stale(s.v)))
-}
-
-/// Newest samples that have all been read, in the order that is asked for.
-struct Rows {
-    scope: Scope,
-    rows: std::vec::IntoIter<(Labels, Sample)>,
-    stats: StreamStats,
-}
-
-impl LatestStream for Rows {
-    fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError> {
-        self.scope.check()?;
-        batch.clear();
-        for (labels, sample) in self.rows.by_ref().take(BATCH_ROWS) {
-            let start = batch.arena.len();
-            batch.arena.extend_from_slice(labels.as_bytes());
-            batch.push_row(start, sample.t, sample.v);
-        }
-        if batch.rows.is_empty() {
-            return Ok(StreamStep::End(StreamEnd { annotations: Annotations::none(), stats: self.stats }));
-        }
-        self.stats.series += batch.rows.len() as u64;
-        self.stats.bytes += batch.arena.len() as u64;
-        Ok(StreamStep::Batch)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{CounterResetHint, Histogram, STALE_NAN, Value};
-    use crate::storage::ChunkBuilder;
-
-    fn chunks(samples: &[(i64, Value)]) -> Vec<Chunk> {
-        let mut builder = ChunkBuilder::new();
-        samples.iter().for_each(|(t, v)| builder.push(TimestampMs(*t), TimestampMs(0), v).unwrap());
-        builder.finish()
-    }
-
-    fn histogram() -> Value {
-        let counter_reset_hint = CounterResetHint::Gauge;
-        Value::Histogram(Box::new(Histogram { counter_reset_hint, ..Histogram::default() }))
-    }
-
-    #[test]
-    fn the_newest_sample_is_that_at_the_range_s_end_if_it_is_a_float_that_lives() {
-        let floats: Vec<_> = (0..300).map(|i| (i * 10, Value::Float(i as f64))).collect();
-        let mut mixed = floats.clone();
-        mixed.extend([(3000, histogram()), (3010, Value::Float(1.0)), (3020, Value::Float(STALE_NAN))]);
-        let mixed = chunks(&mixed);
-        let find = |min, max| {
-            let range = TimeRange { min: TimestampMs(min), max: TimestampMs(max) };
-            newest(&mixed, range, &mut Columns::default()).unwrap().map(|s| (s.t.0, s.v))
-        };
-        for i in 0..300 {
-            assert_eq!(find(0, i * 10 + 9), Some((i * 10, i as f64)));
-            assert_eq!(find(i * 10 + 1, i * 10 + 9), None);
-        }
-        assert_eq!(find(0, -1), None);
-        assert_eq!(find(0, 3009), None, "a histogram");
-        assert_eq!(find(0, 3019), Some((3010, 1.0)));
-        assert_eq!(find(0, 5000), None, "an ended series");
-        assert_eq!(newest(&[], TimeRange::ALL, &mut Columns::default()).unwrap(), None);
+    fn by_family(&mut self, part_of: &mut PartOf<'_>) -> bool {
+        self.stream.by_family(part_of)
     }
 }

@@ -1,7 +1,13 @@
 //! `/federate`: the newest sample of every selected series, streamed.
 //!
-//! On purpose unlike the reference: a request without `match[]` is refused with a sentence instead of being answered with
-//! nothing, because a scrape that succeeds without data hides a mistake in somebody's configuration.
+//! | parameter | meaning |
+//! |---|---|
+//! | `match[]` | selectors, at least one; a series that satisfies any is sent |
+//! | `limit` | so many series at most; 0 or nothing: all |
+//! | `source` | `local` (the default): our own store; `cluster`: what the cluster frontend sees, where that can be federated |
+//!
+//! On purpose unlike the reference, which knows only `match[]`: a request without it is refused with a sentence instead of
+//! being answered with nothing, because a scrape that succeeds without data hides a mistake in somebody's configuration.
 
 use std::sync::Arc;
 
@@ -16,9 +22,9 @@ use super::encoding::{ContentEncoding, plain};
 use super::form::Form;
 use super::routes::Web;
 use super::stream::{Plan, Sink, StreamError, WriteError};
-use crate::federate::{FederateError, Format, Written, negotiate, write_text};
-use crate::model::AnnotationKind;
-use crate::storage::{QueryError, Scope, SelectRequest, Selector, TimeRange};
+use crate::federate::{Answer, BodyFormat, FederateError, Format, Written, negotiate, write};
+use crate::model::{AnnotationKind, Metadata};
+use crate::storage::{Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesExemplars, TimeRange};
 
 const NO_SELECTOR: &str =
     "no match[] parameter provided; select series like /federate?match[]={job=\"node\"} (one or more times)";
@@ -52,12 +58,39 @@ pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> R
     })
 }
 
-fn read_selectors(form: &Form) -> Result<Vec<Selector>, String> {
-    form.well_formed().map_err(|error| error.to_string())?;
-    match form.selectors() {
-        Ok(selectors) if selectors.is_empty() => Err(NO_SELECTOR.to_owned()),
-        Ok(selectors) => Ok(selectors),
-        Err(error) => Err(error.to_string()),
+const NO_CLUSTER: &str =
+    "source=cluster asks for the view of the cluster frontend, which is not configured here for /federate";
+
+/// Whose series are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Local,
+    Cluster,
+}
+
+/// The parameters of a request.
+struct Wanted {
+    selectors: Vec<Selector>,
+    limit: Limit,
+    source: Source,
+}
+
+impl Wanted {
+    fn read(form: &Form) -> Result<Wanted, String> {
+        form.well_formed().map_err(|error| error.to_string())?;
+        let selectors = form.selectors().map_err(|error| error.to_string())?;
+        if selectors.is_empty() {
+            return Err(NO_SELECTOR.to_owned());
+        }
+        let limit = form.limit().map_err(|error| error.to_string())?;
+        let source = match form.first("source") {
+            "" | "local" => Source::Local,
+            "cluster" => Source::Cluster,
+            other => {
+                return Err(format!("invalid parameter \"source\": {other:?} is neither \"local\" nor \"cluster\""));
+            }
+        };
+        Ok(Wanted { selectors, limit, source })
     }
 }
 
@@ -72,11 +105,12 @@ struct Reading {
 impl Reading {
     fn write(&self, out: &mut dyn Sink) -> Result<(), WriteError> {
         // Compiling hostile expressions takes its time, which is not the connections'.
-        let selectors = read_selectors(&self.form).map_err(WriteError::BadRequest)?;
+        let wanted = Wanted::read(&self.form).map_err(WriteError::BadRequest)?;
         let metrics = &self.web.metrics;
-        let written = self.read(&selectors, out).inspect_err(|_| metrics.federate_errors.inc())?;
+        let written = self.read(&wanted, out).inspect_err(|_| metrics.federate_errors.inc())?;
         metrics.federated_series.add(written.series);
         metrics.federate_nameless.add(written.nameless);
+        metrics.federate_histograms_left_out.add(written.histograms_left_out);
         for warning in written.end.annotations.of(AnnotationKind::Warning) {
             metrics.federate_warnings.inc();
             tracing::warn!(%warning, "a read for /federate was not complete");
@@ -84,14 +118,35 @@ impl Reading {
         Ok(())
     }
 
-    fn read(&self, selectors: &[Selector], out: &mut dyn Sink) -> Result<Written, WriteError> {
-        let Deps { storage, clock, external_labels, .. } = &self.web.deps;
+    fn read(&self, wanted: &Wanted, out: &mut dyn Sink) -> Result<Written, WriteError> {
+        let Deps { local, cluster_samples, clock, external_labels, targets, .. } = &self.web.deps;
+        let source: &dyn Queryable = match (wanted.source, cluster_samples) {
+            (Source::Local, _) => &**local,
+            (Source::Cluster, Some(cluster)) => &**cluster,
+            (Source::Cluster, None) => return Err(WriteError::BadRequest(NO_CLUSTER.to_owned())),
+        };
         let now = clock.now();
         let range = TimeRange { min: now - self.web.config.lookback, max: now };
-        let request = SelectRequest { selectors, range, sorted: true, limit: None };
-        let mut stream = storage.select_latest(&self.scope, &request)?;
-        let external = external_labels.load_full();
-        Ok(write_text(&mut *stream, &external, self.format, &mut |buffer| out.take(buffer))?)
+        let request = SelectRequest { selectors: &wanted.selectors, range, sorted: true, limit: wanted.limit };
+        let mut stream = source.select_latest(&self.scope, &request)?;
+        let lookup = |family: &str| -> Option<Metadata> {
+            // What our own targets say does not tell about the members of a cluster.
+            (wanted.source == Source::Local).then(|| targets.family(family))?
+        };
+        let answer = Answer {
+            format: self.format,
+            external: &external_labels.load_full(),
+            lookup: &lookup,
+            exemplars: self.exemplars(wanted, range)?,
+        };
+        Ok(write(&mut *stream, answer, &mut |buffer| out.take(buffer))?)
+    }
+
+    fn exemplars(&self, wanted: &Wanted, range: TimeRange) -> Result<Vec<SeriesExemplars>, QueryError> {
+        match (self.format.body, wanted.source) {
+            (BodyFormat::Text004 | BodyFormat::Text100, _) | (_, Source::Cluster) => Ok(Vec::new()),
+            _ => self.web.deps.exemplars.select_exemplars(&wanted.selectors, range),
+        }
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) struct WebMetrics {
     pub(super) accept_errors: Counter,
     pub(super) federated_series: Counter,
     pub(super) federate_nameless: Counter,
+    pub(super) federate_histograms_left_out: Counter,
     pub(super) federate_warnings: Counter,
     pub(super) federate_errors: Counter,
 }
@@ -47,6 +48,10 @@ impl WebMetrics {
             federate_nameless: counter(
                 "watershed_federate_nameless_series_total",
                 "Series left out of /federate because they have no metric name.",
+            ),
+            federate_histograms_left_out: counter(
+                "watershed_federate_histograms_left_out_total",
+                "Native histograms left out of /federate because the client asked for a text format.",
             ),
             federate_warnings: counter("watershed_federate_warnings_total", "Warnings of reads for /federate."),
             federate_errors: counter("watershed_federate_errors_total", "Answers of /federate that failed."),

@@ -7,8 +7,9 @@ use watershed::model::{
 };
 use watershed::storage::chunk::{TimedValue, decode_values};
 use watershed::storage::{
-    AppendError, AppendReport, Appendable, FloatSample, HistogramRef, HistogramSample, LatestBatch, Queryable, Scope,
-    SelectRequest, Selector, SeriesBatch, SeriesRef, StreamStep, TimeRange, UnknownSeries,
+    AppendError, AppendReport, Appendable, FloatSample, HistogramRef, HistogramSample, LatestBatch, LatestRow,
+    NewestValue, Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesRef, StreamStep, TimeRange,
+    UnknownSeries,
 };
 
 pub const MINUTE: i64 = 60_000;
@@ -240,12 +241,21 @@ pub fn select(store: &dyn Queryable, selectors: &[Selector], range: TimeRange) -
     found
 }
 
+/// What a row says, as a number that is the same for the same.
+fn said(batch: &LatestBatch, row: &LatestRow) -> u64 {
+    match batch.value(row) {
+        NewestValue::Float(v) => v.to_bits(),
+        NewestValue::Histogram(HistogramRef::Integer(h)) => h.sum.to_bits().wrapping_add(h.count),
+        NewestValue::Histogram(HistogramRef::Float(h)) => h.sum.to_bits().wrapping_add(h.count.to_bits()),
+    }
+}
+
 pub fn latest(store: &dyn Queryable, selectors: &[Selector], range: TimeRange) -> Vec<(Vec<u8>, i64, u64)> {
     let request = SelectRequest { selectors, range, sorted: true, limit: None };
     let mut stream = store.select_latest(&Scope::unbounded(), &request).expect("a stream");
     let (mut batch, mut rows) = (LatestBatch::default(), Vec::new());
     while let StreamStep::Batch = stream.next(&mut batch).expect("a batch") {
-        rows.extend(batch.rows.iter().map(|row| (batch.labels(row).to_vec(), row.t.0, row.v.to_bits())));
+        rows.extend(batch.rows.iter().map(|row| (batch.labels(row).to_vec(), row.t.0, said(&batch, row))));
     }
     rows
 }

@@ -115,8 +115,8 @@ fn zigzag(n: i64) -> u64 {
 }
 
 /// A protobuf message in the making.
-#[derive(Default)]
-struct Message(Vec<u8>);
+#[derive(Clone, Default)]
+pub struct Message(pub Vec<u8>);
 
 impl Message {
     fn push_varint(&mut self, mut n: u64) {
@@ -127,26 +127,30 @@ impl Message {
         self.0.push(n as u8);
     }
 
-    fn bytes(mut self, field: u64, bytes: &[u8]) -> Message {
+    /// A string, or a message.
+    pub fn bytes(mut self, field: u64, bytes: &[u8]) -> Message {
         self.push_varint(field << 3 | 2);
         self.push_varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
         self
     }
 
-    fn double(mut self, field: u64, v: f64) -> Message {
+    /// A `double`.
+    pub fn double(mut self, field: u64, v: f64) -> Message {
         self.push_varint(field << 3 | 1);
         self.0.extend_from_slice(&v.to_le_bytes());
         self
     }
 
-    fn int(mut self, field: u64, n: i64) -> Message {
+    /// An `int64` and whatever is written as one.
+    pub fn int(mut self, field: u64, n: i64) -> Message {
         self.push_varint(field << 3);
         self.push_varint(n.cast_unsigned());
         self
     }
 
-    fn zigzag(mut self, field: u64, n: i64) -> Message {
+    /// A `sint64`.
+    pub fn zigzag(mut self, field: u64, n: i64) -> Message {
         self.push_varint(field << 3);
         self.push_varint(zigzag(n));
         self

@@ -47,7 +47,37 @@ pub(super) struct Target<'a, C> {
     pub(super) negative: &'a mut Vec<C>,
 }
 
+/// A histogram made of two between which it lies.
+#[derive(Clone, Debug)]
+pub struct Between {
+    /// The histogram.
+    pub histogram: FloatHistogram,
+    /// Whether differing custom bounds were reconciled on the way, by subtracting.
+    pub subtracting_reconciled: bool,
+    /// The same, by adding.
+    pub adding_reconciled: bool,
+}
+
 impl FloatHistogram {
+    /// The histogram that lies such a share of the way behind `before`, where this one is the whole way. A counter that was
+    /// reset since counts from 0.
+    pub fn between(
+        &self,
+        before: &FloatHistogram,
+        share: f64,
+        is_counter: bool,
+    ) -> Result<Between, IncompatibleBounds> {
+        let mut histogram = self.clone();
+        if is_counter && self.detect_reset(before) {
+            histogram.mul(share);
+            return Ok(Between { histogram, subtracting_reconciled: false, adding_reconciled: false });
+        }
+        let subtracting_reconciled = histogram.sub(before)?.bounds_reconciled;
+        histogram.mul(share);
+        let adding_reconciled = histogram.add(before)?.bounds_reconciled;
+        Ok(Between { histogram, subtracting_reconciled, adding_reconciled })
+    }
+
     /// Adds another histogram. On error nothing has changed.
     pub fn add(&mut self, other: &FloatHistogram) -> Result<Combined, IncompatibleBounds> {
         self.as_target().combine(other, Sign::Plus)

@@ -42,7 +42,7 @@ mod zero;
 pub use accumulate::{Accumulated, HistogramMean, HistogramSum};
 pub use buckets::Bucket;
 pub use classic::{ClassicHistogram, MalformedClassic};
-pub use combine::{Combined, IncompatibleBounds};
+pub use combine::{Between, Combined, IncompatibleBounds};
 pub use interpolate::Spread;
 pub use validate::MalformedHistogram;
 

@@ -1,7 +1,7 @@
 //! Whether a native histogram is consistent with itself; the rules are Prometheus's.
 
 use super::bounds::{MAX_SCHEMA, MIN_SCHEMA};
-use super::{FloatHistogram, Histogram, Span};
+use super::{BucketLayout, FloatHistogram, Histogram, Span};
 
 /// What is wrong with a histogram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -45,21 +45,7 @@ pub enum MalformedHistogram {
 impl Histogram {
     /// Checks the histogram against itself.
     pub fn validate(&self) -> Result<(), MalformedHistogram> {
-        let l = &self.layout;
-        let has_negative = !l.negative_spans.is_empty() || !self.negative_buckets.is_empty();
-        if l.has_custom_bounds() {
-            check_bounds(&l.custom_values, &l.positive_spans, self.positive_buckets.len())?;
-            if self.zero_count != 0 || l.zero_threshold != 0.0 || has_negative {
-                return Err(MalformedHistogram::MixedKinds);
-            }
-        } else {
-            check_schema(l.schema)?;
-            check_spans(&l.positive_spans, self.positive_buckets.len())?;
-            check_spans(&l.negative_spans, self.negative_buckets.len())?;
-            if !l.custom_values.is_empty() {
-                return Err(MalformedHistogram::MixedKinds);
-            }
-        }
+        check_layout(&self.layout, self.positive_buckets.len(), self.negative_buckets.len(), self.zero_count != 0)?;
         let observed = sum_of_deltas(&self.positive_buckets)?.wrapping_add(sum_of_deltas(&self.negative_buckets)?);
         let in_buckets = observed.wrapping_add(self.zero_count);
         // A NaN that was observed is counted and lies in no bucket.
@@ -71,27 +57,35 @@ impl Histogram {
 impl FloatHistogram {
     /// Checks the histogram against itself. Float counts may be off by rounding, so their sum is not compared.
     pub fn validate(&self) -> Result<(), MalformedHistogram> {
-        let l = &self.layout;
-        let has_negative = !l.negative_spans.is_empty() || !self.negative_buckets.is_empty();
-        if l.has_custom_bounds() {
-            check_bounds(&l.custom_values, &l.positive_spans, self.positive_buckets.len())?;
-            if self.zero_count != 0.0 || l.zero_threshold != 0.0 || has_negative {
-                return Err(MalformedHistogram::MixedKinds);
-            }
-        } else {
-            check_schema(l.schema)?;
-            check_spans(&l.positive_spans, self.positive_buckets.len())?;
-            check_spans(&l.negative_spans, self.negative_buckets.len())?;
-            if !l.custom_values.is_empty() {
-                return Err(MalformedHistogram::MixedKinds);
-            }
-        }
+        check_layout(&self.layout, self.positive_buckets.len(), self.negative_buckets.len(), self.zero_count != 0.0)?;
         let mut counts = self.positive_buckets.iter().chain(&self.negative_buckets);
         if counts.any(|c| *c < 0.0) || self.zero_count < 0.0 || self.count < 0.0 {
             return Err(MalformedHistogram::NegativeCount);
         }
         Ok(())
     }
+}
+
+/// Checks that the numbers of buckets are those that the layout promises, and that it is of one kind.
+fn check_layout(
+    layout: &BucketLayout,
+    positive: usize,
+    negative: usize,
+    has_zeros: bool,
+) -> Result<(), MalformedHistogram> {
+    let BucketLayout { schema, zero_threshold, positive_spans, negative_spans, custom_values } = layout;
+    if layout.has_custom_bounds() {
+        check_bounds(custom_values, positive_spans, positive)?;
+        let has_negative = !negative_spans.is_empty() || negative != 0;
+        if has_zeros || *zero_threshold != 0.0 || has_negative {
+            return Err(MalformedHistogram::MixedKinds);
+        }
+        return Ok(());
+    }
+    check_schema(*schema)?;
+    check_spans(positive_spans, positive)?;
+    check_spans(negative_spans, negative)?;
+    if custom_values.is_empty() { Ok(()) } else { Err(MalformedHistogram::MixedKinds) }
 }
 
 fn check_schema(schema: i32) -> Result<(), MalformedHistogram> {
@@ -133,7 +127,6 @@ fn sum_of_deltas(deltas: &[i64]) -> Result<u64, MalformedHistogram> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::BucketLayout;
 
     fn spans(spans: &[(i32, u32)]) -> Vec<Span> {
         spans.iter().map(|&(offset, length)| Span { offset, length }).collect()

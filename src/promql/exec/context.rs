@@ -45,8 +45,15 @@ impl Failure {
     }
 }
 
-/// In how many places series are still wanted, and the series.
-type Kept = (usize, Arc<Vec<StepSeries>>);
+/// What a part gave that stands in the plan several times.
+pub(crate) struct Kept {
+    /// In how many places it is still wanted.
+    pub uses: usize,
+    /// Its series.
+    pub series: Arc<Vec<StepSeries>>,
+    /// How many samples were looked at for it; they count in every place.
+    pub samples: u64,
+}
 
 /// A running query.
 pub(crate) struct Context<'q> {
@@ -108,9 +115,9 @@ impl<'q> Context<'q> {
         self.scope.release(series.floats.len() as u64, series.bytes());
     }
 
-    /// Keeps what a part gave for `uses` other places.
-    pub fn keep_shared(&self, id: usize, steps: Steps, uses: usize, all: Arc<Vec<StepSeries>>) {
-        self.shared.lock().insert((id, steps), (uses, all));
+    /// Keeps what a part gave for other places.
+    pub fn keep_shared(&self, id: usize, steps: Steps, kept: Kept) {
+        self.shared.lock().insert((id, steps), kept);
     }
 
     /// What a part gave in another place; the last one to ask gets it alone.
@@ -118,13 +125,14 @@ impl<'q> Context<'q> {
         match self.shared.lock().entry((id, steps)) {
             Entry::Vacant(_) => None,
             Entry::Occupied(mut entry) => {
-                let (uses, all) = entry.get_mut();
-                *uses -= 1;
-                let all = all.clone();
-                if entry.get().0 == 0 {
+                let kept = entry.get_mut();
+                kept.uses -= 1;
+                self.count_samples(kept.samples);
+                let series = kept.series.clone();
+                if kept.uses == 0 {
                     entry.remove();
                 }
-                Some(all)
+                Some(series)
             }
         }
     }

@@ -135,21 +135,16 @@ fn between(
     if before.layout.has_custom_bounds() != behind.layout.has_custom_bounds() {
         return None;
     }
-    let mut made = behind.clone();
-    if !is_gauge && behind.detect_reset(before) {
-        // It counts from 0 again.
-        made.mul(fraction);
-        return Some(made);
-    }
-    let difference = made.sub(before).ok()?;
-    made.mul(fraction);
-    let sum = made.add(before).ok()?;
-    for (outcome, operation) in [(difference, HistogramOperation::Subtraction), (sum, HistogramOperation::Addition)] {
-        if outcome.bounds_reconciled {
+    let between = behind.between(before, fraction, !is_gauge).ok()?;
+    for (was_reconciled, operation) in [
+        (between.subtracting_reconciled, HistogramOperation::Subtraction),
+        (between.adding_reconciled, HistogramOperation::Addition),
+    ] {
+        if was_reconciled {
             notes.add(Note::MismatchedCustomBuckets(operation), position);
         }
     }
-    Some(made)
+    Some(between.histogram)
 }
 
 /// The value at `t` on the line through two points.

@@ -26,6 +26,7 @@ mod unique;
 mod windows;
 
 pub use context::Failure;
+use context::Kept;
 pub(crate) use context::{Context, has_type, without_name};
 pub use delegated::{DelegatedAnswer, DelegatedSeries, Delegates, StepTimes};
 pub(crate) use keys::Keys;
@@ -121,13 +122,8 @@ impl Evaluator<'_> {
         sink: Sink<'_>,
         work: impl FnOnce(Sink<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        if self.context.delays_name_removal {
-            return work(sink);
-        }
         let mut unique = Unique::default();
-        work(&mut |series| {
-            if is_one_name && !self.context.has_dropped_types() { sink(series) } else { unique.add(series) }
-        })?;
+        self.sifting(is_one_name, &mut *sink, work, &mut |series, _| unique.add(series))?;
         unique.into_iter().try_for_each(sink)
     }
 
@@ -138,13 +134,27 @@ impl Evaluator<'_> {
         sink: Sink<'_>,
         work: impl FnOnce(Sink<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        let mut seen = HashSet::new();
+        self.sifting(is_one_name, sink, work, &mut |series, sink| match seen.insert(series.labels.clone()) {
+            true => sink(series),
+            false => Err(Failure::same_labels()),
+        })
+    }
+
+    /// Runs `work`; what may have become the same as another series goes to `doubtful`, all else to the sink.
+    fn sifting(
+        &self,
+        is_one_name: bool,
+        sink: Sink<'_>,
+        work: impl FnOnce(Sink<'_>) -> Result<(), Failure>,
+        doubtful: &mut dyn FnMut(StepSeries, Sink<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         if self.context.delays_name_removal {
             return work(sink);
         }
-        let mut seen = HashSet::new();
-        work(&mut |series| {
-            let is_distinct = is_one_name && !self.context.has_dropped_types();
-            if is_distinct || seen.insert(series.labels.clone()) { sink(series) } else { Err(Failure::same_labels()) }
+        work(&mut |series| match is_one_name && !self.context.has_dropped_types() {
+            true => sink(series),
+            false => doubtful(series, &mut *sink),
         })
     }
 
@@ -156,8 +166,14 @@ impl Evaluator<'_> {
         let all = match self.context.take_shared(shared.id, steps) {
             Some(all) => all,
             None => {
+                let before = self.context.samples();
                 let all = Arc::new(self.collect(&shared.node, steps)?);
-                self.context.keep_shared(shared.id, steps, shared.uses - 1, all.clone());
+                let samples = self.context.samples() - before;
+                self.context.keep_shared(
+                    shared.id,
+                    steps,
+                    Kept { uses: shared.uses - 1, series: all.clone(), samples },
+                );
                 all
             }
         };

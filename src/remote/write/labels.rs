@@ -8,6 +8,9 @@ use crate::model::{Labels, METRIC_NAME};
 /// Bytes of labels that an error shows.
 const SHOWN_BYTES_MAX: usize = 300;
 
+/// Labels of one series or exemplar; real ones have some ten. Each may be two bytes of a message, and is 64 of memory.
+pub(super) const LABELS_MAX: usize = 1 << 14;
+
 /// A name and a value as they came.
 pub(super) type RawPair<'a> = (&'a [u8], &'a [u8]);
 
@@ -24,6 +27,8 @@ pub(super) enum LabelFault {
     Repeated,
     #[error("label that is not valid UTF-8")]
     NotUtf8,
+    #[error("more than {LABELS_MAX} labels")]
+    TooMany,
     #[error("odd number of label references")]
     OddReferences,
     #[error("label reference outside of the symbols")]

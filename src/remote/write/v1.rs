@@ -5,7 +5,7 @@
 
 use super::super::histogram;
 use super::intake::{At, Contents, Intake, Names, NamesError, Stop};
-use super::labels::{LabelFault, RawPair, exemplar_labels};
+use super::labels::{LABELS_MAX, LabelFault, RawPair, exemplar_labels};
 use crate::model::{Exemplar, TimestampMs};
 use crate::net::protobuf::{Fields, ProtobufError};
 use crate::storage::{FloatSample, SeriesRef};
@@ -29,6 +29,9 @@ impl<'m> Names<'m> for V1 {
         for field in Fields::new(series) {
             let field = field?;
             if field.number == LABEL {
+                if out.len() >= LABELS_MAX {
+                    return Err(LabelFault::TooMany.into());
+                }
                 out.push(pair(field.message()?)?);
             }
         }
@@ -142,6 +145,7 @@ fn exemplar<'m>(
     for field in message {
         let field = field?;
         match field.number {
+            1 if pairs.len() > LABELS_MAX => {}
             1 => pairs.push(pair(field.message()?)?),
             2 => value = field.double()?,
             3 => t = field.int()?,
@@ -149,7 +153,8 @@ fn exemplar<'m>(
         }
     }
     let t = (t != 0).then_some(TimestampMs(t));
-    let exemplar: Result<Exemplar, LabelFault> = exemplar_labels(&pairs).map(|labels| Exemplar { labels, value, t });
+    let labels = if pairs.len() > LABELS_MAX { Err(LabelFault::TooMany) } else { exemplar_labels(&pairs) };
+    let exemplar = labels.map(|labels| Exemplar { labels, value, t });
     intake.exemplar(at, series, exemplar, false)
 }
 

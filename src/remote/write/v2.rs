@@ -6,7 +6,7 @@
 use super::super::histogram;
 use super::cache::Key;
 use super::intake::{At, Contents, Intake, Names, NamesError, Stop};
-use super::labels::{LabelFault, RawPair, exemplar_labels};
+use super::labels::{LABELS_MAX, LabelFault, RawPair, exemplar_labels};
 use super::outcome::Complaint;
 use crate::model::{Exemplar, Metadata, MetricType, TimestampMs};
 use crate::net::protobuf::{Field, Fields, ProtobufError};
@@ -125,9 +125,7 @@ impl<'m> V2<'m> {
     /// The hash of everything that names the series.
     #[inline]
     fn key(&self, head: &mut Head, metadata: MetadataRefs, hash: impl Fn(&[u8]) -> u64) -> Result<Key, LabelFault> {
-        if !head.refs.len().is_multiple_of(2) {
-            return Err(LabelFault::OddReferences);
-        }
+        check_refs(&head.refs)?;
         head.hashes.clear();
         for &symbol in &head.refs {
             let hash = self.hashes.get(symbol as usize).ok_or(LabelFault::OutsideOfSymbols)?;
@@ -176,11 +174,10 @@ impl<'m> V2<'m> {
 
     fn push_pairs(&self, refs: &[u32], out: &mut Vec<RawPair<'m>>) -> Result<(), LabelFault> {
         let symbol = |symbol: u32| self.symbols.get(symbol as usize).copied().ok_or(LabelFault::OutsideOfSymbols);
-        let (pairs, rest) = refs.as_chunks::<2>();
-        for [name, value] in pairs {
+        for [name, value] in refs.as_chunks::<2>().0 {
             out.push((symbol(*name)?, symbol(*value)?));
         }
-        if rest.is_empty() { Ok(()) } else { Err(LabelFault::OddReferences) }
+        check_refs(refs)
     }
 
     fn exemplar(
@@ -272,8 +269,21 @@ fn metric_type(number: u64) -> MetricType {
 }
 
 #[inline]
+fn check_refs(refs: &[u32]) -> Result<(), LabelFault> {
+    match refs.len() {
+        n if n > 2 * LABELS_MAX => Err(LabelFault::TooMany),
+        n if !n.is_multiple_of(2) => Err(LabelFault::OddReferences),
+        _ => Ok(()),
+    }
+}
+
+/// Adds references, no more than show that there are too many.
+#[inline]
 fn push_refs(refs: &mut Vec<u32>, field: &Field<'_>) -> Result<(), ProtobufError> {
     for symbol in field.varints()? {
+        if refs.len() > 2 * LABELS_MAX {
+            break;
+        }
         refs.push(u32::try_from(symbol?).unwrap_or(u32::MAX));
     }
     Ok(())

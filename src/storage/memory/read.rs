@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::MemoryStore;
 use crate::model::{Annotations, Labels};
 use crate::storage::chunk::{ChunkBuilder, EncodeError, TimedValue};
+use crate::storage::newest::NewestRows;
 use crate::storage::{
-    Chunk, LatestBatch, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesBatch,
-    SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
+    Chunk, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesChunks,
+    SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
 };
 
 const BATCH_SERIES: usize = 100;
@@ -29,11 +30,10 @@ impl Queryable for MemoryStore {
         scope: &Scope,
         request: &SelectRequest<'_>,
     ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
-        let mut found = self.matching(request.selectors, request.range, scope)?;
-        found.retain(|(_, samples)| samples.last().is_some_and(|s| !s.value.is_stale() && s.float().is_some()));
-        found.sort_by(|a, b| (a.0.metric_name(), &a.0).cmp(&(b.0.metric_name(), &b.0)));
-        found.truncate(request.limit.unwrap_or(usize::MAX));
-        Ok(Box::new(MemoryStream::new(scope, request.range, found)))
+        let found = self.matching(request.selectors, request.range, scope)?.into_iter();
+        let newest = found.filter_map(|(labels, mut samples)| Some((labels, samples.pop()?)));
+        let alive = newest.filter(|(_, sample)| !sample.value.is_stale());
+        Ok(Box::new(NewestRows::new(scope, alive.collect(), Annotations::none(), request.limit)?))
     }
 
     fn label_names(
@@ -101,22 +101,6 @@ impl SeriesStream for MemoryStream {
         self.stats.add(&loaded);
         self.scope.charge(loaded.samples, loaded.bytes)?;
         Ok(StreamStep::Batch)
-    }
-}
-
-impl LatestStream for MemoryStream {
-    fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError> {
-        self.scope.check()?;
-        batch.clear();
-        for (labels, samples) in self.rest.by_ref().take(BATCH_SERIES) {
-            if let Some((last, v)) = samples.last().and_then(|last| Some((last, last.float()?))) {
-                let start = batch.arena.len();
-                batch.arena.extend_from_slice(labels.as_bytes());
-                batch.push_row(start, last.t, v);
-                self.stats.series += 1;
-            }
-        }
-        Ok(if batch.rows.is_empty() { self.end() } else { StreamStep::Batch })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The open chunk of a series whose newest sample is a native histogram: when it ends and what opens the next one. The
 //! rules are the reference's, so that head chunks are cut where Prometheus cuts them.
 
-use crate::model::{CounterResetHint, FloatHistogram, Histogram, STALE_NAN, is_stale};
+use crate::model::{CounterResetHint, FloatHistogram, Histogram, STALE_NAN, Value, is_stale};
 use crate::storage::chunk::float_histogram::FloatHistogramState;
 use crate::storage::chunk::histogram::HistogramState;
 use crate::storage::chunk::{Appended, EncodeError, cut};
@@ -115,6 +115,14 @@ impl OpenHistogram {
         match &self.state {
             State::Integer(state) => state.last().0,
             State::Float(state) => state.last().0,
+        }
+    }
+
+    /// The newest sample.
+    pub(super) fn last_value(&self) -> Value {
+        match &self.state {
+            State::Integer(state) => Value::Histogram(Box::new(state.last().1.clone())),
+            State::Float(state) => Value::FloatHistogram(Box::new(state.last().1.clone())),
         }
     }
 

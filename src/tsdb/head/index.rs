@@ -193,11 +193,37 @@ impl Index {
         })
     }
 
-    /// Appends a series' encoded labels.
-    pub(crate) fn write_labels(&self, slot: u32, out: &mut Vec<u8>) {
+    /// Appends a series' encoded labels. Says whether none of them needs escaping in the text formats.
+    pub(crate) fn write_labels(&self, slot: u32, out: &mut Vec<u8>) -> bool {
+        let mut is_plain = true;
         for id in self.pair_ids(slot) {
-            out.extend_from_slice(self.pairs.get(*id).text());
+            let pair = self.pairs.get(*id);
+            out.extend_from_slice(pair.text());
+            is_plain &= pair.is_plain();
         }
+        is_plain
+    }
+
+    /// The id of a label's name, by which pairs are compared faster than by text. Valid as long as the index is held.
+    pub(super) fn name_id(&self, name: &str) -> Option<u32> {
+        self.pairs.name_id(name)
+    }
+
+    /// The id of the pair that a series has of a name.
+    pub(super) fn pair_of(&self, slot: u32, name: Option<u32>) -> Option<u32> {
+        let is_it = |id: &&u32| Some(self.pairs.get(**id).name_id()) == name;
+        self.pair_ids(slot).iter().find(is_it).copied()
+    }
+
+    /// The value of a pair.
+    pub(super) fn pair_value(&self, id: u32) -> &str {
+        self.pairs.get(id).value()
+    }
+
+    /// A hash of a series' labels without those of two names. Valid as long as the index is held.
+    pub(super) fn hash_without(&self, slot: u32, names: [Option<u32>; 2]) -> u64 {
+        let is_left = |id: &&u32| !names.contains(&Some(self.pairs.get(**id).name_id()));
+        self.pair_ids(slot).iter().filter(is_left).fold(0, |hash, id| mix(hash, *id))
     }
 
     /// The names in use, ascending, with their pairs.
@@ -266,9 +292,11 @@ pub(super) fn pair_texts(encoded: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Ids are given out by us, so nobody outside can make them collide.
 fn hash_ids(ids: &[u32]) -> u64 {
-    let mut hash = ids.len() as u64;
-    for id in ids {
-        hash = (hash.rotate_left(5) ^ u64::from(*id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
+    let hash = ids.iter().fold(ids.len() as u64, |hash, id| mix(hash, *id));
     hash ^ hash >> 32
+}
+
+#[inline]
+fn mix(hash: u64, id: u32) -> u64 {
+    (hash.rotate_left(5) ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -20,6 +20,7 @@ mod ended;
 mod gate;
 mod histogram_chunk;
 mod index;
+mod latest;
 mod matching;
 mod open;
 mod order;

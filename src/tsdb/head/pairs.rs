@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
+use memchr::memchr3;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
 use super::postings::Postings;
-use crate::model::labels::LabelsIter;
+use crate::model::labels::{LabelsIter, is_legacy_label_name};
 
 /// One `name="value"`.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Pair {
     name: u32,
     /// Where the pair is in its name's list.
     at: u32,
+    /// See [`Pair::is_plain`].
+    plain: bool,
     pub(super) postings: Postings,
 }
 
@@ -26,6 +29,16 @@ impl Pair {
     /// The encoded pair.
     pub(super) fn text(&self) -> &[u8] {
         &self.text
+    }
+
+    /// See [`Pairs::name_id`].
+    pub(super) fn name_id(&self) -> u32 {
+        self.name
+    }
+
+    /// Whether the text formats write it as it is: a legacy name, and a value without quotes, backslashes and line breaks.
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain
     }
 
     pub(super) fn strs(&self) -> (&str, &str) {
@@ -92,10 +105,11 @@ impl Pairs {
         if let Some(id) = self.find(text) {
             return (id, false);
         }
-        let (name, _) = LabelsIter::over(text).next().unwrap_or_default();
+        let (name, value) = LabelsIter::over(text).next().unwrap_or_default();
+        let plain = is_legacy_label_name(name) && memchr3(b'"', b'\\', b'\n', value.as_bytes()).is_none();
         let name = self.intern_name(name);
         let list = &mut self.names[name as usize].pairs;
-        let pair = Pair { text: text.into(), name, at: list.len() as u32, postings: Postings::new() };
+        let pair = Pair { text: text.into(), name, at: list.len() as u32, plain, postings: Postings::new() };
         let id = match self.free.pop() {
             Some(id) => {
                 self.pairs[id as usize] = pair;
@@ -122,7 +136,7 @@ impl Pairs {
         if let Ok(entry) = self.by_text.find_entry(hash, |other| *other == id) {
             entry.remove();
         }
-        let empty = Pair { text: Box::default(), name: 0, at: 0, postings: Postings::new() };
+        let empty = Pair { text: Box::default(), name: 0, at: 0, plain: true, postings: Postings::new() };
         let gone = std::mem::replace(&mut self.pairs[id as usize], empty);
         self.free.push(id);
         let list = &mut self.names[gone.name as usize].pairs;
@@ -138,6 +152,11 @@ impl Pairs {
     /// The names in use, ascending, each with the ids of its pairs.
     pub(super) fn names(&self) -> impl Iterator<Item = (&str, &[u32])> {
         self.by_name.iter().map(|(text, id)| (&**text, &*self.names[*id as usize].pairs))
+    }
+
+    /// The id of a name.
+    pub(super) fn name_id(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
     }
 
     /// The ids of the pairs of one name.

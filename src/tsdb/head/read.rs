@@ -9,22 +9,18 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::closed::{Part, Seen};
-use super::series::Latest;
 use super::{Head, Index, PageCursor, series_ref};
-use crate::model::{Annotations, Labels, Sample, Value, is_stale};
-use crate::storage::chunk::decode_values;
+use crate::model::{Annotations, Labels};
 use crate::storage::merge::without;
 use crate::storage::{
-    Cancelled, Chunk, Columns, Held, LatestBatch, LatestStream, QueryError, Scope, SelectRequest, SeriesBatch,
-    SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
+    Cancelled, Chunk, Held, QueryError, Scope, SelectRequest, SeriesBatch, SeriesChunks, SeriesStream, StreamEnd,
+    StreamStats, StreamStep, TimeRange,
 };
 use crate::tsdb::block::Tombstones;
 use crate::tsdb::head_chunks::PinnedChunks;
 
 /// Series in a batch of chunks.
 const BATCH_SERIES: usize = 256;
-/// Rows in a batch of newest samples.
-const BATCH_ROWS: usize = 1000;
 
 /// A series that a stream will visit.
 #[derive(Clone, Copy, Debug)]
@@ -96,93 +92,9 @@ impl Head {
             tombstones: self.tombstones.read().clone(),
         })
     }
-
-    /// The newest float of each series that satisfies a selector, as of this moment; see
-    /// [`Queryable::select_latest`](crate::storage::Queryable::select_latest).
-    pub(crate) fn select_latest<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<HeadLatest<'a>, QueryError> {
-        let index = self.ordered_index();
-        let found = index.matching(request.selectors, scope)?;
-        let held = scope.hold(found.len() * size_of::<Row>() as u64)?;
-        let mut rows = self.latest_rows(&index, &found, request.range)?;
-        drop(index);
-        rows.truncate(request.limit.unwrap_or(usize::MAX));
-        Ok(HeadLatest {
-            head: self,
-            scope: scope.clone(),
-            _held: held,
-            rows: rows.into_iter(),
-            stats: StreamStats::default(),
-        })
-    }
-
-    /// Reads all newest samples at once, so that the answer is of one moment; their labels follow batch by batch. Ordered
-    /// by metric name, then by labels.
-    fn latest_rows(&self, index: &Index, found: &RoaringBitmap, range: TimeRange) -> Result<Vec<Row>, QueryError> {
-        let (files, tombstones) = (self.files.pin(), self.tombstones.read().clone());
-        let mut rows = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
-        let (mut columns, mut elsewhere) = (Columns::default(), Vec::new());
-        let name_first = index.name_sorts_first();
-        let key = |slot| {
-            let name = if name_first { 0 } else { u64::from(index.name_rank(slot)) };
-            name << 32 | u64::from(index.rank(slot))
-        };
-        let applied = self.applying.lock();
-        self.each(found, |slot, series| {
-            let latest = match tombstones.get(series.wal_ref) {
-                [] => series.latest(range, &mut columns),
-                _ => Latest::Elsewhere,
-            };
-            match latest {
-                Latest::Sample(sample) if !is_stale(sample.v) => {
-                    rows.push(Row { key: key(slot), slot, low_ref: index.low_ref(slot), sample });
-                }
-                Latest::Sample(_) | Latest::Nothing => {}
-                Latest::Elsewhere => {
-                    let mut parts = Vec::new();
-                    series.seen().into_iter().for_each(|seen| series.parts(range, seen, &mut parts));
-                    elsewhere.push((slot, series.wal_ref, parts));
-                }
-            }
-        });
-        drop(applied);
-        for (slot, wal_ref, parts) in elsewhere {
-            if let Some(sample) = latest_of(parts, range, tombstones.get(wal_ref), &files)? {
-                rows.push(Row { key: key(slot), slot, low_ref: index.low_ref(slot), sample });
-            }
-        }
-        rows.sort_unstable_by_key(|row| row.key);
-        Ok(rows)
-    }
 }
 
-/// The newest sample in the range if it is a float that is no staleness marker.
-fn latest_of(
-    parts: Vec<Part>,
-    range: TimeRange,
-    removed: &[TimeRange],
-    files: &PinnedChunks<'_>,
-) -> Result<Option<Sample>, QueryError> {
-    let mut values = Vec::new();
-    for part in parts.into_iter().rev() {
-        for chunk in left_of(part.load(files)?, removed)?.iter().rev() {
-            values.clear();
-            decode_values(chunk, &mut values).map_err(|error| undecodable(chunk, &error))?;
-            if let Some(newest) = values.iter().rev().find(|sample| range.contains(sample.t)) {
-                return Ok(match newest.value {
-                    Value::Float(v) if !is_stale(v) => Some(Sample { t: newest.t, v }),
-                    _ => None,
-                });
-            }
-        }
-    }
-    Ok(None)
-}
-
-fn left_of(chunk: Option<Chunk>, removed: &[TimeRange]) -> Result<Vec<Chunk>, QueryError> {
+pub(super) fn left_of(chunk: Option<Chunk>, removed: &[TimeRange]) -> Result<Vec<Chunk>, QueryError> {
     match chunk {
         None => Ok(Vec::new()),
         Some(chunk) if removed.is_empty() => Ok(vec![chunk]),
@@ -193,7 +105,7 @@ fn left_of(chunk: Option<Chunk>, removed: &[TimeRange]) -> Result<Vec<Chunk>, Qu
     }
 }
 
-fn undecodable(chunk: &Chunk, error: &dyn std::error::Error) -> QueryError {
+pub(super) fn undecodable(chunk: &Chunk, error: &dyn std::error::Error) -> QueryError {
     let reason = format!("the chunk from {} to {}: {error}", chunk.min.0, chunk.max.0);
     QueryError::Corrupt { path: "memory".to_owned(), offset: 0, reason }
 }
@@ -277,49 +189,6 @@ impl SeriesStream for HeadStream<'_> {
         self.stats.chunks += chunks;
         self.stats.bytes += bytes;
         self.scope.charge(samples, bytes)?;
-        Ok(StreamStep::Batch)
-    }
-}
-
-/// A series' newest sample, and where the series stands in the order asked for.
-struct Row {
-    key: u64,
-    slot: u32,
-    low_ref: u32,
-    sample: Sample,
-}
-
-/// Newest samples of the head's series.
-pub(crate) struct HeadLatest<'a> {
-    head: &'a Head,
-    scope: Scope,
-    /// For the rows.
-    _held: Held,
-    rows: std::vec::IntoIter<Row>,
-    stats: StreamStats,
-}
-
-impl LatestStream for HeadLatest<'_> {
-    fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError> {
-        self.scope.check()?;
-        batch.clear();
-        {
-            let index = self.head.index();
-            let alive = self.rows.by_ref().filter(|row| index.low_ref(row.slot) == row.low_ref);
-            for row in alive.take(BATCH_ROWS) {
-                let start = batch.arena.len();
-                index.write_labels(row.slot, &mut batch.arena);
-                batch.push_row(start, row.sample.t, row.sample.v);
-            }
-        }
-        if batch.rows.is_empty() {
-            return Ok(StreamStep::End(StreamEnd { annotations: Annotations::none(), stats: self.stats }));
-        }
-        self.stats.series += batch.rows.len() as u64;
-        self.stats.bytes += batch.arena.len() as u64;
-        self.scope.charge(batch.rows.len() as u64, batch.arena.len() as u64)?;
-        // The caller reuses the arena for the next batch, so these bytes are held only until then.
-        self.scope.release(0, batch.arena.len() as u64);
         Ok(StreamStep::Batch)
     }
 }

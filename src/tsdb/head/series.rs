@@ -14,7 +14,7 @@ use crate::storage::chunk::Appended;
 use crate::storage::chunk::cut::GrowingFloats;
 use crate::storage::chunk::xor::XorState;
 use crate::storage::chunk::xor2::Xor2State;
-use crate::storage::{Columns, DecodeError, Encoding, HistogramRef, SeriesRef, TimeRange, chunk};
+use crate::storage::{Columns, Encoding, HistogramRef, SeriesRef, TimeRange, chunk};
 
 /// Series of one page, and so of one lock.
 pub(crate) const PAGE_SERIES: usize = 256;
@@ -359,34 +359,42 @@ impl Series {
         }
     }
 
-    /// The newest float in the range, as far as the open chunk tells; decodes only if newer samples lie behind it.
+    /// The newest sample in the range, as far as the open chunk tells; decodes only if newer samples lie behind it.
     pub(super) fn latest(&self, range: TimeRange, columns: &mut Columns) -> Latest {
-        let newest = match self.open() {
-            _ if self.state.count() > 0 => Some(self.state.last()),
-            Some(Open::Floats(state)) => Some(state.last()),
-            _ => None,
-        };
-        let Some((t, v)) = newest else { return self.latest_of_no_floats(range) };
+        if self.state.count() == 0 {
+            return self.latest_of_others(range);
+        }
+        let (t, v) = self.state.last();
         if t < range.min.0 {
             return Latest::Nothing;
         }
         if t <= range.max.0 {
-            return Latest::Sample(Sample { t: TimestampMs(t), v });
+            return if is_stale(v) { Latest::Nothing } else { Latest::Float(Sample { t: TimestampMs(t), v }) };
         }
         if self.start <= range.max.0 {
-            let decode = if self.state.count() > 0 { chunk::xor::decode_into } else { chunk::xor2::decode_into };
-            return latest_in(&self.bytes, decode, range, columns).map_or(Latest::Nothing, Latest::Sample);
+            let newest = latest_in(&self.bytes, range, columns).filter(|s| !is_stale(s.v));
+            return newest.map_or(Latest::Nothing, Latest::Float);
         }
         if self.closed().is_empty() { Latest::Nothing } else { Latest::Elsewhere }
     }
 
-    #[cold]
-    fn latest_of_no_floats(&self, range: TimeRange) -> Latest {
-        match self.open() {
-            // The newest sample up to the end of the range is in this chunk.
-            Some(_) if self.start <= range.max.0 => Latest::Nothing,
-            _ if self.closed().is_empty() => Latest::Nothing,
+    /// [`latest`](Series::latest) where the open chunk, if there is one, is none of plain floats.
+    #[inline(never)]
+    fn latest_of_others(&self, range: TimeRange) -> Latest {
+        match self.open().map(Open::last_t) {
+            Some(t) if t < range.min.0 => Latest::Nothing,
+            Some(t) if t <= range.max.0 && self.has_ended() => Latest::Nothing,
+            Some(t) if t <= range.max.0 => Latest::Later,
+            None if self.closed().is_empty() => Latest::Nothing,
             _ => Latest::Elsewhere,
+        }
+    }
+
+    /// The newest histogram, if the open chunk is of histograms and knows that it has no start.
+    pub(super) fn newest_histogram(&self) -> Option<(i64, Value)> {
+        match self.open()? {
+            Open::Histogram(open) if !open.encoding().has_starts() => Some((open.last_t(), open.last_value())),
+            _ => None,
         }
     }
 }
@@ -394,22 +402,20 @@ impl Series {
 /// What a look at a series' open chunk tells of its newest sample in a range.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Latest {
-    Sample(Sample),
-    /// There is none, or it is a histogram.
+    /// A float without a start, no staleness marker.
+    Float(Sample),
+    /// The newest sample of the open chunk, one of another kind; no staleness marker.
+    Later,
+    /// There is none, or it is a staleness marker.
     Nothing,
-    /// It lies in a closed chunk.
+    /// It lies in a closed chunk, or before the newest one of another kind.
     Elsewhere,
 }
 
 /// We wrote these bytes ourselves, so they decode; if not, what was decoded before the mistake counts.
-fn latest_in(
-    data: &[u8],
-    decode: fn(&[u8], &mut Columns) -> Result<(), DecodeError>,
-    range: TimeRange,
-    columns: &mut Columns,
-) -> Option<Sample> {
+fn latest_in(data: &[u8], range: TimeRange, columns: &mut Columns) -> Option<Sample> {
     columns.clear();
-    let _ = decode(data, columns);
+    let _ = chunk::xor::decode_into(data, columns);
     let end = columns.times.partition_point(|t| *t <= range.max.0);
     let at = end.checked_sub(1)?;
     let sample = Sample { t: TimestampMs(columns.times[at]), v: columns.values[at] };
@@ -526,15 +532,9 @@ mod tests {
 
     #[test]
     fn the_newest_sample_before_an_instant_is_found_in_the_open_chunk_or_told_to_be_elsewhere() {
-        for start in [0, 77] {
-            find_each_newest(start);
-        }
-    }
-
-    fn find_each_newest(start: i64) {
         let mut series = Series::default();
         for i in 0..600i64 {
-            series.push(i * 15_000, start, i as f64, RULE);
+            series.push(i * 15_000, 0, i as f64, RULE);
         }
         let open_start = chunks_of(&series).last().unwrap().min.0;
         assert!(open_start > 15_000 && open_start < 599 * 15_000);
@@ -545,7 +545,7 @@ mod tests {
             let t = i * 15_000;
             for max in [t, t + 14_999] {
                 let expected = match t >= open_start {
-                    true => Latest::Sample(Sample { t: TimestampMs(t), v: i as f64 }),
+                    true => Latest::Float(Sample { t: TimestampMs(t), v: i as f64 }),
                     false => Latest::Elsewhere,
                 };
                 assert_eq!(latest(0, max), expected);

@@ -9,8 +9,9 @@ use crate::model::{DurationMs, Histogram, Labels, STALE_NAN, Span, TimestampMs, 
 use crate::runtime::Clock;
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
-    AppendReport, Appendable, FloatSample, HistogramRef, HistogramSample, LatestBatch, Queryable, Scope, SelectRequest,
-    SeriesBatch, SeriesRef, StreamStep, TimeRange, TimedValue, UnknownSeries, decode_values,
+    AppendReport, Appendable, FloatSample, HistogramRef, HistogramSample, LatestBatch, LatestRow, NewestValue,
+    Queryable, Scope, SelectRequest, SeriesBatch, SeriesRef, StreamStep, TimeRange, TimedValue, UnknownSeries,
+    decode_values,
 };
 use crate::telemetry::Registry;
 use crate::tsdb::{Deps, OpenReport, Options, Settings, Tsdb};
@@ -91,12 +92,21 @@ fn read(store: &dyn Queryable, range: TimeRange) -> BTreeMap<Labels, Vec<TimedVa
     out
 }
 
+/// What a row says, as a number that is the same for the same.
+fn said(batch: &LatestBatch, row: &LatestRow) -> u64 {
+    match batch.value(row) {
+        NewestValue::Float(v) => v.to_bits(),
+        NewestValue::Histogram(HistogramRef::Integer(h)) => h.sum.to_bits().wrapping_add(h.count),
+        NewestValue::Histogram(HistogramRef::Float(h)) => h.sum.to_bits().wrapping_add(h.count.to_bits()),
+    }
+}
+
 fn latest(store: &dyn Queryable, range: TimeRange) -> Vec<(Labels, i64, u64)> {
     let request = SelectRequest { selectors: &[Vec::new()], range, sorted: true, limit: None };
     let mut stream = store.select_latest(&Scope::unbounded(), &request).unwrap();
     let (mut batch, mut out) = (LatestBatch::default(), Vec::new());
     while let StreamStep::Batch = stream.next(&mut batch).unwrap() {
-        let row = |row| (Labels::from_encoded(batch.labels(row)), row.t.0, row.v.to_bits());
+        let row = |row| (Labels::from_encoded(batch.labels(row)), row.t.0, said(&batch, row));
         out.extend(batch.rows.iter().map(row));
     }
     out

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
+use axum::http::Request;
+
 use super::Fixture;
 use super::fixture::NOW;
 use crate::model::{Annotations, DurationMs, Labels};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
-    LatestBatch, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesStream, StreamStep,
-    TimeRange,
+    Appendable as _, FloatSample, LatestBatch, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest,
+    Selector, SeriesStream, StreamStep, TimeRange,
 };
 
 #[tokio::test]
@@ -34,6 +37,60 @@ async fn the_newest_samples_of_the_union_are_sent_with_external_labels() {
 }
 
 #[tokio::test]
+async fn the_format_is_the_one_asked_for_and_types_are_those_that_targets_tell() {
+    let fixture = Fixture::new().with_series().exemplar(&[("__name__", "load_total")], "abc", 0.5, 3);
+    let app = fixture.app();
+    let ask = async |accept: &str| {
+        let request = Request::builder().uri("/federate?match[]=%7B__name__=~%22load.*%22%7D").header("accept", accept);
+        app.send(request.body(Body::empty()).expect("a valid request")).await
+    };
+    let text = ask("text/plain;version=1.0.0").await;
+    assert_eq!(text.header("content-type"), "text/plain; version=1.0.0; charset=utf-8; escaping=underscores");
+    assert!(text.text().starts_with("# HELP load Load.\n# TYPE load gauge\nload{"), "{}", text.text());
+    let openmetrics = ask("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8").await;
+    let expected = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8";
+    assert_eq!(openmetrics.header("content-type"), expected);
+    assert!(openmetrics.text().ends_with("# EOF\n") && openmetrics.text().contains("\"my.label\"=\"x\""));
+    let accept = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+    let protobuf = ask(accept).await;
+    assert!(protobuf.header("content-type").starts_with("application/vnd.google.protobuf; proto="));
+    let mut rest = &protobuf.body[..];
+    let mut messages = 0;
+    while let Some(message) = crate::net::protobuf::delimited(&mut rest) {
+        assert!(message.is_ok());
+        messages += 1;
+    }
+    assert_eq!(messages, 2, "a family each");
+}
+
+#[tokio::test]
+async fn limits_and_sources_are_taken_or_refused() {
+    let app = Fixture::new().with_series().app();
+    let count = async |query: &str| {
+        let answer = app.get(&format!("/federate?match[]=%7Bjob=~%22.%2B%22%7D&{query}")).await;
+        assert_eq!(answer.status, 200, "{query}");
+        answer.text().lines().filter(|l| !l.starts_with('#')).count()
+    };
+    for (query, expected) in [("limit=2", 2), ("limit=0", 3), ("limit=", 3), ("source=local", 3), ("source=", 3)] {
+        assert_eq!(count(query).await, expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn the_cluster_is_asked_where_there_is_one_and_our_targets_say_nothing_of_it() {
+    let cluster = Arc::new(MemoryStore::new());
+    let mut appender = cluster.appender();
+    let series = appender.series(&Labels::from_pairs([("__name__", "load"), ("member", "far")])).expect("in memory");
+    appender.append(&[FloatSample { series, t: NOW, v: 4.0 }]).expect("in memory");
+    appender.commit().expect("in memory");
+    let mut fixture = Fixture::new().with_series();
+    fixture.deps.cluster_samples = Some(cluster);
+    let answer = fixture.app().get("/federate?match[]=load&source=cluster").await;
+    let expected = format!("# TYPE load untyped\nload{{member=\"far\",instance=\"\"}} 4 {}\n", NOW.0);
+    assert_eq!(answer.text(), expected);
+}
+
+#[tokio::test]
 async fn missing_and_malformed_selectors_are_refused_with_a_sentence() {
     let app = Fixture::new().app();
     for (path, sentence) in [
@@ -41,6 +98,10 @@ async fn missing_and_malformed_selectors_are_refused_with_a_sentence() {
         ("/federate?match[]=up%7B", "1:"),
         ("/federate?match[]=", "parse error"),
         ("/federate?match[]=%zz", "invalid URL escape"),
+        ("/federate?match[]=up&limit=x", "limit"),
+        ("/federate?match[]=up&limit=-1", "non-negative"),
+        ("/federate?match[]=up&source=cluster", "the cluster frontend, which is not configured here"),
+        ("/federate?match[]=up&source=moon", "\"moon\" is neither \"local\" nor \"cluster\""),
     ] {
         let answer = app.get(path).await;
         assert_eq!(answer.status, 400, "{path}");

@@ -57,6 +57,8 @@ impl Fixture {
         let deps = Deps {
             security: Security::new(&registry),
             storage: store.clone(),
+            local: store.clone(),
+            cluster_samples: None,
             appendable: store.clone(),
             cluster: Arc::default(),
             otlp: None,
@@ -94,6 +96,7 @@ impl Fixture {
 
     pub(in crate::web) fn storage(mut self, storage: Arc<dyn Queryable>) -> Fixture {
         self.deps.queries = queries(storage.clone(), &self.limits, &self.deps.registry);
+        self.deps.local = storage.clone();
         self.deps.storage = storage;
         self
     }

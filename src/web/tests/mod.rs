@@ -8,6 +8,7 @@ mod hostile;
 mod pages;
 mod protection;
 mod query;
+mod remote_write;
 mod serving;
 
 pub(super) use fixture::Fixture;

@@ -368,3 +368,22 @@ async fn deep_expressions_are_answered_and_deeper_ones_refused() {
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert!(answer.text().contains("deep"), "{}", answer.text());
 }
+
+/// Where an expression says the same several times, the engine looks once; it is counted as often as it is said.
+#[tokio::test]
+async fn what_is_asked_for_twice_is_counted_twice() {
+    let app = Fixture::new().with_series().app();
+    for (query, samples) in [
+        ("up", 2),
+        ("up + up", 4),
+        ("up * (up + up)", 6),
+        ("sum(up) / count(up) + load", 5),
+        ("rate(up[5m]) + rate(up[5m])", 4),
+    ] {
+        let pairs = [("query", query), ("stats", "true")];
+        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        let answer = app.post_form("/api/v1/query", form).await;
+        let counted = &answer.json()["data"]["stats"]["samples"]["totalQueryableSamples"];
+        assert_eq!(*counted, json!(samples), "{query}: {}", answer.text());
+    }
+}

@@ -105,15 +105,10 @@ impl<'a> Growth<'a> {
         let (before, after) = (&samples.histograms[at], &samples.histograms[at + 1]);
         let (start, end) = (samples.histogram_times[at], samples.histogram_times[at + 1]);
         let share = (t - start) as f64 / (end - start) as f64;
-        let mut between = FloatHistogram::clone(after);
-        if self.is_counter && after.detect_reset(before) {
-            between.mul(share);
-        } else {
-            self.subtract(&mut between, before)?;
-            between.mul(share);
-            self.add(&mut between, before)?;
-        }
-        Ok(Cow::Owned(between))
+        let between = after.between(before, share, self.is_counter)?;
+        self.seen.add_if(between.subtracting_reconciled, Remark::ReconciledBySubtracting);
+        self.seen.add_if(between.adding_reconciled, Remark::ReconciledByAdding);
+        Ok(Cow::Owned(between.histogram))
     }
 
     fn subtract(&mut self, from: &mut FloatHistogram, other: &FloatHistogram) -> Result<(), IncompatibleBounds> {

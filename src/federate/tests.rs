@@ -1,6 +1,15 @@
+//! What the formats say of the same samples.
+
+use std::io;
+
+use super::answer::FLUSH_BYTES;
 use super::*;
 use crate::model::labels::push_pair;
-use crate::model::{Annotations, TimestampMs};
+use crate::model::{Annotations, EscapingScheme, Labels, Metadata, TimestampMs};
+use crate::storage::{LatestBatch, LatestStream, QueryError, StreamEnd, StreamStep};
+
+mod formats;
+mod round_trip;
 
 /// Hands out rows in batches of a given size.
 struct Rows {
@@ -37,7 +46,7 @@ fn text(rows: Vec<(Labels, f64, i64)>, external: &[(&str, &str)], escaping: Esca
     let mut out = Vec::new();
     let mut stream = Rows { rows, batch: 3, fail_at_end: false };
     let external = Labels::from_pairs(external.iter().copied());
-    let written = write_text(&mut stream, &external, Format { escaping }, &mut |buffer| {
+    let written = write(&mut stream, untyped(&external, escaping), &mut |buffer| {
         out.append(buffer);
         Ok(())
     })
@@ -45,6 +54,15 @@ fn text(rows: Vec<(Labels, f64, i64)>, external: &[(&str, &str)], escaping: Esca
     assert_eq!(written.bytes, out.len() as u64);
     assert!(!written.end.annotations.is_empty(), "warnings must come through");
     String::from_utf8(out).unwrap()
+}
+
+/// Text 0.0.4 where nothing is known of any family.
+fn untyped(external: &Labels, escaping: EscapingScheme) -> Answer<'_> {
+    fn nothing(_: &str) -> Option<Metadata> {
+        None
+    }
+    let format = Format { body: BodyFormat::Text004, escaping };
+    Answer { format, external, lookup: &nothing, exemplars: Vec::new() }
 }
 
 const EXTERNAL: &[(&str, &str)] = &[("site", "cabin"), ("zone", "q\"x"), ("dot.ted", "y")];
@@ -110,15 +128,15 @@ fn special_names_are_written_as_the_client_asked() {
     for (escaping, expected) in [
         (
             EscapingScheme::AllowUtf8,
-            "# TYPE \"my.metric\" untyped\n{\"my.metric\",\"0num\"=\"v\",a:b=\"c\",instance=\"i\",\"dot.ted\"=\"y\"} 2 1795248021098\n",
+            "# TYPE \"my.metric\" untyped\n{\"my.metric\",\"0num\"=\"v\",\"a:b\"=\"c\",instance=\"i\",\"dot.ted\"=\"y\"} 2 1795248021098\n",
         ),
         (
             EscapingScheme::Values,
-            "# TYPE U__my_2e_metric untyped\nU__my_2e_metric{U___30_num=\"v\",a:b=\"c\",instance=\"i\",U__dot_2e_ted=\"y\"} 2 1795248021098\n",
+            "# TYPE U__my_2e_metric untyped\nU__my_2e_metric{U___30_num=\"v\",\"a:b\"=\"c\",instance=\"i\",U__dot_2e_ted=\"y\"} 2 1795248021098\n",
         ),
         (
             EscapingScheme::Dots,
-            "# TYPE my_dot_metric untyped\nmy_dot_metric{__num=\"v\",a:b=\"c\",instance=\"i\",dot_dot_ted=\"y\"} 2 1795248021098\n",
+            "# TYPE my_dot_metric untyped\nmy_dot_metric{__num=\"v\",\"a:b\"=\"c\",instance=\"i\",dot_dot_ted=\"y\"} 2 1795248021098\n",
         ),
     ] {
         assert_eq!(text(my(), &[("dot.ted", "y")], escaping), expected);
@@ -150,8 +168,7 @@ fn series_without_a_name_are_left_out_and_counted() {
     let rows = vec![row(&[("a", "1")], 1.0), row(&[("__name__", "up")], 1.0)];
     let mut stream = Rows { rows, batch: 10, fail_at_end: false };
     let mut out = Vec::new();
-    let format = Format { escaping: EscapingScheme::Underscores };
-    let written = write_text(&mut stream, &Labels::empty(), format, &mut |buffer| {
+    let written = write(&mut stream, untyped(&Labels::empty(), EscapingScheme::Underscores), &mut |buffer| {
         out.extend_from_slice(buffer);
         Ok(())
     })
@@ -166,8 +183,7 @@ fn the_answer_is_handed_on_in_bounded_pieces() {
     let rows = (0..1000).map(|i| row(&[("__name__", "m"), ("i", &format!("{i:04}")), ("long", &long)], 1.0)).collect();
     let mut stream = Rows { rows, batch: 100, fail_at_end: false };
     let mut pieces = Vec::new();
-    let format = Format { escaping: EscapingScheme::Underscores };
-    let written = write_text(&mut stream, &Labels::empty(), format, &mut |buffer| {
+    let written = write(&mut stream, untyped(&Labels::empty(), EscapingScheme::Underscores), &mut |buffer| {
         pieces.push(buffer.len());
         Ok(())
     })
@@ -178,15 +194,17 @@ fn the_answer_is_handed_on_in_bounded_pieces() {
 
 #[test]
 fn failures_of_either_side_end_the_answer() {
-    let format = Format { escaping: EscapingScheme::Underscores };
     let mut stream = Rows { rows: vec![row(&[("__name__", "up")], 1.0)], batch: 1, fail_at_end: true };
     let mut called = false;
-    let result = write_text(&mut stream, &Labels::empty(), format, &mut |_| {
+    let result = write(&mut stream, untyped(&Labels::empty(), EscapingScheme::Underscores), &mut |_| {
         called = true;
         Ok(())
     });
     assert!(matches!(result, Err(FederateError::Query(_))) && !called, "an early failure hands nothing on");
     let mut stream = Rows { rows: vec![row(&[("__name__", "up")], 1.0)], batch: 1, fail_at_end: false };
     let gone = &mut |_: &mut Vec<u8>| Err(io::Error::from(io::ErrorKind::BrokenPipe));
-    assert!(matches!(write_text(&mut stream, &Labels::empty(), format, gone), Err(FederateError::Sink(_))));
+    assert!(matches!(
+        write(&mut stream, untyped(&Labels::empty(), EscapingScheme::Underscores), gone),
+        Err(FederateError::Sink(_))
+    ));
 }
