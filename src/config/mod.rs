@@ -47,10 +47,10 @@ pub use global::GlobalConfig;
 pub use http::OAuth2Config;
 pub use mistake::{ConfigErrors, ConfigWarning, Mistake};
 pub use remote::{MetadataConfig, QueueConfig, RemoteWriteConfig, WriteMessage};
-pub use rules::{RecordingGroup, RecordingRule, recording_groups};
+pub use rules::{RecordingGroup, RecordingRule, recording_groups, recording_groups_str};
 pub use scalar::ByteSize;
 pub use storage::{FloatEncoding, Fsync, LowWriteConfig, RetentionConfig, StorageConfig};
-pub use web::{LoadedWeb, load_web};
+pub use web::{LoadedWeb, load_web, load_web_str};
 
 use fields::{At, Fields, Reader};
 use render::Out;

@@ -44,6 +44,17 @@ pub fn recording_groups(path: &Path) -> Result<Vec<RecordingGroup>, ConfigErrors
     }
 }
 
+/// As [`recording_groups`], of a text.
+pub fn recording_groups_str(text: &str) -> Result<Vec<RecordingGroup>, ConfigErrors> {
+    let path = Path::new("<rules>");
+    let reader = Reader::new(path, Path::new(""));
+    let groups = check_text(&reader, text, NameValidation::Utf8);
+    match reader.finish().0 {
+        mistakes if mistakes.is_empty() => Ok(groups),
+        mistakes => Err(ConfigErrors::new(path, mistakes)),
+    }
+}
+
 /// Checks that the file holds groups of well-formed rules and gives every mistake to `main`.
 pub(super) fn check_file(main: &Reader, path: &Path, names: NameValidation) {
     let reader = Reader::new(path, path.parent().unwrap_or(Path::new("")));

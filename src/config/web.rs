@@ -42,8 +42,19 @@ pub struct LoadedWeb {
 /// Reads a web config file and the files that it names. Relative paths in it start at its own directory.
 pub fn load_web(path: &Path) -> LoadedWeb {
     let reader = Reader::new(path, path.parent().unwrap_or(Path::new("")));
+    let text = read_file(&reader, path);
+    checked(reader, path, text.as_deref())
+}
+
+/// As [`load_web`], of a text; files that it names are looked for in `base_dir`.
+pub fn load_web_str(text: &str, base_dir: &Path) -> LoadedWeb {
+    let path = Path::new("<web config>");
+    checked(Reader::new(path, base_dir), path, Some(text))
+}
+
+fn checked(reader: Reader, path: &Path, text: Option<&str>) -> LoadedWeb {
     let mut sources = vec![path.to_owned()];
-    let root = read_file(&reader, path).and_then(|text| reader.parse(&text));
+    let root = text.and_then(|text| reader.parse(text));
     let rules = root.map(|root| read(&At::root(&reader, &root), &mut sources));
     let (mistakes, warnings) = reader.finish();
     let outcome = match rules {

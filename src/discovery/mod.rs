@@ -16,3 +16,9 @@ mod providers;
 
 pub use config::{DiscoveryConfig, DnsRecordType, DnsSdConfig, FileSdConfig, HttpSdConfig, StaticConfig, TargetGroup};
 pub use merge::{Deps, MIN_UPDATE_INTERVAL, spawn};
+
+/// Reads target groups as files and HTTP endpoints write them: as JSON, or as YAML. `origin` names where they come from.
+pub fn parse_groups(text: &str, is_json: bool, origin: &str) -> Result<Vec<TargetGroup>, String> {
+    let meta = ("__meta_origin", origin);
+    if is_json { groups::from_json(text.as_bytes(), origin, meta) } else { groups::from_yaml(text, origin, meta) }
+}

@@ -88,6 +88,18 @@ pub async fn read_body(
     }
 }
 
+/// Unpacks a whole body that is there already, as [`read_body`] does one that arrives.
+pub fn unpack(packed: &[u8], content_encoding: &str, limit: u64, out: &mut Vec<u8>) -> Result<(), BodyError> {
+    out.clear();
+    let mut unpack = Unpack::new(content_encoding)?;
+    let mut input = packed;
+    while unpack.step(&mut input, limit, out)? == Step::More {}
+    if unpack.ended() {
+        return Ok(());
+    }
+    Err(BodyError::Truncated { encoding: unpack.name(), wire_bytes: packed.len() as u64 })
+}
+
 /// What is left to do for one chunk.
 #[derive(PartialEq, Eq, Debug)]
 enum Step {

@@ -25,7 +25,7 @@ mod secret;
 mod tests;
 mod tls;
 
-pub use body::{Body, BodyInfo, MAX_BODY_BYTES, read_body};
+pub use body::{Body, BodyInfo, MAX_BODY_BYTES, read_body, unpack};
 pub use client::{Client, Request, Response};
 pub use config::{Auth, Header, HttpClientConfig, ProxyConfig, Secret, SecretSource, TlsConfig, TlsVersion};
 pub use error::{BodyError, ClientError};

@@ -18,6 +18,22 @@ pub(super) struct Form {
     malformed: Option<String>,
 }
 
+/// Whether every way in which endpoints read a query string takes it, with `name` for the parameter of its own. A door for
+/// fuzzing.
+#[doc(hidden)]
+pub fn check_parameter(query: &str, name: &str) -> Result<(), String> {
+    let form = Form::parse(query);
+    let text = |error: ParamError| error.to_string();
+    form.well_formed().map_err(text)?;
+    form.narrowing_selectors().map_err(text)?;
+    form.selector(name).map_err(text)?;
+    form.time(name, TimestampMs::MIN).map_err(text)?;
+    form.duration(name).map_err(text)?;
+    form.limit().map_err(text)?;
+    form.boolean(name).map_err(text)?;
+    form.count(name).map(drop).map_err(text)
+}
+
 /// Why the parameters could not be read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(super) enum FormError {

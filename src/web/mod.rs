@@ -43,6 +43,8 @@ pub use config::{
     AdminApi, CorsOrigin, ExternalUrl, ExternalUrlError, Lifecycle, RemoteReadConfig, RoutePrefix, WebConfig,
 };
 pub use deps::{BuildInfo, Deps, HostMetrics, Readiness, ReadinessState, ReloadRequest, RuntimeFacts};
+#[doc(hidden)]
+pub use form::check_parameter;
 pub use notifications::{Notification, Notifications};
 pub use server::{BindError, Server};
 pub use tls::{ClientAuth, Named, TlsFault, TlsServer, TlsServerConfig, cipher_suite, curve};
