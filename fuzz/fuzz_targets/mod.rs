@@ -37,7 +37,6 @@ pub const ALL: &[(&str, Target)] = &[
     ("snappy", wire::snappy),
     ("gzip", wire::gzip),
     ("zstd", wire::zstd),
-    ("histogram_message", wire::histogram),
     ("remote_write_v1", remote::write_v1),
     ("remote_write_v2", remote::write_v2),
     ("otlp", remote::otlp),

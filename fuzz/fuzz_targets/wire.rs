@@ -1,7 +1,6 @@
-use watershed::model::Value;
 use watershed::net::protobuf::{Fields, Wire, Writer, delimited};
 use watershed::net::unpack;
-use watershed::remote::{histogram as message, snappy as block};
+use watershed::remote::snappy as block;
 
 /// More than any input of these makes, and little enough to be seen when it is passed.
 const LIMIT: usize = 1 << 20;
@@ -69,17 +68,4 @@ fn capped(data: &[u8], encoding: &str) {
         assert!(out.len() <= limit && out.capacity() <= limit.max(64 << 10));
         assert!(done.is_err() || out.len() < limit);
     }
-}
-
-/// A histogram that was read is written as something that is read as the same.
-pub fn histogram(data: &[u8]) {
-    let Ok((t, value)) = message::read(Fields::new(data)) else { return };
-    let mut out = Vec::new();
-    match &value {
-        Value::Histogram(h) => message::write_integer(&mut Writer::new(&mut out), t, h),
-        Value::FloatHistogram(h) => message::write_float(&mut Writer::new(&mut out), t, h),
-        Value::Float(_) => panic!("a histogram is no float"),
-    }
-    let (again_t, again) = message::read(Fields::new(&out)).expect("what was written can be read");
-    assert!(again_t == t && again.is_same(&value), "{value:?} became {again:?}");
 }
