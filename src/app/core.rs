@@ -22,16 +22,20 @@ use crate::config::{Config, GlobalConfig};
 use crate::disk::RealDisk;
 use crate::model::Labels;
 use crate::promql::service::{self, Service};
-use crate::promql::{Engine, EngineOptions, ParserOptions};
+use crate::promql::{Engine, EngineOptions, Feature, ParserOptions};
 use crate::remote::otlp;
 use crate::runtime::{Clock, CpuPool, Tasks};
 use crate::scrape;
 use crate::telemetry::{self, Gauge, Registry};
 use crate::tsdb::{self, Tsdb};
-use crate::web::{self, BuildInfo, Readiness, ReloadRequest, RuntimeFacts, Security};
+use crate::web::{self, BuildInfo, Notifications, Readiness, ReloadRequest, RuntimeFacts, Security};
 
 /// How often files are looked at if nobody says; never, then.
 const LOOK: Duration = Duration::from_secs(60);
+/// What people are told while the store is being opened, if a reload has failed, and at the end.
+const STARTING: &str = "Watershed is starting and replaying the write-ahead log (WAL).";
+const RELOAD_FAILED: &str = "Configuration reload has failed.";
+const STOPPING: &str = "Watershed is shutting down and gracefully stopping all operations.";
 /// Reload requests that wait for their turn; more wait in their connections.
 const RELOADS_WAITING: usize = 8;
 
@@ -54,6 +58,7 @@ pub(super) struct Core {
     reload_sender: mpsc::Sender<ReloadRequest>,
     external_labels: Arc<ArcSwap<Labels>>,
     shipping: Shipping,
+    notifications: Notifications,
     config_yaml: Arc<ArcSwap<String>>,
     facts: Arc<ArcSwap<RuntimeFacts>>,
     reload_ok: Gauge,
@@ -99,6 +104,8 @@ impl Core {
         let listener = Arc::new(ListenerFile::load(options.web_config_file.as_deref(), Security::new(&registry))?);
         let external_labels = Arc::new(ArcSwap::from_pointee(Labels::empty()));
         let shipping = Shipping::new(&tasks, clock.clone(), registry.clone(), external_labels.clone());
+        let notifications = Notifications::new(options.notification_followers, clock.clone(), &registry);
+        notifications.add(STARTING);
         let core = Core {
             readiness: Readiness::new(),
             listener,
@@ -115,6 +122,7 @@ impl Core {
             reload_sender,
             external_labels,
             shipping,
+            notifications,
             config_yaml: Arc::default(),
             facts: Arc::new(ArcSwap::from_pointee(facts)),
             reload_ok: registry.gauge(
@@ -159,6 +167,8 @@ impl Core {
             flags: Arc::new(options.flags.clone()),
             build: BuildInfo::current(),
             runtime: Arc::new(move || (**facts.load()).clone()),
+            features: Arc::new(features(options)),
+            notifications: self.notifications.clone(),
             host_metrics: options.host_metrics.then_some(host),
         }
     }
@@ -167,8 +177,8 @@ impl Core {
     pub(super) async fn open_store(&self, options: &Options, config: &Config) -> Result<(), AppError> {
         let store_options = storage::options(&options.storage, &config.storage, options.retention, options.features);
         let deps = tsdb::Deps { disk: Arc::new(RealDisk), clock: self.clock.clone(), registry: self.registry.clone() };
-        let path = options.storage_path.clone();
-        let opened = self.pool.run(move || Tsdb::open(&path, store_options, deps)).await?;
+        let (path, progress) = (options.storage_path.clone(), self.store.progress().clone());
+        let opened = self.pool.run(move || Tsdb::open_watched(&path, store_options, deps, &progress)).await?;
         let (store, report) = opened?;
         self.note(|facts| facts.corruptions = report.damage.len() as u64);
         let store = Arc::new(store);
@@ -185,6 +195,7 @@ impl Core {
         self.listener.clone().watch(&self.pool, &self.tasks);
         let mut running = Running::new(self.scrape.clone(), self.registry.clone(), &self.tasks, watch);
         self.apply(options, &mut running, config)?;
+        self.notifications.remove(STARTING);
         Ok(running)
     }
 
@@ -228,6 +239,8 @@ impl Core {
 
     /// Stops serving, then closes the store.
     pub(super) async fn drain(self, web: Tasks) {
+        self.notifications.add(STOPPING);
+        self.notifications.close();
         if !web.shutdown(GRACE).await {
             tracing::warn!("some requests had not ended after {}", humantime::format_duration(GRACE));
         }
@@ -254,8 +267,12 @@ impl Core {
             .and_then(|config| self.apply(options, running, config))
             .map_err(|e| e.to_string());
         match &outcome {
-            Ok(()) => tracing::info!(file = %options.config_file.display(), "loaded the configuration"),
+            Ok(()) => {
+                self.notifications.remove(RELOAD_FAILED);
+                tracing::info!(file = %options.config_file.display(), "loaded the configuration");
+            }
             Err(error) => {
+                self.notifications.add(RELOAD_FAILED);
                 self.reload_ok.set(0.0);
                 self.note(|facts| facts.reload_succeeded = false);
                 running.note_files(&options.config_file);
@@ -334,6 +351,32 @@ fn engine(options: &Options, global: &GlobalConfig) -> EngineOptions {
         uses_starts: features.use_start_timestamps,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     }
+}
+
+/// What is told of the components to clients that adapt.
+fn features(options: &Options) -> Vec<Feature> {
+    let on = &options.features;
+    vec![
+        ("prometheus", "agent_mode", false),
+        ("prometheus", "server_mode", true),
+        ("prometheus", "auto_reload_config", options.auto_reload.is_some()),
+        ("promql", "per_step_stats", on.promql_per_step_stats),
+        ("scrape", "extra_scrape_metrics", true),
+        ("scrape", "start_timestamp_zero_ingestion", false),
+        ("scrape", "type_and_unit_labels", on.type_and_unit_labels),
+        ("service_discovery_providers", "dns", true),
+        ("service_discovery_providers", "file", true),
+        ("service_discovery_providers", "http", true),
+        ("service_discovery_providers", "static", true),
+        ("tsdb", "delayed_compaction", false),
+        ("tsdb", "exemplar_storage", on.exemplar_storage),
+        ("tsdb", "histograms_st_encoding", on.histograms_st_encoding),
+        ("tsdb", "isolation", true),
+        ("tsdb", "native_histograms", true),
+        ("tsdb", "st_storage", on.st_storage),
+        ("tsdb", "use_uncached_io", false),
+        ("tsdb", "xor2_encoding", on.xor2_encoding),
+    ]
 }
 
 /// Ticks after one period for the first time, and does not make up for ticks that were missed.

@@ -5,29 +5,37 @@ use std::sync::{Arc, OnceLock};
 use crate::model::{Annotations, Labels};
 use crate::storage::{
     AdminError, Administrable, AppendError, AppendReport, Appendable, Appender, ExemplarQueryable, FloatSample,
-    LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesExemplars, SeriesRef,
-    SeriesStream, TimeRange, UnknownSeries,
+    HeadStatistics, LatestStream, Limit, QueryError, Queryable, ReplayStatus, Scope, SelectRequest, Selector,
+    SeriesExemplars, SeriesRef, SeriesStream, TimeRange, UnknownSeries,
 };
-use crate::tsdb::Tsdb;
+use crate::tsdb::{ReplayProgress, Tsdb};
 
 /// Refuses everything until the store is there.
 #[derive(Default)]
-pub(super) struct LateStore(OnceLock<Arc<Tsdb>>);
+pub(super) struct LateStore {
+    store: OnceLock<Arc<Tsdb>>,
+    replay: ReplayProgress,
+}
 
 impl LateStore {
     /// Puts the open store in place. The first one stays.
     pub(super) fn open(&self, store: Arc<Tsdb>) {
         // There is one opener; a second store would only be dropped again.
-        drop(self.0.set(store));
+        drop(self.store.set(store));
+    }
+
+    /// Where whoever opens the store tells how far it is.
+    pub(super) fn progress(&self) -> &ReplayProgress {
+        &self.replay
     }
 
     /// The store, once it is open.
     pub(super) fn get(&self) -> Option<&Arc<Tsdb>> {
-        self.0.get()
+        self.store.get()
     }
 
     fn ready(&self) -> Result<&Tsdb, QueryError> {
-        match self.0.get() {
+        match self.store.get() {
             Some(store) => Ok(store),
             None => Err(QueryError::NotReady("its log is still being read".to_owned())),
         }
@@ -36,7 +44,7 @@ impl LateStore {
 
 impl Appendable for LateStore {
     fn appender(&self) -> Box<dyn Appender + '_> {
-        match self.0.get() {
+        match self.store.get() {
             Some(store) => store.appender(),
             None => Box::new(Closed),
         }
@@ -102,7 +110,19 @@ impl Administrable for LateStore {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.0.get().and_then(|store| store.trouble())
+        self.store.get().and_then(|store| store.trouble())
+    }
+
+    fn statistics(&self, limit: usize) -> Result<HeadStatistics, AdminError> {
+        self.ready()?.statistics(limit)
+    }
+
+    fn block_descriptions(&self) -> Result<Vec<String>, AdminError> {
+        self.ready()?.block_descriptions()
+    }
+
+    fn replay_status(&self) -> ReplayStatus {
+        self.replay.get()
     }
 }
 

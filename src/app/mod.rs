@@ -59,6 +59,8 @@ pub struct Options {
     pub features: Features,
     /// What bounds queries.
     pub queries: Limits,
+    /// Clients that may follow notifications live.
+    pub notification_followers: usize,
     /// All flags as text, for the API.
     pub flags: BTreeMap<String, String>,
 }

@@ -104,6 +104,10 @@ pub struct ServeFlags {
     #[arg(long = "web.max-connections", value_name = "N", default_value_t = 512)]
     pub max_connections: usize,
 
+    /// Clients that may follow notifications live.
+    #[arg(long = "web.max-notifications-subscribers", value_name = "N", default_value_t = 16)]
+    pub max_notification_followers: usize,
+
     /// Longest time to read a request, and to keep an idle connection.
     #[arg(long = "web.read-timeout", value_name = "DURATION", default_value = "5m")]
     pub read_timeout: DurationMs,

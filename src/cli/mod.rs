@@ -4,9 +4,14 @@
 //! into text and an exit code.
 
 mod check;
+mod debug;
 mod demo;
+mod families;
 mod flags;
 mod healthcheck;
+mod http;
+mod lint;
+mod push;
 mod query;
 mod serve;
 mod tsdb;
@@ -16,7 +21,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::model::DurationMs;
 pub use flags::ServeFlags;
@@ -36,6 +41,9 @@ enum Command {
     /// Check files before they are used.
     #[command(subcommand)]
     Check(Check),
+    /// Fetch what a server says of itself into debug.tar.gz; as promtool does.
+    #[command(subcommand)]
+    Debug(debug::Debug),
     /// Show the main job on this machine: two edge sites and a centre that federates from both.
     Demo {
         /// Stop after so long, print a summary, and exit 0 only if both sites delivered.
@@ -48,6 +56,9 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:9090")]
         url: String,
     },
+    /// Send samples to a server; as promtool does.
+    #[command(subcommand)]
+    Push(Push),
     /// Ask any server that speaks Prometheus's query API; as promtool does, or as a chart.
     Query(query::Query),
     /// Look into a data directory, or fill one; as promtool does.
@@ -56,7 +67,37 @@ enum Command {
 }
 
 #[derive(Subcommand, Debug)]
+enum Push {
+    /// Send metrics of files or of standard input to a receiver of remote write, for trying things out.
+    Metrics(push::Push),
+}
+
+/// Which server to ask.
+#[derive(Args, Debug)]
+struct Which {
+    /// The server's URL.
+    #[arg(long, value_name = "URL", default_value = "http://localhost:9090")]
+    url: String,
+    /// Credentials and TLS of the connection, as a YAML file.
+    #[arg(long = "http.config.file", value_name = "FILE")]
+    http_config: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
 enum Check {
+    /// Check that a server is healthy.
+    Healthy(Which),
+    /// Check that a server is ready.
+    Ready(Which),
+    /// Say what is unusual about metrics on standard input. Exit code 0: nothing; 1: they cannot be read; 3: something.
+    Metrics {
+        /// Also print how many series each metric has.
+        #[arg(long)]
+        extended: bool,
+        /// Which remarks are made.
+        #[arg(long, value_enum, default_value = "all")]
+        lint: check::MetricLint,
+    },
     /// Check config files. Exit code 0: good; 1: refused; 3: good, but with warnings and --lint-fatal.
     Config {
         /// Treat warnings (settings that this version accepts without acting on them) as fatal.
@@ -72,6 +113,12 @@ enum Check {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+}
+
+impl Which {
+    fn is(&self, path: &str) -> ExitCode {
+        check::server(&self.url, path, self.http_config.as_deref())
+    }
 }
 
 /// Parses the command line, runs it and says how the process shall end. Usage mistakes end with 2.
@@ -98,6 +145,11 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         None => serve::run(cli.serve, flags::values(&Cli::command(), &matches)),
         Some(Command::Check(Check::Config { lint_fatal, files })) => check::config(&files, lint_fatal),
+        Some(Command::Check(Check::Healthy(which))) => which.is("/-/healthy"),
+        Some(Command::Check(Check::Ready(which))) => which.is("/-/ready"),
+        Some(Command::Check(Check::Metrics { extended, lint })) => check::metrics(extended, lint),
+        Some(Command::Debug(debug)) => debug::run(&debug),
+        Some(Command::Push(Push::Metrics(push))) => push::run(push),
         Some(Command::Check(Check::WebConfig { files })) => check::web_config(&files),
         Some(Command::Demo { run_for }) => demo::run(run_for),
         Some(Command::Healthcheck { url }) => healthcheck::run(&url),

@@ -172,6 +172,7 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
         retention: retention(flags.retention_time, flags.retention_size),
         features,
         queries,
+        notification_followers: flags.max_notification_followers,
         flags: flag_values,
     })
 }

@@ -52,7 +52,7 @@ pub(super) fn read(at: &At<'_>, global: &GlobalConfig) -> (JobConfig, Out) {
     );
     let discovery = sd::read(&mut f);
     let shown = f.finish().into_out();
-    let fingerprint = render::fingerprint(&shown);
+    let (fingerprint, rendered) = (render::fingerprint(&shown), render::render(&shown));
     let job = JobConfig {
         name,
         honor_labels,
@@ -87,6 +87,7 @@ pub(super) fn read(at: &At<'_>, global: &GlobalConfig) -> (JobConfig, Out) {
         client,
         relabel,
         metric_relabel,
+        rendered,
         fingerprint,
     };
     (job, shown)

@@ -56,6 +56,7 @@ use fields::{At, Fields, Reader};
 use render::Out;
 
 use crate::cluster::FederationConfig;
+use crate::net::HttpClientConfig;
 use crate::remote::otlp;
 use crate::remote::read::EndpointConfig;
 use crate::scrape::JobConfig;
@@ -127,6 +128,25 @@ pub fn load_with(path: &Path, features: &Features) -> Result<Config, ConfigError
 pub fn load_str(text: &str, base_dir: &Path) -> Result<Config, ConfigErrors> {
     let reader = Reader::new(Path::new("<config>"), base_dir);
     load_text(reader, Some(text), Vec::new(), &|name| std::env::var(name).ok())
+}
+
+/// Reads how to reach servers from a file of its own: the keys that every `http_config` has, as for promtool's
+/// `--http.config.file`.
+pub fn load_http(path: &Path) -> Result<HttpClientConfig, ConfigErrors> {
+    let reader = Reader::new(path, path.parent().unwrap_or(Path::new("")));
+    let text = read_file(&reader, path);
+    let root = text.as_deref().and_then(|text| reader.parse(text));
+    let section = root.map(|root| {
+        let mut f = At::root(&reader, &root).fields();
+        let section = http::read(&mut f, true, http::OAuth2::Refused);
+        f.finish();
+        section
+    });
+    let (mistakes, _) = reader.finish();
+    match section {
+        Some(section) if mistakes.is_empty() => Ok(section.client),
+        _ => Err(ConfigErrors::new(path, mistakes)),
+    }
 }
 
 /// The text of a file, or a mistake at its first line.

@@ -28,7 +28,7 @@ pub use content_type::{ContentTypeError, MediaType, choose_format};
 pub use created::CreatedLines;
 pub use error::ParseError;
 pub use labels::{SeriesLabels, unescape_help};
-pub use number::{NumberError, format_openmetrics_float, parse_float};
+pub use number::{NumberError, format_go_float, format_openmetrics_float, parse_float};
 pub use parser::{Event, Parser, RawExemplar, Sample};
 
 /// How a text is written.

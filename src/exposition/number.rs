@@ -171,14 +171,21 @@ fn is_decimal(text: &[u8]) -> bool {
 
 /// Writes a float as OpenMetrics wants it in `le` and `quantile`: shortest digits, always with a point or exponent.
 pub fn format_openmetrics_float(value: f64) -> String {
+    // Both zeros are one bound.
+    let mut text = format_go_float(value + 0.0);
+    if text.bytes().all(|b| b.is_ascii_digit() || b == b'-') {
+        text.push_str(".0");
+    }
+    text
+}
+
+/// Writes a float as Go prints one: shortest digits, with an exponent below 1e-4 and from 1e6 on.
+pub fn format_go_float(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }
     if value.is_infinite() {
         return if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() };
-    }
-    if value == 0.0 {
-        return "0.0".to_owned();
     }
     let scientific = format!("{value:e}");
     // `{:e}` of a finite float always holds an `e` followed by a small integer.
@@ -188,11 +195,7 @@ pub fn format_openmetrics_float(value: f64) -> String {
     if !(-4..6).contains(&exponent) {
         return go_exponent(mantissa, exponent);
     }
-    let mut plain = value.to_string();
-    if !plain.contains('.') {
-        plain.push_str(".0");
-    }
-    plain
+    value.to_string()
 }
 
 fn go_exponent(mantissa: &str, exponent: i32) -> String {

@@ -22,6 +22,7 @@ pub mod ast;
 mod engine;
 mod error;
 mod exec;
+mod features;
 mod functions;
 mod lex;
 mod notes;
@@ -40,6 +41,7 @@ pub use engine::{
 };
 pub use error::ParseError;
 pub use exec::{DelegatedAnswer, DelegatedSeries, Delegates, Failure, StepTimes};
+pub use features::{Feature, features};
 pub use parse::{MAX_DEPTH, ParserOptions, parse};
 pub use print::pretty;
 pub use selector::{has_non_empty_matcher, parse_match, parse_selector};

@@ -30,6 +30,25 @@ pub enum Action {
     Uppercase,
 }
 
+impl Action {
+    /// The word of the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::Replace => "replace",
+            Action::Keep => "keep",
+            Action::Drop => "drop",
+            Action::KeepEqual => "keepequal",
+            Action::DropEqual => "dropequal",
+            Action::HashMod => "hashmod",
+            Action::LabelMap => "labelmap",
+            Action::LabelDrop => "labeldrop",
+            Action::LabelKeep => "labelkeep",
+            Action::Lowercase => "lowercase",
+            Action::Uppercase => "uppercase",
+        }
+    }
+}
+
 /// One rule of `relabel_configs` or `metric_relabel_configs`, with defaults filled in and its combinations checked.
 #[derive(Clone, Debug)]
 pub struct RuleConfig {

@@ -125,6 +125,8 @@ pub struct JobConfig {
     pub relabel: Vec<RuleConfig>,
     /// Rules over scraped series.
     pub metric_relabel: Vec<RuleConfig>,
+    /// Everything above as YAML with defaults and without secrets, for people.
+    pub rendered: String,
     /// Everything above as text, to tell whether a reload changed the job.
     pub fingerprint: String,
 }

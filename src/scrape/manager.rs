@@ -175,6 +175,10 @@ impl TargetSource for Manager {
         self.collect(None, |p, all| all.push((p.job().config.name.clone(), p.dropped_count())))
     }
 
+    fn config(&self, pool: &str) -> Option<JobConfig> {
+        self.pools.lock().get(pool).map(|p| p.job().config.clone())
+    }
+
     fn metadata(&self, metric: Option<&str>) -> Vec<TargetMetadata> {
         self.collect(None, |p, all| all.extend(p.metadata(metric)))
     }

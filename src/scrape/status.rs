@@ -1,5 +1,6 @@
 //! What the targets API tells.
 
+use super::config::JobConfig;
 use crate::model::{DurationMs, Labels, Metadata, TimestampMs};
 
 /// Whether a target answers.
@@ -84,6 +85,8 @@ pub trait TargetSource: Send + Sync {
     fn dropped(&self, pool: Option<&str>) -> Vec<DroppedTarget>;
     /// Number of dropped targets by job, the forgotten ones included.
     fn dropped_counts(&self) -> Vec<(String, u64)>;
+    /// The configuration of one job; `None` if there is no such job.
+    fn config(&self, pool: &str) -> Option<JobConfig>;
     /// Metadata of one metric (or all) over all active targets.
     fn metadata(&self, metric: Option<&str>) -> Vec<TargetMetadata>;
     /// What some target says of one metric family; of several jobs the first one's by name.

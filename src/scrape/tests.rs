@@ -107,6 +107,7 @@ fn job(name: &str) -> JobConfig {
         client: HttpClientConfig::default(),
         relabel: Vec::new(),
         metric_relabel: Vec::new(),
+        rendered: String::new(),
         fingerprint: name.to_owned(),
     }
 }

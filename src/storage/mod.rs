@@ -24,7 +24,7 @@ pub(crate) mod newest;
 mod scope;
 mod select;
 
-pub use admin::{AdminError, Administrable};
+pub use admin::{AdminError, Administrable, Count, HeadStatistics, ReplayStatus};
 pub use append::{
     AppendError, AppendReport, Appendable, Appender, ExemplarsRefused, FloatSample, HistogramRef, HistogramSample,
     Refusal, Refused, SeriesRef, UnknownSeries,

@@ -11,4 +11,4 @@ pub mod memory;
 pub mod process;
 mod registry;
 
-pub use registry::{Counter, Gauge, HistogramMetric, Registry};
+pub use registry::{Counter, FamilyValues, Gauge, HistogramMetric, InstrumentValue, LabelPairs, Registry};

@@ -71,6 +71,16 @@ impl HistogramMetric {
         self.0.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.0.sum.add(value);
     }
+
+    fn value(&self) -> InstrumentValue {
+        let mut count = 0;
+        let mut buckets = Vec::with_capacity(self.0.bounds.len());
+        for (i, bucket) in self.0.buckets.iter().enumerate() {
+            count += bucket.load(Ordering::Relaxed);
+            buckets.extend(self.0.bounds.get(i).map(|bound| (*bound, count)));
+        }
+        InstrumentValue::Histogram { count, sum: self.0.sum.get(), buckets }
+    }
 }
 
 #[derive(Clone)]
@@ -90,11 +100,58 @@ impl Instrument {
             Instrument::Computed(kind, _) => kind,
         }
     }
+
+    fn value(&self) -> InstrumentValue {
+        InstrumentValue::Number(match self {
+            Instrument::Counter(counter) => counter.get() as f64,
+            Instrument::Gauge(gauge) => gauge.get(),
+            Instrument::Computed(_, value) => value(),
+            Instrument::Histogram(histogram) => return histogram.value(),
+        })
+    }
 }
 
 struct Family {
     help: &'static str,
-    series: BTreeMap<String, Instrument>,
+    series: BTreeMap<String, Series>,
+}
+
+#[derive(Clone)]
+struct Series {
+    labels: LabelPairs,
+    instrument: Instrument,
+}
+
+/// Labels of one series, in the order in which they were given.
+pub type LabelPairs = Arc<[(String, String)]>;
+
+/// What a family counts, as of one moment.
+#[derive(Clone, PartialEq, Debug)]
+pub struct FamilyValues {
+    /// Its name.
+    pub name: &'static str,
+    /// What it means.
+    pub help: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Labels and value of each series.
+    pub series: Vec<(LabelPairs, InstrumentValue)>,
+}
+
+/// The value of one series.
+#[derive(Clone, PartialEq, Debug)]
+pub enum InstrumentValue {
+    /// Of a counter or a gauge.
+    Number(f64),
+    /// Of a histogram.
+    Histogram {
+        /// Observations.
+        count: u64,
+        /// Their sum.
+        sum: f64,
+        /// Upper bounds, ascending, with the number of observations up to each; that without a bound is left out.
+        buckets: Vec<(f64, u64)>,
+    },
 }
 
 /// Everything that the process counts. Cloning gives another handle to the same registry.
@@ -168,19 +225,32 @@ impl Registry {
 
     /// Writes everything in text format 0.0.4.
     pub fn write_text(&self, out: &mut String) {
-        // Computed values may take locks of their own, so they are read after ours is released.
-        let families: Vec<_> = {
-            let map = self.0.lock();
-            map.iter().map(|(name, f)| (*name, f.help, f.series.clone())).collect()
-        };
-        for (name, help, series) in families {
+        for (name, help, series) in self.snapshot() {
             let Some(first) = series.values().next() else { continue };
             // Writing to a String cannot fail.
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {}", first.type_name());
-            for (labels, instrument) in &series {
-                write_series(out, name, labels, instrument);
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {}", first.instrument.type_name());
+            for (labels, series) in &series {
+                write_series(out, name, labels, &series.instrument);
             }
         }
+    }
+
+    /// The values of the families whose names are `wanted`, by name.
+    pub fn values(&self, wanted: impl Fn(&str) -> bool) -> Vec<FamilyValues> {
+        let mut families = self.snapshot();
+        families.retain(|(name, _, series)| wanted(name) && !series.is_empty());
+        let read = |(name, help, series): (_, _, BTreeMap<String, Series>)| FamilyValues {
+            name,
+            help,
+            kind: series.values().next().map_or("untyped", |first| first.instrument.type_name()),
+            series: series.into_values().map(|one| (one.labels, one.instrument.value())).collect(),
+        };
+        families.into_iter().map(read).collect()
+    }
+
+    /// Computed values may take locks of their own, so they are read after ours is released.
+    fn snapshot(&self) -> Vec<(&'static str, &'static str, BTreeMap<String, Series>)> {
+        self.0.lock().iter().map(|(name, f)| (*name, f.help, f.series.clone())).collect()
     }
 
     fn instrument(
@@ -192,9 +262,10 @@ impl Registry {
     ) -> Instrument {
         let mut map = self.0.lock();
         let family = map.entry(name).or_insert_with(|| Family { help, series: BTreeMap::new() });
-        let instrument = family.series.entry(render_labels(labels)).or_insert_with(create).clone();
+        let new = || Series::new(labels, create());
+        let instrument = family.series.entry(render_labels(labels)).or_insert_with(new).instrument.clone();
         debug_assert!(
-            family.series.values().all(|i| i.type_name() == instrument.type_name()),
+            family.series.values().all(|s| s.instrument.type_name() == instrument.type_name()),
             "{name} was registered with two types"
         );
         instrument
@@ -203,7 +274,13 @@ impl Registry {
     fn put(&self, name: &'static str, help: &'static str, labels: &[(&str, &str)], instrument: Instrument) {
         let mut map = self.0.lock();
         let family = map.entry(name).or_insert_with(|| Family { help, series: BTreeMap::new() });
-        family.series.insert(render_labels(labels), instrument);
+        family.series.insert(render_labels(labels), Series::new(labels, instrument));
+    }
+}
+
+impl Series {
+    fn new(labels: &[(&str, &str)], instrument: Instrument) -> Series {
+        Series { labels: labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(), instrument }
     }
 }
 
@@ -260,5 +337,20 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn values_are_those_of_the_families_asked_for() {
+        let r = Registry::new();
+        r.counter("watershed_a_total", "A.", &[("job", "x\"y")]).add(3);
+        r.histogram("watershed_c_seconds", "C.", &[], &[0.1, 1.0]).observe(0.5);
+        let only = |wanted: &'static str| r.values(|name| name == wanted).pop().expect("a family");
+        let counter = only("watershed_a_total");
+        assert_eq!((counter.kind, counter.help), ("counter", "A."));
+        let labels: LabelPairs = Arc::new([("job".to_owned(), "x\"y".to_owned())]);
+        assert_eq!(counter.series, [(labels, InstrumentValue::Number(3.0))]);
+        let expected = InstrumentValue::Histogram { count: 1, sum: 0.5, buckets: vec![(0.1, 0), (1.0, 1)] };
+        assert_eq!(only("watershed_c_seconds").series[0].1, expected);
+        assert!(r.values(|_| false).is_empty());
     }
 }

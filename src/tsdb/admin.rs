@@ -13,7 +13,9 @@ use super::block::{Block, BlockError, BlockMeta, Tombstones};
 use super::compact::{clean_tombstones, write_block};
 use super::snapshot::link_block;
 use crate::model::TimestampMs;
-use crate::storage::{AdminError, Administrable, Scope, SelectRequest, Selector, TimeRange};
+use crate::storage::{
+    AdminError, Administrable, HeadStatistics, ReplayStatus, Scope, SelectRequest, Selector, TimeRange,
+};
 
 /// Where copies go, below the data directory.
 const SNAPSHOTS_DIR: &str = "snapshots";
@@ -60,6 +62,23 @@ impl Administrable for Tsdb {
 
     fn trouble(&self) -> Option<String> {
         self.log.check().err().map(|error| error.to_string())
+    }
+
+    fn statistics(&self, limit: usize) -> Result<HeadStatistics, AdminError> {
+        Ok(self.head.statistics(limit))
+    }
+
+    fn block_descriptions(&self) -> Result<Vec<String>, AdminError> {
+        let blocks = self.blocks.snapshot();
+        let mut metas: Vec<&BlockMeta> = blocks.iter().map(|block| block.meta()).collect();
+        metas.sort_by_key(|meta| (meta.min_time, meta.ulid));
+        // What others keep in the file is theirs.
+        let plain = |meta: &BlockMeta| BlockMeta { extra: serde_json::Map::new(), ..meta.clone() };
+        metas.into_iter().map(|meta| serde_json::to_string(&plain(meta)).map_err(failed)).collect()
+    }
+
+    fn replay_status(&self) -> ReplayStatus {
+        self.replay.get()
     }
 }
 

@@ -61,7 +61,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 pub use block_upkeep::BlocksMaintained;
-pub use replay::OpenReport;
+pub use replay::{OpenReport, ReplayProgress};
 pub use settings::{Retention, Settings, Starts};
 pub use upkeep::{MaintainReport, UpkeepError};
 pub use wal::repair::Repair;
@@ -195,12 +195,23 @@ pub struct Tsdb {
     compactor: Compactor,
     /// Held by whoever compacts, copies or deletes blocks.
     block_upkeep: Mutex<()>,
+    replay: ReplayProgress,
     _lock: Box<dyn DirLock>,
 }
 
 impl Tsdb {
     /// Opens the store in `dir`, creating the directory if needed, and reads its log.
     pub fn open(dir: &Path, options: Options, deps: Deps) -> Result<(Tsdb, OpenReport), OpenError> {
+        Tsdb::open_watched(dir, options, deps, &ReplayProgress::default())
+    }
+
+    /// As [`Tsdb::open`], where others can see how far the reading of the log has come.
+    pub fn open_watched(
+        dir: &Path,
+        options: Options,
+        deps: Deps,
+        progress: &ReplayProgress,
+    ) -> Result<(Tsdb, OpenReport), OpenError> {
         let Deps { disk, clock, registry } = deps;
         let began = Instant::now();
         let wal_dir = dir.join("wal");
@@ -227,7 +238,7 @@ impl Tsdb {
         let exemplars = Exemplars::new(ExemplarMetrics::new(&registry));
         exemplars.configure(options.settings.max_exemplars, options.settings.out_of_order_window);
         let metadata = SeriesMetadata::default();
-        let into = replay::Into { head: &head, exemplars: &exemplars, metadata: &metadata };
+        let into = replay::Into { head: &head, exemplars: &exemplars, metadata: &metadata, progress };
         let (now, threads) = (clock.now().0, replay::Threads::available());
         let mut replayed = replay::replay(&disk, &wal_dir, into, &in_order, now, threads).map_err(at(&wal_dir))?;
         drop(in_order);
@@ -279,6 +290,7 @@ impl Tsdb {
             upkeep: Mutex::new(upkeep),
             compactor,
             block_upkeep: Mutex::default(),
+            replay: progress.clone(),
             _lock: lock,
         };
         tsdb.publish_gauges();

@@ -235,7 +235,7 @@ pub(super) fn hostname() -> String {
 pub struct CorsOrigin(Option<Regex>);
 
 impl CorsOrigin {
-    /// Every origin, answered as `*`.
+    /// Every origin.
     pub fn any() -> CorsOrigin {
         CorsOrigin(None)
     }
@@ -251,7 +251,7 @@ impl CorsOrigin {
     /// The value of `Access-Control-Allow-Origin` for an origin, if it may call.
     pub(super) fn allow<'a>(&self, origin: &'a str) -> Option<&'a str> {
         match &self.0 {
-            None => Some("*"),
+            None => Some(origin),
             Some(regex) => regex.is_match(origin).then_some(origin),
         }
     }
@@ -292,6 +292,6 @@ mod tests {
         let some = CorsOrigin::new("https://(a|b).example").expect("valid");
         assert_eq!(some.allow("https://a.example"), Some("https://a.example"));
         assert_eq!(some.allow("https://a.example.evil"), None);
-        assert_eq!(CorsOrigin::new(".*").expect("valid").allow("x"), Some("*"));
+        assert_eq!(CorsOrigin::new(".*").expect("valid").allow("x"), Some("x"));
     }
 }

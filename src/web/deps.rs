@@ -9,8 +9,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::Security;
+use super::notifications::Notifications;
 use crate::cluster::Frontend;
 use crate::model::{Labels, TimestampMs};
+use crate::promql::Feature;
 use crate::promql::service::Service;
 use crate::remote::otlp;
 use crate::runtime::{Clock, CpuPool};
@@ -66,6 +68,10 @@ pub struct Deps {
     pub build: BuildInfo,
     /// Facts that change while the program runs.
     pub runtime: Arc<dyn Fn() -> RuntimeFacts + Send + Sync>,
+    /// What the other components can do, by category and name; the server adds its own and the query language's.
+    pub features: Arc<Vec<Feature>>,
+    /// What people should know now.
+    pub notifications: Notifications,
     /// Who may ask, and how connections are encrypted; its rules are replaced when the web config file changes.
     pub security: Security,
     /// The built-in host exporter, if it is enabled.

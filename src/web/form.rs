@@ -104,9 +104,10 @@ impl Form {
         }
     }
 
-    /// `match[]` where every selector must exclude the empty label set, so that nobody reads everything by mistake.
+    /// `match[]` where every selector must exclude the empty label set, so that nobody reads everything by mistake. The
+    /// sentence does not name the parameter; some endpoints do, others do not.
     pub(super) fn narrowing_selectors(&self) -> Result<Vec<Selector>, ParamError> {
-        let selectors = self.selectors().map_err(|e| ParamError::of("match[]", e))?;
+        let selectors = self.selectors().map_err(|e| ParamError(e.to_string()))?;
         match selectors.iter().find(|s| !promql::has_non_empty_matcher(s)) {
             Some(_) => Err(ParamError("match[] must contain at least one non-empty matcher".to_owned())),
             None => Ok(selectors),
@@ -157,7 +158,10 @@ impl Form {
         match self.first(name) {
             "" | "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
             "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
-            other => Err(ParamError::of(name, format_args!("unable to parse boolean: {other:?}"))),
+            other => {
+                let why = format_args!("strconv.ParseBool: parsing {}: invalid syntax", GoQuoted(other));
+                Err(ParamError::of(name, format_args!("unable to parse boolean: {why}")))
+            }
         }
     }
 
@@ -376,6 +380,6 @@ mod tests {
             2
         );
         let error = Form::parse("match[]=up%7B").narrowing_selectors().expect_err("malformed");
-        assert!(error.to_string().starts_with("invalid parameter \"match[]\": 1:"), "{error}");
+        assert!(error.to_string().starts_with("1:"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! `/-/healthy`, `/-/ready`, `/-/reload`, `/-/quit`.
+//! `/-/healthy`, `/-/ready`, `/-/reload`, `/-/quit`, `/version`, and what stands at `/debug`.
 
 use std::sync::Arc;
 
@@ -31,11 +31,11 @@ pub(super) async fn ready(State(web): State<Arc<Web>>) -> Response<Body> {
 }
 
 pub(super) fn reload_route() -> MethodRouter<Arc<Web>> {
-    post(reload).put(reload)
+    post(reload).put(reload).get(wants_post)
 }
 
 pub(super) fn quit_route() -> MethodRouter<Arc<Web>> {
-    post(quit).put(quit)
+    post(quit).put(quit).get(wants_post)
 }
 
 /// Waits for the outcome: scripts rely on the status, people on the reason.
@@ -63,6 +63,26 @@ async fn quit(State(web): State<Arc<Web>>) -> Response<Body> {
     }
     web.deps.quit.cancel();
     plain(StatusCode::OK, "Requesting termination... Goodbye!")
+}
+
+async fn wants_post() -> Response<Body> {
+    plain(StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed")
+}
+
+/// What was built, as an object without an envelope.
+pub(super) async fn version(State(web): State<Arc<Web>>) -> Response<Body> {
+    match serde_json::to_string(&web.deps.build) {
+        Ok(json) => plain(StatusCode::OK, format!("{json}\n")),
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+/// The reference profiles itself with the means of its language, which we do not have.
+pub(super) async fn no_profiles() -> Response<Body> {
+    plain(
+        StatusCode::NOT_FOUND,
+        "404 page not found: watershed serves no profiles of itself; /metrics tells how it fares\n",
+    )
 }
 
 fn forbidden(web: &Web) -> Option<Response<Body>> {

@@ -27,6 +27,7 @@ mod federate;
 mod form;
 mod management;
 mod metrics;
+mod notifications;
 mod pages;
 mod places;
 mod route_list;
@@ -42,6 +43,7 @@ pub use config::{
     AdminApi, CorsOrigin, ExternalUrl, ExternalUrlError, Lifecycle, RemoteReadConfig, RoutePrefix, WebConfig,
 };
 pub use deps::{BuildInfo, Deps, HostMetrics, Readiness, ReadinessState, ReloadRequest, RuntimeFacts};
+pub use notifications::{Notification, Notifications};
 pub use server::{BindError, Server};
 pub use tls::{ClientAuth, Named, TlsFault, TlsServer, TlsServerConfig, cipher_suite, curve};
 

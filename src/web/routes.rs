@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::LOCATION;
-use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get};
+use axum::routing::get;
 
 use super::api::v1::Reads;
 use super::auth::protect;
@@ -40,7 +40,7 @@ pub(super) struct Web {
 
 /// Everything that is served.
 pub(super) fn router(web: &Arc<Web>) -> Router {
-    let router = routes(web).into_router().fallback(not_found);
+    let router = routes(web).into_router().fallback(not_found).method_not_allowed_fallback(wrong_method);
     router
         .layer(from_fn_with_state(web.clone(), protect))
         .layer(from_fn_with_state(web.clone(), observe))
@@ -58,8 +58,10 @@ pub(super) fn routes(web: &Arc<Web>) -> Routes {
         .route(&prefix.join("/federate"), get(federate::federate))
         .route(&prefix.join("/-/healthy"), get(management::healthy))
         .route(&prefix.join("/-/ready"), get(management::ready))
-        .route(&prefix.join("/-/reload"), lifecycle(management::reload_route()))
-        .route(&prefix.join("/-/quit"), lifecycle(management::quit_route()))
+        .route(&prefix.join("/-/reload"), management::reload_route())
+        .route(&prefix.join("/-/quit"), management::quit_route())
+        .route(&prefix.join("/version"), get(management::version))
+        .route(&prefix.join("/debug/{*rest}"), get(management::no_profiles).post(management::no_profiles))
         .merge(api::v1::router(web));
     if !prefix.as_str().is_empty() {
         // As the reference: strangers at the root are sent to the prefix, whose own page ends in a slash.
@@ -71,16 +73,38 @@ pub(super) fn routes(web: &Arc<Web>) -> Routes {
     routes
 }
 
-fn lifecycle(route: MethodRouter<Arc<Web>>) -> MethodRouter<Arc<Web>> {
-    route.fallback(|| async { plain(StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed") })
+/// The reference's words; scripts look for them. Paths with empty parts, which clients make of a base URL that ends in a
+/// slash, are sent to those without.
+pub(super) async fn not_found(uri: Uri) -> Response<Body> {
+    if !uri.path().contains("//") {
+        return plain(StatusCode::NOT_FOUND, "404 page not found\n");
+    }
+    let mut to = String::with_capacity(uri.path().len());
+    for part in uri.path().split('/').filter(|part| !part.is_empty()) {
+        to.push('/');
+        to.push_str(part);
+    }
+    if uri.path().ends_with('/') {
+        to.push('/');
+    }
+    if let Some(query) = uri.query() {
+        to.push('?');
+        to.push_str(query);
+    }
+    redirect(StatusCode::TEMPORARY_REDIRECT, &to)
 }
 
-async fn not_found() -> Response<Body> {
-    plain(StatusCode::NOT_FOUND, "404 page not found\n")
+pub(super) async fn wrong_method() -> Response<Body> {
+    plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
 }
 
+/// As the reference's library answers.
 fn redirect(status: StatusCode, to: &str) -> Response<Body> {
-    let mut response = plain(status, "");
+    let what = status.canonical_reason().unwrap_or_default();
+    let shown =
+        to.replace('&', "&amp;").replace('\'', "&#39;").replace('"', "&#34;").replace('<', "&lt;").replace('>', "&gt;");
+    let mut response = plain(status, format!("<a href=\"{shown}\">{what}</a>.\n\n"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     if let Ok(location) = HeaderValue::from_str(to) {
         response.headers_mut().insert(LOCATION, location);
     }

@@ -25,8 +25,8 @@ use parking_lot::Mutex;
 
 use super::chunk::TimedValue;
 use super::{
-    AdminError, Administrable, Cancelled, ExemplarQueryable, QueryError, Scope, Selector, SeriesExemplars, SeriesRef,
-    TimeRange,
+    AdminError, Administrable, Cancelled, ExemplarQueryable, HeadStatistics, QueryError, ReplayStatus, Scope, Selector,
+    SeriesExemplars, SeriesRef, TimeRange,
 };
 use crate::model::{DurationMs, Exemplar, Labels, Matcher, TimestampMs};
 
@@ -152,6 +152,19 @@ impl Administrable for MemoryStore {
 
     fn trouble(&self) -> Option<String> {
         None
+    }
+
+    /// Only the number of series; nobody looks for what makes a store in memory large.
+    fn statistics(&self, _: usize) -> Result<HeadStatistics, AdminError> {
+        Ok(HeadStatistics { series: self.inner.lock().series.len() as u64, ..HeadStatistics::default() })
+    }
+
+    fn block_descriptions(&self) -> Result<Vec<String>, AdminError> {
+        Ok(Vec::new())
+    }
+
+    fn replay_status(&self) -> ReplayStatus {
+        ReplayStatus::default()
     }
 }
 

@@ -30,6 +30,7 @@ mod read;
 mod restore;
 mod series;
 mod sets;
+mod statistics;
 
 use std::collections::HashSet;
 use std::sync::Arc;

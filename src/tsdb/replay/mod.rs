@@ -32,6 +32,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::Mutex;
+
 use super::exemplars::Exemplars;
 use super::head::{FoundChunks, Head};
 use super::log::Times;
@@ -39,6 +41,7 @@ use super::metadata::SeriesMetadata;
 use super::wal::Damage;
 use super::wal::repair::{Repair, finish_interrupted};
 use crate::disk::Disk;
+use crate::storage::ReplayStatus;
 use names::Names;
 pub(super) use pipeline::Threads;
 pub(super) use refs::RefMap;
@@ -102,6 +105,26 @@ pub(super) struct Into<'a> {
     pub(super) head: &'a Head,
     pub(super) exemplars: &'a Exemplars,
     pub(super) metadata: &'a SeriesMetadata,
+    pub(super) progress: &'a ReplayProgress,
+}
+
+/// How far a log has been read, for those who wait for it; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct ReplayProgress(Arc<Mutex<ReplayStatus>>);
+
+impl ReplayProgress {
+    /// As of now.
+    pub fn get(&self) -> ReplayStatus {
+        *self.0.lock()
+    }
+
+    fn begin(&self, min: u32, max: u32) {
+        *self.0.lock() = ReplayStatus { min, max, current: min };
+    }
+
+    fn has_read(&self, segment: u32) {
+        self.0.lock().current = segment;
+    }
 }
 
 /// Reads the whole log in `dir`. Fails only if the directory itself cannot be worked with.
@@ -120,7 +143,8 @@ pub(super) fn replay(
     let head = into.head;
     let mut names = Names::new(into, found);
     let mut takers: Vec<Taker<'_>> = Taker::all(head, found, threads.takers());
-    let read = pipeline::run(threads, |hand_on| read::read(disk, dir, hand_on), &mut names, &mut takers)?;
+    let read =
+        pipeline::run(threads, |hand_on| read::read(disk, dir, into.progress, hand_on), &mut names, &mut takers)?;
     let (named, mut times) = names.done(into.metadata);
     let mut report = OpenReport {
         checkpoint: read.checkpoint,

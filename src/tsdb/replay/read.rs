@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::ReplayProgress;
 use super::batch::{Batch, HistogramRow, SeriesRow, What};
 use super::pipeline::Stopped;
 use crate::disk::Disk;
@@ -32,9 +33,15 @@ pub(super) struct Read {
 pub(super) type HandOn<'a> = &'a mut dyn FnMut(&mut Batch) -> Result<(), Stopped>;
 
 /// Reads the newest checkpoint and the segments behind it, and repairs what is damaged.
-pub(super) fn read(disk: &Arc<dyn Disk>, dir: &Path, hand_on: HandOn<'_>) -> io::Result<Read> {
+pub(super) fn read(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    progress: &ReplayProgress,
+    hand_on: HandOn<'_>,
+) -> io::Result<Read> {
     let mut reading = Reading {
         disk,
+        progress,
         hand_on,
         batch: Batch::default(),
         segment: None,
@@ -55,6 +62,7 @@ pub(super) fn read(disk: &Arc<dyn Disk>, dir: &Path, hand_on: HandOn<'_>) -> io:
 
 struct Reading<'a> {
     disk: &'a Arc<dyn Disk>,
+    progress: &'a ReplayProgress,
     hand_on: HandOn<'a>,
     batch: Batch,
     /// What a batch is told.
@@ -74,10 +82,14 @@ impl Reading<'_> {
             let reason = format!("the segments from {} to {} are missing", pair[0] + 1, pair[1] - 1);
             self.out.damage.push(Damage { path: dir.to_owned(), offset: 0, reason });
         }
+        if is_log {
+            self.progress.begin(found.first().copied().unwrap_or(0), self.last_segment);
+        }
         for &index in &found {
             self.segment = is_log.then_some(index);
             self.segment(dir, index)?;
             if is_log {
+                self.progress.has_read(index);
                 self.out.segments.push(index);
                 self.out.next_segment = index + 1;
             }

@@ -250,7 +250,8 @@ fn start(disk: &MemDisk, threads: Threads) -> (String, OpenReport) {
     let exemplars = Exemplars::new(ExemplarMetrics::new(&Registry::new()));
     exemplars.configure(40, DurationMs(0));
     let metadata = SeriesMetadata::default();
-    let into = Into { head: &head, exemplars: &exemplars, metadata: &metadata };
+    let progress = ReplayProgress::default();
+    let into = Into { head: &head, exemplars: &exemplars, metadata: &metadata, progress: &progress };
     let (found, _) = FoundChunks::split(found);
     let replayed = replay(&shared, Path::new(WAL), into, &found, NOW, threads).unwrap();
     let text = text(&head, &exemplars, &metadata, &replayed) + &on_disk(disk, Path::new(WAL));
@@ -329,7 +330,8 @@ fn pass(threads: Threads, make: impl Fn(&mut Batch) + Sync) -> io::Result<Read> 
     let (files, ..) = HeadChunks::open(Arc::new(MemDisk::new()), Path::new(CHUNKS), Options::default()).unwrap();
     let (head, found) = (Head::new(1000, Arc::new(files)), FoundChunks::default());
     let exemplars = Exemplars::new(ExemplarMetrics::new(&Registry::new()));
-    let into = Into { head: &head, exemplars: &exemplars, metadata: &SeriesMetadata::default() };
+    let progress = ReplayProgress::default();
+    let into = Into { head: &head, exemplars: &exemplars, metadata: &SeriesMetadata::default(), progress: &progress };
     let (mut names, mut takers) = (Names::new(into, &found), Taker::all(&head, &found, threads.takers()));
     let read = |hand_on: HandOn<'_>| {
         for _ in 0..1000 {

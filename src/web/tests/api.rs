@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Fixture;
 use super::fixture::App;
-use crate::storage::{AdminError, Administrable, Selector, TimeRange};
+use crate::storage::{AdminError, Administrable, HeadStatistics, ReplayStatus, Selector, TimeRange};
 use crate::web::{AdminApi, CorsOrigin, ReadinessState};
 
 async fn data(app: &App, path: &str) -> Value {
@@ -103,7 +103,7 @@ async fn wrong_parameters_are_bad_data() {
         ("series?match[]=%7Bx=~%22.*%22%7D", "match[] must contain at least one non-empty matcher"),
         ("series?match[]=%zz", "invalid URL escape \"%zz\""),
         ("labels?end=never", "cannot parse \"never\" to a valid timestamp"),
-        ("labels?match[]=%7Bx=~%22(%22%7D", "match[]"),
+        ("labels?match[]=%7Bx=~%22(%22%7D", "1:2: parse error: error parsing regexp: "),
         ("label/U__/values", "invalid label name: \"\""),
         ("label/job/values?limit=1.5", "limit"),
         ("metadata?limit=x", "limit must be a number"),
@@ -197,14 +197,94 @@ async fn status_tells_what_runs_here() {
 }
 
 #[tokio::test]
-async fn endpoints_that_are_not_built_yet_are_a_clear_404() {
+async fn what_is_not_there_and_what_cannot_be_done_is_said_in_plain_words() {
     let app = Fixture::new().app();
-    for path in ["rules", "alerts", "nonsense/deep"] {
-        let (status, kind, message) = error(&app, path).await;
-        assert_eq!((status, kind.as_str()), (404, "not_found"), "{path}");
-        assert!(message.contains(path), "{message}");
+    for path in ["/nothing", "/api/v1/nothing/deep", "/api/v1/", "/api/v2/query"] {
+        let answer = app.get(path).await;
+        assert_eq!((answer.status, answer.text()), (StatusCode::NOT_FOUND, "404 page not found\n"), "{path}");
     }
-    assert_eq!(app.method(Method::DELETE, "/api/v1/labels").await.status, StatusCode::METHOD_NOT_ALLOWED);
+    for (method, path, allowed) in [
+        (Method::DELETE, "/api/v1/labels", "GET,HEAD,POST"),
+        (Method::POST, "/api/v1/rules", "GET,HEAD"),
+        (Method::GET, "/api/v1/admin/tsdb/snapshot", "POST,PUT"),
+        (Method::POST, "/-/healthy", "GET,HEAD"),
+        (Method::POST, "/api/v1/notifications", "GET,HEAD"),
+    ] {
+        let answer = app.method(method, path).await;
+        assert_eq!((answer.status, answer.text()), (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n"), "{path}");
+        assert_eq!(answer.header("allow"), allowed, "{path}");
+    }
+    let profiles = app.get("/debug/pprof/heap").await;
+    assert!(profiles.status == StatusCode::NOT_FOUND && profiles.text().contains("no profiles"));
+}
+
+#[tokio::test]
+async fn rules_and_alerts_are_answered_as_by_a_server_without_any() {
+    let app = Fixture::new().app();
+    assert_eq!(data(&app, "rules?type=Alert&group_limit=2").await, json!({"groups": []}));
+    assert_eq!(data(&app, "alerts").await, json!({"alerts": []}));
+    let managers = json!({"activeAlertmanagers": [], "droppedAlertmanagers": []});
+    assert_eq!(data(&app, "alertmanagers").await, managers);
+    for path in [
+        "rules?type=x",
+        "rules?exclude_alerts=maybe",
+        "rules?group_limit=0",
+        "rules?group_limit=1e3",
+        "rules?group_next_token=x",
+        "rules?group_limit=1&group_next_token=x",
+        "rules?match[]=%7B",
+    ] {
+        let (status, kind, _) = error(&app, path).await;
+        assert_eq!((status, kind.as_str()), (400, "bad_data"), "{path}");
+    }
+    assert_eq!(error(&app, "search/metric_names").await.1, "unavailable");
+}
+
+#[tokio::test]
+async fn what_is_stored_is_told_within_limits() {
+    let mut fixture = Fixture::new().with_series();
+    fixture.deps.admin = Arc::new(Troubled);
+    let app = fixture.app();
+    assert_eq!(data(&app, "status/tsdb").await["headStats"]["numSeries"], 0);
+    assert_eq!(data(&app, "status/tsdb/blocks").await, json!({"blocks": [{"ulid": "01"}]}));
+    for limit in ["0", "-1", "x", "10001"] {
+        assert_eq!(error(&app, &format!("status/tsdb?limit={limit}")).await.0, 400, "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn progress_and_notifications_are_told_before_the_store_is_ready() {
+    let mut fixture = Fixture::new();
+    fixture.deps.admin = Arc::new(Troubled);
+    fixture.deps.readiness.set(ReadinessState::Starting);
+    fixture.deps.notifications.add("It is starting.");
+    let app = fixture.app();
+    assert_eq!(data(&app, "status/walreplay").await, json!({"min": 2, "max": 5, "current": 3}));
+    let expected = json!([{"text": "It is starting.", "date": "2023-11-14T22:13:20Z", "active": true}]);
+    assert_eq!(data(&app, "notifications").await, expected);
+    assert_eq!(app.get("/api/v1/status/tsdb").await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn notifications_are_sent_live_until_the_server_ends_and_to_no_more_than_allowed() {
+    let fixture = Fixture::new();
+    let notifications = fixture.deps.notifications.clone();
+    notifications.add("First.");
+    let app = Arc::new(fixture.app());
+    let follower = notifications.follow().expect("room for one");
+    let refused = app.get("/api/v1/notifications/live").await;
+    assert_eq!((refused.status, refused.header("content-type")), (StatusCode::NO_CONTENT, "text/event-stream"));
+    drop(follower);
+    let live = app.get("/api/v1/notifications/live");
+    let end = async {
+        tokio::task::yield_now().await;
+        notifications.remove("First.");
+        notifications.close();
+    };
+    let (live, ()) = tokio::join!(live, end);
+    let event =
+        |active| format!("data: {{\"text\":\"First.\",\"date\":\"2023-11-14T22:13:20Z\",\"active\":{active}}}\n\n");
+    assert_eq!(live.text(), event(true) + &event(false));
 }
 
 #[tokio::test]
@@ -216,7 +296,7 @@ async fn browsers_may_call_from_the_allowed_origins() {
     let app = Fixture::new().app();
     let answer = app.send(ask("http://a.example", Method::OPTIONS)).await;
     assert_eq!((answer.status, answer.body.len()), (StatusCode::NO_CONTENT, 0));
-    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    assert_eq!(answer.header("access-control-allow-origin"), "http://a.example");
     assert_eq!(answer.header("access-control-allow-methods"), "GET, POST, OPTIONS");
     assert_eq!(app.get("/api/v1/labels").await.header("access-control-allow-origin"), "");
 
@@ -246,6 +326,18 @@ impl Administrable for Troubled {
 
     fn trouble(&self) -> Option<String> {
         Some("writing /data/wal/00000003: no space left on device".to_owned())
+    }
+
+    fn statistics(&self, _: usize) -> Result<HeadStatistics, AdminError> {
+        Ok(HeadStatistics::default())
+    }
+
+    fn block_descriptions(&self) -> Result<Vec<String>, AdminError> {
+        Ok(vec![r#"{"ulid":"01"}"#.to_owned()])
+    }
+
+    fn replay_status(&self) -> ReplayStatus {
+        ReplayStatus { min: 2, max: 5, current: 3 }
     }
 }
 
@@ -323,7 +415,7 @@ async fn the_admin_api_obeys_only_where_it_is_enabled() {
     assert_eq!(app.get(delete).await.status, StatusCode::METHOD_NOT_ALLOWED);
     for (query, why) in [
         ("", "no match[] parameter provided"),
-        ("?match[]={}", "match[] must contain at least one non-empty matcher"),
+        ("?match[]={}", "invalid parameter \"match[]\": match[] must contain at least one non-empty matcher"),
         (
             "?match[]=up&start=x",
             "invalid parameter \"start\": invalid time value for 'start': cannot parse \"x\" to a valid timestamp",

@@ -21,7 +21,7 @@ use crate::model::{DurationMs, Exemplar, Labels, Metadata, MetricType, Timestamp
 use crate::promql::service::{self, Limits, Service};
 use crate::promql::{Engine, EngineOptions, ParserOptions};
 use crate::runtime::{Clock, CpuPool, Tasks};
-use crate::scrape::{DroppedTarget, TargetHealth, TargetMetadata, TargetSource, TargetStatus};
+use crate::scrape::{DroppedTarget, JobConfig, TargetHealth, TargetMetadata, TargetSource, TargetStatus};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{Appendable as _, FloatSample, Queryable};
 use crate::telemetry::Registry;
@@ -31,8 +31,8 @@ use crate::web::server::remote_write;
 use crate::web::stream::Streams;
 use crate::web::telemetry::WebMetrics;
 use crate::web::{
-    BuildInfo, Deps, ExternalUrl, Readiness, ReadinessState, ReloadRequest, RoutePrefix, RuntimeFacts, Security,
-    Server, WebConfig,
+    BuildInfo, Deps, ExternalUrl, Notifications, Readiness, ReadinessState, ReloadRequest, RoutePrefix, RuntimeFacts,
+    Security, Server, WebConfig,
 };
 
 /// What the manual clock of every fixture shows: 2023-11-14T22:13:20Z.
@@ -54,6 +54,7 @@ impl Fixture {
         let readiness = Readiness::new();
         readiness.set(ReadinessState::Ready);
         let (registry, clock) = (Registry::new(), Clock::manual(NOW));
+        let notifications = Notifications::new(1, clock.clone(), &registry);
         let deps = Deps {
             security: Security::new(&registry),
             storage: store.clone(),
@@ -82,6 +83,8 @@ impl Fixture {
                 corruptions: 2,
                 storage_retention: "3h".to_owned(),
             }),
+            features: Arc::new(vec![("tsdb", "native_histograms", true)]),
+            notifications,
             host_metrics: None,
         };
         let url = ExternalUrl::parse("http://home.example:9090/", "").expect("valid");
@@ -320,6 +323,10 @@ impl TargetSource for FakeTargets {
 
     fn dropped_counts(&self) -> Vec<(String, u64)> {
         vec![("db".to_owned(), 0), ("node".to_owned(), 7)]
+    }
+
+    fn config(&self, _: &str) -> Option<JobConfig> {
+        None
     }
 
     fn metadata(&self, metric: Option<&str>) -> Vec<TargetMetadata> {

@@ -13,6 +13,7 @@ use super::reply::{Answer, ApiError, ErrorKind};
 use super::{Call, Endpoint, run};
 use crate::storage::AdminError;
 use crate::web::config::AdminApi;
+use crate::web::form::ParamError;
 use crate::web::routes::Web;
 
 /// The work goes on when the client goes away: half a deletion helps nobody.
@@ -35,7 +36,7 @@ pub(super) fn delete_series(call: &Call) -> Result<Answer, ApiError> {
         return Err(ApiError::new(ErrorKind::BadData, "no match[] parameter provided"));
     }
     let range = time_range(call)?;
-    let selectors = call.form.narrowing_selectors()?;
+    let selectors = call.form.narrowing_selectors().map_err(|e| ParamError::of("match[]", e))?;
     call.web.deps.admin.delete(&selectors, range)?;
     Ok(Answer::nothing())
 }

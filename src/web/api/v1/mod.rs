@@ -2,28 +2,36 @@
 //!
 //! Every endpoint is a plain function from a [`Call`] to an [`Answer`]; [`run`] does the rest once for all: the form, the
 //! CPU pool, cancellation, the envelope, compression. What grows with the data (`series`, `query`, `query_range`) has its own
-//! way out. The endpoints of the reference that need parts which are not built yet (rules) are not
-//! routed; they answer 404 in the envelope.
+//! way out. Rules and alerts, which are not evaluated yet, are answered as the reference answers without any.
+//! What is not routed answers 404 in plain text, as there.
 
 mod admin;
 mod cluster;
 mod expression;
+mod features;
 mod json;
 mod labels;
 mod metadata;
+mod notifications;
+mod openapi;
 mod otlp;
 mod query;
 mod read;
+mod relabel;
 mod reply;
 mod result;
+mod rules;
+mod self_metrics;
 mod series;
 mod status;
+mod store;
 mod targets;
 mod write;
 
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -40,7 +48,7 @@ use crate::storage::Scope;
 use crate::web::encoding::ContentEncoding;
 use crate::web::form::Form;
 use crate::web::route_list::Routes;
-use crate::web::routes::Web;
+use crate::web::routes::{Web, not_found, wrong_method};
 use crate::web::stream::CancelOnDrop;
 
 /// One request to an endpoint.
@@ -52,44 +60,92 @@ struct Call {
 
 type Endpoint = fn(&Call) -> Result<Answer, ApiError>;
 
+/// What is answered once data can be served, by path; `openapi` describes each.
+fn routes() -> Vec<(&'static str, MethodRouter<Arc<Web>>)> {
+    let search = || {
+        let post = move |state, request| run(state, request, rules::search);
+        endpoint(rules::search).post(post)
+    };
+    vec![
+        ("/query", get(query::instant).post(query::instant)),
+        ("/query_range", get(query::range).post(query::range)),
+        ("/query_exemplars", expression::route(expression::exemplars)),
+        ("/format_query", expression::route(expression::format)),
+        ("/parse_query", expression::route(expression::tree)),
+        ("/labels", get(label_names).post(label_names)),
+        ("/label/{name}/values", get(label_values)),
+        ("/series", get(series::series).post(series::series)),
+        ("/read", post(read::read)),
+        ("/write", write::route()),
+        ("/otlp/v1/metrics", otlp::route()),
+        ("/targets", endpoint(targets::targets)),
+        ("/targets/metadata", endpoint(metadata::of_targets)),
+        ("/targets/relabel_steps", endpoint(relabel::steps)),
+        ("/scrape_pools", endpoint(targets::scrape_pools)),
+        ("/scrape_pools/config", endpoint(targets::config)),
+        ("/metadata", endpoint(metadata::of_metrics)),
+        ("/rules", endpoint(rules::rules)),
+        ("/alerts", endpoint(rules::alerts)),
+        ("/alertmanagers", endpoint(rules::alertmanagers)),
+        ("/features", endpoint(features::features)),
+        ("/search/metric_names", search()),
+        ("/search/label_names", search()),
+        ("/search/label_values", search()),
+        ("/status/config", endpoint(status::config)),
+        ("/status/flags", endpoint(status::flags)),
+        ("/status/buildinfo", endpoint(status::build_info)),
+        ("/status/runtimeinfo", endpoint(status::runtime_info)),
+        ("/status/tsdb", endpoint(store::statistics)),
+        ("/status/tsdb/blocks", endpoint(store::blocks)),
+        ("/status/self_metrics", endpoint(self_metrics::self_metrics)),
+        ("/admin/tsdb/delete_series", admin::route(admin::delete_series)),
+        ("/admin/tsdb/clean_tombstones", admin::route(admin::clean_tombstones)),
+        ("/admin/tsdb/snapshot", admin::route(admin::snapshot)),
+        ("/openapi.yaml", get(openapi::serve)),
+    ]
+}
+
+/// What is answered also while the store is still being opened.
+fn early_routes() -> Vec<(&'static str, MethodRouter<Arc<Web>>)> {
+    vec![
+        ("/status/walreplay", endpoint(store::replay)),
+        ("/notifications", endpoint(notifications::list)),
+        ("/notifications/live", get(notifications::live)),
+    ]
+}
+
 /// The routes of this version, below the prefix.
 pub(in crate::web) fn router(web: &Arc<Web>) -> Routes {
     let at = |path: &str| web.config.route_prefix.join(&format!("/api/v1{path}"));
-    let labels = get(label_names).post(label_names);
-    Routes::new()
-        .route(&at("/query"), get(query::instant).post(query::instant))
-        .route(&at("/query_range"), get(query::range).post(query::range))
-        .route(&at("/query_exemplars"), expression::route(expression::exemplars))
-        .route(&at("/format_query"), expression::route(expression::format))
-        .route(&at("/parse_query"), expression::route(expression::tree))
-        .route(&at("/labels"), labels)
-        .route(&at("/label/{name}/values"), get(label_values))
-        .route(&at("/series"), get(series::series).post(series::series))
-        .route(&at("/read"), post(read::read))
-        .route(&at("/targets"), endpoint(targets::targets))
-        .route(&at("/targets/metadata"), endpoint(metadata::of_targets))
-        .route(&at("/scrape_pools"), endpoint(targets::scrape_pools))
-        .route(&at("/metadata"), endpoint(metadata::of_metrics))
-        .route(&at("/status/config"), endpoint(status::config))
-        .route(&at("/status/flags"), endpoint(status::flags))
-        .route(&at("/status/buildinfo"), endpoint(status::build_info))
-        .route(&at("/status/runtimeinfo"), endpoint(status::runtime_info))
-        .route(&at("/otlp/v1/metrics"), otlp::route())
-        .route(&at("/write"), write::route())
-        .route(&at("/admin/tsdb/delete_series"), admin::route(admin::delete_series))
-        .route(&at("/admin/tsdb/clean_tombstones"), admin::route(admin::clean_tombstones))
-        .route(&at("/admin/tsdb/snapshot"), admin::route(admin::snapshot))
-        .route(&at("/{*rest}"), any(unknown))
-        .merge(cluster::routes(web))
-        .wrapped(|routes| routes.layer(from_fn_with_state(web.clone(), guard)))
+    let register = |routes: Vec<(&str, MethodRouter<Arc<Web>>)>| {
+        routes.into_iter().fold(Routes::new(), |all, (path, route)| all.route(&at(path), route))
+    };
+    let cross_origin = from_fn_with_state(web.clone(), cross_origin);
+    let ready = register(routes())
+        .route(&at("/"), any(not_found))
+        .route(&at("/{*rest}"), any(not_found))
+        .merge(cluster::routes(web));
+    let ready = ready.wrapped(|routes| {
+        let routes = routes.method_not_allowed_fallback(wrong_method).layer(cross_origin.clone());
+        routes.layer(from_fn_with_state(web.clone(), when_ready))
+    });
+    let early = register(early_routes());
+    ready.merge(early.wrapped(|routes| routes.method_not_allowed_fallback(wrong_method).layer(cross_origin)))
 }
 
 fn endpoint(f: Endpoint) -> MethodRouter<Arc<Web>> {
     get(move |state, request| run(state, request, f))
 }
 
-async fn label_values(state: State<Arc<Web>>, Path(name): Path<String>, request: Request) -> Response<Body> {
-    read_labels(state, request, move |call| labels::values(call, &name)).await
+async fn label_values(
+    state: State<Arc<Web>>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response<Body> {
+    match name {
+        Ok(Path(name)) => read_labels(state, request, move |call| labels::values(call, &name)).await,
+        Err(error) => ApiError::new(ErrorKind::BadData, format!("invalid label name: {error}")).respond(),
+    }
 }
 
 async fn label_names(state: State<Arc<Web>>, request: Request) -> Response<Body> {
@@ -105,22 +161,22 @@ async fn read_labels(
     respond(web, request, Threads::Queries, f).await.unwrap_or_else(|error| error.respond())
 }
 
-async fn unknown(request: Request) -> Response<Body> {
-    let message = format!("this server has no endpoint {}", request.uri().path());
-    ApiError::new(ErrorKind::NotFound, message).respond()
+async fn when_ready(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response<Body> {
+    match web.unavailable() {
+        Some(unavailable) => unavailable,
+        None => next.run(request).await,
+    }
 }
 
-/// Before every endpoint: readiness, cross-origin rules, and the answer to `OPTIONS`.
-async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response<Body> {
+/// Around every endpoint: the rules for scripts of other origins, and the answer to `OPTIONS`, by which browsers ask for them.
+async fn cross_origin(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response<Body> {
     let origin = request.headers().get(ORIGIN).cloned();
-    let mut response = match web.unavailable() {
-        Some(unavailable) => return unavailable,
-        None if request.method() == Method::OPTIONS => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            response
-        }
-        None => next.run(request).await,
+    let mut response = if request.method() == Method::OPTIONS {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response
+    } else {
+        next.run(request).await
     };
     set_cors(&web, origin.as_ref(), response.headers_mut());
     response

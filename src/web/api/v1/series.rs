@@ -15,6 +15,7 @@ use crate::model::Annotations;
 use crate::model::json::Escaping;
 use crate::storage::{Limit, SelectRequest, Selector, SeriesBatch, StreamStep, TimeRange};
 use crate::web::encoding::ContentEncoding;
+use crate::web::form::ParamError;
 use crate::web::routes::Web;
 use crate::web::stream::{Plan, Sink, WriteError};
 
@@ -50,7 +51,11 @@ impl Wanted {
         }
         let limit = call.form.limit()?;
         let range = time_range(call)?;
-        Ok(Wanted { selectors: call.form.narrowing_selectors()?, range, limit })
+        Ok(Wanted {
+            selectors: call.form.narrowing_selectors().map_err(|e| ParamError::of("match[]", e))?,
+            range,
+            limit,
+        })
     }
 
     fn write(&self, call: &Call, out: &mut dyn Sink) -> Result<(), WriteError> {

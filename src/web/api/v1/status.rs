@@ -7,13 +7,15 @@ use super::json::Rfc3339;
 use super::reply::{Answer, ApiError};
 use crate::web::config::hostname;
 
-/// The running configuration as YAML.
+/// A configuration as YAML.
+#[derive(Serialize)]
+pub(super) struct Yaml {
+    pub(super) yaml: String,
+}
+
+/// The running configuration.
 pub(super) fn config(call: &Call) -> Result<Answer, ApiError> {
-    #[derive(Serialize)]
-    struct Config {
-        yaml: String,
-    }
-    Ok(Answer::of(&Config { yaml: (call.web.deps.config_yaml)() }))
+    Ok(Answer::of(&Yaml { yaml: (call.web.deps.config_yaml)() }))
 }
 
 /// All flags with their values.

@@ -1,12 +1,14 @@
-//! `targets` and `scrape_pools`.
+//! `targets`, `scrape_pools` and `scrape_pools/config`.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 use super::Call;
 use super::json::{LabelMap, Rfc3339};
-use super::reply::{Answer, ApiError};
-use crate::scrape::{DroppedTarget, TargetStatus};
+use super::reply::{Answer, ApiError, ErrorKind};
+use super::status::Yaml;
+use crate::model::GoQuoted;
+use crate::scrape::{DroppedTarget, JobConfig, TargetStatus};
 use crate::web::routes::Web;
 
 #[derive(Serialize)]
@@ -64,6 +66,22 @@ pub(super) fn scrape_pools(call: &Call) -> Result<Answer, ApiError> {
         scrape_pools: Vec<String>,
     }
     Ok(Answer::of(&Pools { scrape_pools: call.web.deps.targets.pools() }))
+}
+
+/// The configuration of the job `scrapePool`.
+pub(super) fn config(call: &Call) -> Result<Answer, ApiError> {
+    Ok(Answer::of(&Yaml { yaml: job(call)?.rendered }))
+}
+
+/// The job `scrapePool`.
+pub(super) fn job(call: &Call) -> Result<JobConfig, ApiError> {
+    let refused = |why: String| ApiError::new(ErrorKind::BadData, why);
+    let pool = call.form.first("scrapePool");
+    if pool.is_empty() {
+        return Err(refused("no scrapePool parameter provided".to_owned()));
+    }
+    let unknown = || refused(format!("error retrieving scrape config: scrape pool {} not found", GoQuoted(pool)));
+    call.web.deps.targets.config(pool).ok_or_else(unknown)
 }
 
 impl<'a> Active<'a> {
