@@ -35,12 +35,12 @@ use watershed::model::{Labels, Metadata, MetricType, TimestampMs};
 use watershed::promql::Engine;
 use watershed::promql::service::{self, Limits, Service};
 use watershed::runtime::{Clock, CpuPool};
-use watershed::scrape::{DroppedTarget, TargetHealth, TargetMetadata, TargetSource, TargetStatus};
+use watershed::scrape::{DroppedTarget, JobConfig, TargetHealth, TargetMetadata, TargetSource, TargetStatus};
 use watershed::storage::memory::MemoryStore;
 use watershed::storage::{Appendable, FloatSample};
 use watershed::telemetry::Registry;
 use watershed::web::{
-    BuildInfo, Deps, ExternalUrl, Readiness, ReadinessState, RuntimeFacts, Security, Server, WebConfig,
+    BuildInfo, Deps, ExternalUrl, Notifications, Readiness, ReadinessState, RuntimeFacts, Security, Server, WebConfig,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -122,6 +122,10 @@ impl ToldTargets {
 }
 
 impl TargetSource for ToldTargets {
+    fn config(&self, _: &str) -> Option<JobConfig> {
+        None
+    }
+
     fn pools(&self) -> Vec<String> {
         self.pools.clone()
     }
@@ -219,6 +223,8 @@ impl Ours {
             storage: store.clone(),
             local: store.clone(),
             cluster_samples: None,
+            features: Arc::default(),
+            notifications: Notifications::new(1, Clock::system(), &registry),
             otlp: None,
             appendable: store.clone(),
             cluster: Arc::default(),

@@ -281,9 +281,11 @@ struct Family {
     help: String,
     unit: String,
     kind: u64,
-    /// Labels, the number of the value's field, its fields, the time.
-    metrics: Vec<(Vec<(String, String)>, u32, Vec<(u32, String)>, i64)>,
+    metrics: Vec<Metric>,
 }
+
+/// Labels, the number of the value's field, its fields, the time.
+type Metric = (Vec<(String, String)>, u32, Vec<(u32, String)>, i64);
 
 fn text_of(field: &Field<'_>) -> String {
     field.text().unwrap().to_owned()
@@ -303,7 +305,7 @@ fn shown(value: Wire<'_>) -> String {
     }
 }
 
-fn metric(bytes: &[u8]) -> (Vec<(String, String)>, u32, Vec<(u32, String)>, i64) {
+fn metric(bytes: &[u8]) -> Metric {
     let (mut labels, mut kind, mut value, mut t) = (Vec::new(), 0, Vec::new(), 0);
     for field in fields(bytes) {
         match field.number {

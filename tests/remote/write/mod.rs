@@ -126,8 +126,11 @@ pub fn histogram(t: i64, count: i64) -> Message {
     Message::default().bytes(3, &Message::default().int(1, count).int(6, count).int(15, t).0)
 }
 
-/// Series of 1.0: labels and samples.
-pub fn v1(series: &[(&[(&str, &str)], &[(i64, f64)])]) -> Message {
+/// Labels and samples of one series.
+pub type Series<'a> = (&'a [(&'a str, &'a str)], &'a [(i64, f64)]);
+
+/// Series of 1.0.
+pub fn v1(series: &[Series<'_>]) -> Message {
     series.iter().fold(Message::default(), |message, (labels, samples)| {
         let label = |m: Message, (name, value): &(&str, &str)| {
             m.bytes(1, &Message::default().bytes(1, name.as_bytes()).bytes(2, value.as_bytes()).0)
