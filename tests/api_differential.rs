@@ -98,11 +98,6 @@ struct ToldTargets {
 }
 
 impl ToldTargets {
-    /// No target tells anything.
-    fn nothing() -> ToldTargets {
-        ToldTargets { targets: Value::Null, metadata: Vec::new(), pools: Vec::new() }
-    }
-
     fn of(prometheus: &Peer) -> ToldTargets {
         let ask = |path: &str| http::get_api(&format!("{}/api/v1/{path}", prometheus.url)).unwrap();
         let pools = ask("scrape_pools")["scrapePools"].as_array().unwrap().iter().map(text).collect();
@@ -589,6 +584,8 @@ fn the_api_cannot_be_told_from_prometheus() {
     let mut differences = Vec::new();
     compare_targets(&prometheus, &mut differences);
 
+    // Nobody tells it afterwards.
+    let told = ToldTargets::of(&prometheus);
     // Restarted with nothing to scrape: a reload would write staleness markers, a stop does not.
     prometheus.signal(Signal::TERM);
     assert!(prometheus.wait_exit(LIMIT).success());
@@ -596,8 +593,8 @@ fn the_api_cannot_be_told_from_prometheus() {
     let prometheus = home.prometheus(&peers, &flags);
     let ours = Ours::start(copy_samples(&prometheus), ToldTargets::of(&prometheus), &prometheus);
     compare_data(&ours, &prometheus, &mut differences);
-    compare_federated_samples(&ours, &prometheus, &mut differences);
-    let ours = Ours::start(copy_samples(&prometheus), ToldTargets::nothing(), &prometheus);
     compare_federate(&ours, &prometheus, &mut differences);
+    let ours = Ours::start(copy_samples(&prometheus), told, &prometheus);
+    compare_federated_samples(&ours, &prometheus, &mut differences);
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
 }
