@@ -31,6 +31,7 @@ const MOVED: &str = "3.5 redirects in a way that may change the method";
 const SNAPPY: &str = "each library of snappy has its own words";
 const RECEIVER: &str = "our own words say what would have been right, and only one reason";
 const OTLP: &str = "3.5 does not say which flag enables it";
+const NO_OTLP: &str = "Debian builds 3.5 without the endpoint";
 const EVERYTHING: &str = "nobody deletes everything by an empty selector";
 
 pub const DIFFERENCES: &[Difference] = &[
@@ -52,6 +53,8 @@ pub const DIFFERENCES: &[Difference] = &[
     ("GET /mon/api/v1/status/tsdb/blocks", Peer::Old, "came after 3.5"),
     ("GET //api/v1//labels?limit=1", Peer::Old, MOVED),
     ("GET //nothing", Peer::Old, MOVED),
+    ("GET /api/v1/otlp/v1/metrics", Peer::Old, NO_OTLP),
+    ("PUT /api/v1/otlp/v1/metrics", Peer::Old, NO_OTLP),
     ("POST /api/v1/write", Peer::Any, SNAPPY),
     ("POST /api/v1/write TEXT x", Peer::Any, RECEIVER),
     ("POST /api/v1/write FORM a=b", Peer::Any, RECEIVER),

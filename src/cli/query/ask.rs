@@ -1,5 +1,6 @@
 //! Requests to the API, and its errors in one line.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,9 +9,10 @@ use url::Url;
 
 use super::answer::{Answer, Envelope, LabelSet};
 use super::{Failure, Span};
+use crate::cli::http;
 use crate::model::DurationMs;
 use crate::net::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use crate::net::{Client, HttpClientConfig, Method, Request, StatusCode, read_body};
+use crate::net::{Client, Method, Request, StatusCode, read_body};
 
 /// As promtool's.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -54,8 +56,8 @@ impl Range {
 }
 
 impl Api {
-    pub fn new(server: Url, headers: &[(String, String)]) -> Result<Api, Failure> {
-        let client = Client::new(&HttpClientConfig::default(), "query").map_err(Failure::query)?;
+    pub fn new(server: Url, headers: &[(String, String)], http_config: Option<&Path>) -> Result<Api, Failure> {
+        let client = http::client(http_config).map_err(Failure::Usage)?;
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let bad = |what| Failure::Usage(format!("--header {name}: not a valid header {what}"));
@@ -197,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_servers_path_stays_and_names_are_escaped() {
-        let api = Api::new(Url::parse("http://a/prom/?x=1").unwrap(), &[]).unwrap();
+        let api = Api::new(Url::parse("http://a/prom/?x=1").unwrap(), &[], None).unwrap();
         assert_eq!(api.url(&["query"]).unwrap().as_str(), "http://a/prom/api/v1/query");
         assert_eq!(
             api.url(&["label", "a/b c", "values"]).unwrap().as_str(),

@@ -10,6 +10,7 @@ mod text;
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -41,6 +42,9 @@ pub(super) struct Query {
     /// A header that is sent along; may be given several times.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header, global = true)]
     headers: Vec<(String, String)>,
+    /// How to connect: credentials, TLS, proxy; a file as promtool takes it.
+    #[arg(long = "http.config.file", value_name = "FILE", global = true)]
+    http_config: Option<PathBuf>,
     #[command(subcommand)]
     what: What,
 }
@@ -141,12 +145,12 @@ pub(super) fn run(query: Query) -> ExitCode {
 }
 
 fn execute(query: Query, out: &mut impl Write) -> Result<(), Failure> {
-    let Query { format, headers, what } = query;
+    let Query { format, headers, http_config, what } = query;
     if format == Format::Chart && !matches!(what, What::Range { .. }) {
         return Err(Failure::Usage("a chart needs a range; use: watershed query range -o chart".to_owned()));
     }
     let runtime = http::runtime()?;
-    let api = |server| Api::new(server, &headers);
+    let api = |server| Api::new(server, &headers, http_config.as_deref());
     match what {
         What::Instant { server, expr, time } => {
             let answer = runtime.block_on(api(server)?.instant(&expr, time.unwrap_or_else(now)))?;
@@ -185,7 +189,7 @@ impl Source {
     /// A source at a URL.
     pub(super) fn new(server: Url, headers: &[(String, String)]) -> Result<Source, String> {
         let runtime = http::runtime().map_err(|e| e.to_string())?;
-        let api = Api::new(server, headers).map_err(|e| e.to_string())?;
+        let api = Api::new(server, headers, None).map_err(|e| e.to_string())?;
         Ok(Source { runtime, api })
     }
 

@@ -251,6 +251,11 @@ impl App {
         Answered { status: parts.status, headers: parts.headers, body }
     }
 
+    /// The status alone: some answers have no end.
+    pub(in crate::web) async fn status(&self, request: Request<Body>) -> StatusCode {
+        self.0.call(request).await.expect("infallible").status()
+    }
+
     pub(in crate::web) async fn get(&self, path: &str) -> Answered {
         self.method(Method::GET, path).await
     }
