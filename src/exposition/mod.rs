@@ -1,5 +1,5 @@
 //! The formats in which metrics are exposed: borrowed-cursor parsers for Prometheus text and OpenMetrics here, for the
-//! protobuf format in [`protobuf`], and [writers](write) of all of them.
+//! protobuf format in [`protobuf`], and [writers](mod@write) of all of them.
 //!
 //! [`Parser`] walks a body once, without copying and without an allocation a line. A sample comes with its *series
 //! part*, the raw bytes from the start of the line to the end of the metric name or of the closing brace; labels are

@@ -1,12 +1,12 @@
 //! Federation out: selector -> exposition.
 //!
-//! [`write`] turns a stream of newest samples into what `/federate` answers, in constant memory: the stream brings metric
+//! [`write()`] turns a stream of newest samples into what `/federate` answers, in constant memory: the stream brings metric
 //! names in ascending order and, if it can, all of one family together
 //! ([`LatestStream::by_family`](crate::storage::LatestStream::by_family)), so that one pass can write each family's head
 //! before its series. [`negotiate`] finds out which format the client wants, and how names that older readers do not know.
 //!
 //! The law: the samples are those of the reference's answer, in text to the byte of each line. On purpose unlike the reference:
-//! * A family keeps its type, help and unit where they are known and its series' names agree with them ([`families`]). The
+//! * A family keeps its type, help and unit where they are known and its series' names agree with them (`families`). The
 //!   reference says `untyped` of everything. What that brings along: the buckets, count and sum of a histogram stand together,
 //!   metric by metric, buckets by bound; in OpenMetrics a counter's family has no `_total`.
 //! * OpenMetrics is served, with exemplars and start timestamps, and text 1.0.0; the reference knows text 0.0.4 and protocol

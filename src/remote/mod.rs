@@ -1,6 +1,6 @@
 //! Samples to and from other servers by the field's own protocols: remote write, remote read, OTLP.
 //!
-//! * [`write`]: what a remote write request says, and taking it into the store.
+//! * [`write`](mod@write): what a remote write request says, and taking it into the store.
 //! * [`otlp`]: translating OTLP metrics, and taking them into the store.
 //! * [`read`]: answering remote reads from a store, and asking other servers by remote read as if they were a store.
 //!

@@ -134,7 +134,7 @@ pub trait LatestStream: Send {
     fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError>;
 
     /// Brings together what belongs to one metric family, such as the buckets, count and sum of each of its histograms; see
-    /// [`FamilyPart`]. To be called before the first [`next`](LatestStream::next). False if this stream cannot do it.
+    /// `FamilyPart`. To be called before the first [`next`](LatestStream::next). False if this stream cannot do it.
     fn by_family(&mut self, part_of: &mut PartOf<'_>) -> bool {
         let _ = part_of;
         false

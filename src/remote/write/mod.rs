@@ -4,7 +4,7 @@
 //! by snappy's block format or by zstd.
 //!
 //! * **A series is named once.** What a request says of a series' labels is hashed as it stands (the encoded labels in 1.0,
-//!   the symbols in 2.0); a bounded [cache](cache) knows the store's reference for it. Labels are only built for what is
+//!   the symbols in 2.0); a bounded cache knows the store's reference for it. Labels are only built for what is
 //!   not in there. A reference that the store has forgotten is asked for anew.
 //! * **Memory is bounded** before anything is believed: the bodies that are held at the same time, the unpacked message, the
 //!   buckets of a histogram, and what one commit holds: a large message is committed in slices.
