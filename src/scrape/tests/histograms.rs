@@ -147,7 +147,7 @@ async fn limits_count_histograms_and_their_buckets() {
     assert_eq!(one(with(None, 0.0)).await["h{x}"], ["8/8b s1"]);
     assert_eq!(one(with(Some(4), 0.0)).await["h{x}"], ["8/4b s0"]);
     assert_eq!(one(with(None, 3.0)).await["h{x}"], ["8/2b s-1"]);
-    assert_eq!(one(with(Some(1), 0.0)).await["h{x}"], ["8/1b s-3"]);
+    assert_eq!(one(with(Some(1), 0.0)).await["h{x}"], ["8/1b s-2"]);
     let classic =
         "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_count 3\n";
     let converting = JobConfig { convert_classic_histograms: true, ..with(Some(2), 0.0) };
