@@ -97,7 +97,14 @@ fn native(body: &mut Vec<u8>, now: i64, step: i64) {
             m.message(7, |m| {
                 m.int(1, 3).double(2, 3.0).zigzag(5, 0).spans(12, &[(1, 1)]).packed_zigzag(13, &[3]);
                 for (le, at) in [(1.0, Some(now - 900)), (2.0, None), (3.0, Some(now - 800))] {
-                    m.message(3, |m| drop(m.int(1, 3).double(2, le).exemplar(3, "bucket", le, at)));
+                    m.message(3, |m| {
+                        drop(m.int(1, 3).double(2, le).exemplar(
+                            3,
+                            if at.is_some() { "bucket" } else { "untimed" },
+                            le,
+                            at,
+                        ))
+                    });
                 }
             });
         });
@@ -198,6 +205,13 @@ pub fn open_metrics(now: i64, step: i64) -> Vec<u8> {
          # TYPE om_gauge gauge\nom_gauge 1\nom_gauge_created 5\n# EOF\n"
     )
     .into_bytes()
+}
+
+/// The same without `_created` lines.
+pub fn bare_open_metrics(now: i64, step: i64) -> Vec<u8> {
+    let text = String::from_utf8(open_metrics(now, step)).expect("text");
+    let kept = text.lines().filter(|line| line.starts_with('#') || !line.contains("_created"));
+    kept.flat_map(|line| [line, "\n"]).collect::<String>().into_bytes()
 }
 
 /// The classic text format with histograms in several shapes.

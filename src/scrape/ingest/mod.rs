@@ -366,11 +366,16 @@ impl<'a, 's> Ingest<'a, 's> {
 
     /// The reference takes no histogram that contradicts itself, and nothing else of the body that brought it.
     fn put_histogram(&mut self, taken: Taken, value: Value, exemplars: Vec<Exemplar>) -> Result<(), IngestError> {
-        match &value {
-            Value::Histogram(h) => h.validate()?,
-            Value::FloatHistogram(h) => h.validate()?,
-            Value::Float(_) => {}
+        let sound = match &value {
+            Value::Histogram(h) => h.validate(),
+            Value::FloatHistogram(h) => h.validate(),
+            Value::Float(_) => Ok(()),
+        };
+        if sound.is_err() {
+            // The sample that ends the walk is not among those that the rules left.
+            self.counts.after_relabelling -= 1;
         }
+        sound?;
         let Taken { series, t, start, origin } = taken;
         if self.options.starts.has_zero_samples() && start.0 != 0 && start < t {
             self.zeros.push(batch::Zero { series, t: start, kind: batch::ZeroKind::like(&value) });
