@@ -108,7 +108,8 @@ fn compare(edge: &Server, centre: &Server, via: &str, job: &str) -> Result<Vec<S
             }
         }
     }
-    match scraped.len() == ours.len() {
+    // Nothing on both sides is the same, too, and says nothing.
+    match scraped.len() == ours.len() && !ours.is_empty() {
         true => Ok(scraped),
         false => Err(format!("{via}: of {} series {} have come", ours.len(), scraped.len())),
     }
