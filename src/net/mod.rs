@@ -17,6 +17,7 @@
 mod body;
 mod client;
 mod config;
+mod dial;
 mod error;
 pub mod protobuf;
 mod proxy;
@@ -28,6 +29,7 @@ mod tls;
 pub use body::{Body, BodyInfo, MAX_BODY_BYTES, read_body, unpack};
 pub use client::{Client, Request, Response};
 pub use config::{Auth, Header, HttpClientConfig, ProxyConfig, Secret, SecretSource, TlsConfig, TlsVersion};
+pub use dial::{Dialer, Duplex};
 pub use error::{BodyError, ClientError};
 pub use reqwest::{Method, StatusCode, header};
 pub(crate) use tls::{is_authority_as_end_entity, system_roots};
