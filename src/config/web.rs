@@ -76,8 +76,25 @@ fn read(at: &At<'_>, sources: &mut Vec<PathBuf>) -> ListenerConfig {
     if tls.is_none() && !users.is_empty() && !f.has("tls_server_config") {
         f.warn("basic_auth_users", "without tls_server_config, passwords travel in clear");
     }
+    let protected = f.section("basic_auth_paths").map(|at| protected(&at));
+    if protected.is_some() && users.is_empty() {
+        f.mistake("basic_auth_paths", "says which paths need a password, but basic_auth_users names no user");
+    }
     f.finish();
-    ListenerConfig { tls, headers, users, rate_limit }
+    ListenerConfig { tls, headers, users, protected, rate_limit }
+}
+
+/// A key of our own: the paths that need a password, without the slash that they may end in.
+fn protected(at: &At<'_>) -> Vec<String> {
+    let mut paths = Vec::new();
+    for at in at.items() {
+        let Some(text) = at.text() else { continue };
+        if !text.starts_with('/') || text.contains(['?', '#', '%']) || text.contains("//") {
+            at.mistake("must be a path such as /admin/api");
+        }
+        paths.push(text.trim_end_matches('/').to_owned());
+    }
+    paths
 }
 
 fn users(at: &At<'_>) -> BTreeMap<String, PasswordHash> {
@@ -361,6 +378,24 @@ mod tests {
         match outcome {
             Ok((rules, warnings)) => Ok((rules, warnings.iter().map(|w| short(w.to_string())).collect())),
             Err(errors) => Err(short(errors.to_string())),
+        }
+    }
+
+    #[test]
+    fn only_some_paths_may_need_a_password() {
+        let hash = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG";
+        let users = format!("basic_auth_users: {{alice: {hash}}}\n");
+        let (rules, _) = load(&users).expect("good");
+        assert_eq!(rules.protected, None);
+        let (rules, _) = load(&format!("{users}basic_auth_paths: [/admin/api/, /]\n")).expect("good");
+        assert_eq!(rules.protected, Some(vec!["/admin/api".to_owned(), String::new()]));
+        for (text, why) in [
+            ("basic_auth_paths: [/a]\n".to_owned(), "names no user"),
+            (format!("{users}basic_auth_paths: [a]\n"), "must be a path"),
+            (format!("{users}basic_auth_paths: [/a%2F]\n"), "must be a path"),
+        ] {
+            let told = load(&text).expect_err(&text);
+            assert!(told.contains(why), "{told}");
         }
     }
 

@@ -17,6 +17,8 @@ pub struct ListenerConfig {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Who may ask, with the hash of the password; if empty, everybody may.
     pub users: BTreeMap<String, PasswordHash>,
+    /// The paths that only those users may ask for, with all below them; `None` is every path.
+    pub protected: Option<Vec<String>>,
     /// How many requests may come.
     pub rate_limit: Option<RateLimit>,
 }

@@ -44,7 +44,19 @@ struct Rules {
     tls: Option<TlsServer>,
     headers: Vec<(HeaderName, HeaderValue)>,
     rate: Option<Arc<Bucket>>,
+    protected: Option<Vec<String>>,
     passwords: Option<Arc<Passwords>>,
+}
+
+impl Rules {
+    /// Whether a path needs credentials, however it is written.
+    fn protects(&self, path: &str) -> bool {
+        let Some(protected) = &self.protected else { return true };
+        let path = crate::gateway::plain(path);
+        protected
+            .iter()
+            .any(|prefix| path.strip_prefix(prefix.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('/')))
+    }
 }
 
 struct Metrics {
@@ -110,7 +122,8 @@ impl Security {
             Some(bucket) if bucket.limit == limit => bucket.clone(),
             _ => Arc::new(Bucket::new(limit, Instant::now())),
         });
-        self.0.rules.store(Arc::new(Rules { tls: config.tls, headers: config.headers, rate, passwords }));
+        let ListenerConfig { tls, headers, protected, .. } = config;
+        self.0.rules.store(Arc::new(Rules { tls, headers, rate, protected, passwords }));
         Ok(())
     }
 
@@ -187,11 +200,13 @@ pub(in crate::web) async fn protect(State(web): State<Arc<Web>>, mut request: Re
     }
     let address = request.extensions().get::<ClientAddress>().map(|client| client.0);
     let client = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let admitted = match is_open(&web, request.uri().path()) {
+    let path = request.uri().path();
+    let is_protected = rules.protects(path);
+    let admitted = match is_open(&web, path) || !is_protected {
         true => Ok(()),
         false => security.admit(&rules, request.headers(), client).await,
     };
-    if rules.passwords.is_some() {
+    if rules.passwords.is_some() && is_protected {
         // They were for this server, and go no further: handlers send a client's credentials on to members of a cluster.
         request.headers_mut().remove(AUTHORIZATION);
     }
