@@ -9,7 +9,7 @@
 //! | 3 | [`storage`], [`exposition`], [`relabel`]: the contract, the text formats, label rules |
 //! | 4 | [`tsdb`], [`promql`], [`discovery`] |
 //! | 5 | [`scrape`], [`remote`]: remote read and remote write; [`cluster`]: many servers queried as one |
-//! | 6 | [`federate`] |
+//! | 6 | [`federate`]; [`gateway`]: one door to the components of a cluster |
 //! | 7 | [`web`] |
 //! | 8 | [`config`] |
 //! | 9 | [`app`] |
@@ -35,6 +35,7 @@ pub mod remote;
 pub mod scrape;
 
 pub mod federate;
+pub mod gateway;
 
 pub mod web;
 

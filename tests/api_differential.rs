@@ -223,6 +223,7 @@ impl Ours {
             storage: store.clone(),
             local: store.clone(),
             cluster_samples: None,
+            gateway: None,
             features: Arc::default(),
             notifications: Notifications::new(1, Clock::system(), &registry),
             otlp: None,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::Cluster;
 use super::fetch::HttpFetchers;
+use super::gateway::Door;
 use super::late::LateStore;
 use super::listener::ListenerFile;
 use super::reload::{FileWatch, Running};
@@ -18,7 +19,7 @@ use super::remote_read::RemoteRead;
 use super::shipping::Shipping;
 use super::signals::Signals;
 use super::{AppError, GRACE, Options, storage};
-use crate::config::{Config, GlobalConfig};
+use crate::config::{Config, GlobalConfig, Target};
 use crate::disk::RealDisk;
 use crate::model::Labels;
 use crate::promql::service::{self, Service};
@@ -51,6 +52,8 @@ pub(super) struct Core {
     reading: RemoteRead,
     queries: Service,
     cluster: Cluster,
+    /// Where requests go through, if that is our role.
+    door: Option<Door>,
     /// Receives OTLP, if it is enabled.
     otlp: Option<Arc<otlp::Receiver>>,
     scrape: Arc<scrape::Manager>,
@@ -83,6 +86,7 @@ impl Core {
             service::Deps { storage: reading.storage().clone(), clock: clock.clone(), registry: registry.clone() },
         )?;
         let cluster = Cluster::new(&tasks, registry.clone());
+        let door = (config.target == Target::Gateway).then(|| Door::new(&tasks, registry.clone()));
         let otlp = options.otlp.then(|| {
             let (lookback, has_type_labels) = (options.web.lookback, options.features.type_and_unit_labels);
             let deps = otlp::Deps { store: store.clone(), clock: clock.clone(), registry: registry.clone() };
@@ -116,6 +120,7 @@ impl Core {
             reading,
             queries,
             cluster,
+            door,
             otlp,
             scrape: Arc::new(scrape),
             quit: CancellationToken::new(),
@@ -153,6 +158,7 @@ impl Core {
             otlp: self.otlp.clone(),
             queries: self.queries.clone(),
             cluster: self.cluster.frontend().clone(),
+            gateway: self.door.as_ref().map(|door| door.gateway().clone()),
             exemplars: self.store.clone(),
             admin: self.store.clone(),
             targets: self.scrape.clone(),
@@ -173,8 +179,17 @@ impl Core {
         }
     }
 
+    /// Opens what the role needs.
+    pub(super) async fn open(&self, options: &Options, config: &Config) -> Result<(), AppError> {
+        match self.door {
+            // A gateway stores nothing.
+            Some(_) => Ok(()),
+            None => self.open_store(options, config).await,
+        }
+    }
+
     /// Reads the store's log, on the pool: it may be long.
-    pub(super) async fn open_store(&self, options: &Options, config: &Config) -> Result<(), AppError> {
+    async fn open_store(&self, options: &Options, config: &Config) -> Result<(), AppError> {
         let store_options = storage::options(&options.storage, &config.storage, options.retention, options.features);
         let deps = tsdb::Deps { disk: Arc::new(RealDisk), clock: self.clock.clone(), registry: self.registry.clone() };
         let (path, progress) = (options.storage_path.clone(), self.store.progress().clone());
@@ -263,7 +278,7 @@ impl Core {
         let outcome = self
             .listener
             .reload()
-            .and_then(|()| Ok(crate::config::load_with(&options.config_file, &options.features)?))
+            .and_then(|()| Ok(options.load()?))
             .and_then(|config| self.apply(options, running, config))
             .map_err(|e| e.to_string());
         match &outcome {
@@ -283,6 +298,9 @@ impl Core {
     }
 
     fn apply(&self, options: &Options, running: &mut Running, config: Config) -> Result<(), AppError> {
+        if self.door.is_some() != (config.target == Target::Gateway) {
+            return Err(AppError::Target);
+        }
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
@@ -294,10 +312,14 @@ impl Core {
         let engine = Engine::new(engine(options, &config.global));
         let endpoints = self.reading.prepare(&config.remote_read)?;
         let frontend = self.cluster.prepare(config.federation.as_ref())?;
+        let gateway = self.door.as_ref().map(|door| door.prepare(config.gateway.as_ref())).transpose()?;
         self.log_queries(query_log)?;
         running.apply(config)?;
         self.reading.put(endpoints);
         self.cluster.put(frontend);
+        if let (Some(door), Some(gateway)) = (&self.door, gateway) {
+            door.put(gateway);
+        }
         self.queries.set_engine(engine);
         if let Some(receiver) = &self.otlp {
             receiver.set_config(otlp);

@@ -7,6 +7,7 @@
 mod cluster;
 mod core;
 mod fetch;
+mod gateway;
 mod late;
 mod listener;
 mod reload;
@@ -20,7 +21,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cluster::TooManyLabels;
-use crate::config::{ConfigErrors, Features};
+use crate::config::{Config, ConfigErrors, Features, Settings};
+use crate::gateway::GatewayError;
 use crate::net::ClientError;
 use crate::promql::service::Limits;
 use crate::runtime::{PoolError, Tasks};
@@ -37,6 +39,10 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Options {
     /// The configuration file.
     pub config_file: PathBuf,
+    /// Whether it may be missing, because the command line says enough.
+    pub config_may_be_missing: bool,
+    /// What the command line says in its place.
+    pub settings: Settings,
     /// How often it is looked at for changes; `None` never.
     pub auto_reload: Option<Duration>,
     /// The web config file: who may ask, and how connections are encrypted; `None` for everybody, in clear.
@@ -107,6 +113,12 @@ pub enum AppError {
     /// The members have too many labels.
     #[error("federation: {0}")]
     VirtualLabels(TooManyLabels),
+    /// A backend of the gateway cannot be reached as configured.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// The role was changed to or from that of a gateway, which needs other parts.
+    #[error("target cannot become or cease to be gateway while the server runs; it has to be started anew")]
+    Target,
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -124,9 +136,16 @@ pub enum AppError {
     Stopped(&'static str),
 }
 
+impl Options {
+    /// Reads the configuration.
+    fn load(&self) -> Result<Config, ConfigErrors> {
+        crate::config::load_set(&self.config_file, &self.features, &self.settings, self.config_may_be_missing)
+    }
+}
+
 /// Runs until a signal or a request ends it, and drains. Dropping the future leaves the store's log as a crash would.
 pub async fn serve(options: Options) -> Result<(), AppError> {
-    let config = crate::config::load_with(&options.config_file, &options.features)?;
+    let config = options.load()?;
     let mut signals = Signals::listen()?;
     let (core, mut reloads) = Core::new(&options, &config)?;
     let server = Server::bind(&options.listen, options.web.clone(), core.web_deps(&options)).await?;
@@ -139,7 +158,7 @@ pub async fn serve(options: Options) -> Result<(), AppError> {
 
     // The signal's branch only matters until the store is open; then the steering loop listens.
     let opened = tokio::select! {
-        opened = core.open_store(&options, &config) => opened.map(|()| true),
+        opened = core.open(&options, &config) => opened.map(|()| true),
         () = signals.end() => Ok(false),
     };
     let outcome = match opened {

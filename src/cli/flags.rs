@@ -6,11 +6,15 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, ValueEnum};
 
+use super::gateway::{GatewayFlags, HEADING};
 use crate::config::ByteSize;
 use crate::model::DurationMs;
 use crate::remote::write;
 use crate::telemetry::logging;
 use crate::tsdb;
+
+/// Where the configuration is unless somebody says.
+pub(super) const CONFIG_FILE: &str = "watershed.yml";
 
 /// How much is logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -79,7 +83,7 @@ pub enum WalCompression {
 #[derive(Args, Clone, Debug)]
 pub struct ServeFlags {
     /// Configuration file, in Prometheus's format.
-    #[arg(long = "config.file", value_name = "FILE", default_value = "watershed.yml", env = "WATERSHED_CONFIG_FILE")]
+    #[arg(long = "config.file", value_name = "FILE", default_value = CONFIG_FILE, env = "WATERSHED_CONFIG_FILE")]
     pub config_file: PathBuf,
 
     /// Look so often whether the configuration has changed, and reload it if so. 0 never looks.
@@ -274,6 +278,10 @@ pub struct ServeFlags {
     #[arg(long = "enable-feature", value_name = "NAMES")]
     pub enable_feature: Vec<String>,
 
+    /// The role and the gateway.
+    #[command(flatten)]
+    pub gateway: GatewayFlags,
+
     /// Log this and what is more severe.
     #[arg(long = "log.level", value_enum, default_value = "info")]
     pub log_level: LogLevel,
@@ -305,6 +313,10 @@ pub(super) fn values(command: &Command, matches: &ArgMatches) -> BTreeMap<String
             continue;
         }
         let id = arg.get_id().as_str();
+        // The gateway's are many; only those that are given say something.
+        if arg.get_help_heading() == Some(HEADING) && matches.value_source(id).is_none() {
+            continue;
+        }
         let value = if arg.get_action().takes_values() {
             let raw = matches.get_raw(id).into_iter().flatten();
             raw.map(|v| v.to_string_lossy()).collect::<Vec<_>>().join(",")

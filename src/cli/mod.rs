@@ -8,6 +8,7 @@ mod debug;
 mod demo;
 mod families;
 mod flags;
+mod gateway;
 mod healthcheck;
 mod http;
 mod lint;
@@ -25,6 +26,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::model::DurationMs;
 pub use flags::ServeFlags;
+pub use gateway::GatewayFlags;
 
 /// A Prometheus-compatible agent that federates many sites as one.
 #[derive(Parser, Debug)]
@@ -50,6 +52,9 @@ enum Command {
         #[arg(long = "for", value_name = "DURATION")]
         run_for: Option<DurationMs>,
     },
+    /// Look at how the gateway works.
+    #[command(subcommand)]
+    Gateway(gateway::Gateway),
     /// Exit 0 if a running server says that it is healthy; for container health checks.
     Healthcheck {
         /// The server's address.
@@ -152,6 +157,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Push(Push::Metrics(push))) => push::run(push),
         Some(Command::Check(Check::WebConfig { files })) => check::web_config(&files),
         Some(Command::Demo { run_for }) => demo::run(run_for),
+        Some(Command::Gateway(command)) => gateway::run(command),
         Some(Command::Healthcheck { url }) => healthcheck::run(&url),
         Some(Command::Query(query)) => query::run(query),
         Some(Command::Tsdb(command)) => tsdb::run(command),

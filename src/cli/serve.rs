@@ -1,9 +1,11 @@
 //! Serving: flags into the application's options.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::ServeFlags;
+use super::flags::CONFIG_FILE;
 use crate::app::{self, AppError, Options};
 use crate::config::{self, ByteSize, FeatureFate, FeatureNote, Features};
 use crate::model::DurationMs;
@@ -155,6 +157,8 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
     let queries = limits(&flags);
     web.remote_read = remote_read(&flags, queries.max_bytes);
     Ok(Options {
+        config_may_be_missing: flags.gateway.suffice() && flags.config_file == Path::new(CONFIG_FILE),
+        settings: flags.gateway.settings,
         config_file: flags.config_file,
         auto_reload: (auto_reload.0 > 0).then(|| auto_reload.to_std()),
         web_config_file: flags.web_config_file,

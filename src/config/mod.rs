@@ -24,6 +24,7 @@ mod features;
 mod federation;
 mod fields;
 mod files;
+mod gateway;
 mod global;
 mod http;
 mod job;
@@ -56,6 +57,7 @@ use fields::{At, Fields, Reader};
 use render::Out;
 
 use crate::cluster::FederationConfig;
+use crate::gateway::GatewayConfig;
 use crate::net::HttpClientConfig;
 use crate::remote::otlp;
 use crate::remote::read::EndpointConfig;
@@ -91,6 +93,8 @@ pub struct Config {
     pub otlp: otlp::Config,
     /// The members of the cluster frontend.
     pub federation: Option<FederationConfig>,
+    /// The backends of the gateway.
+    pub gateway: Option<GatewayConfig>,
     /// The config file and every file that it named and that was read with it; a change of any is a reason to reload.
     pub sources: Vec<PathBuf>,
     /// What is accepted but not acted upon, in the order of the files.
@@ -108,7 +112,14 @@ pub enum Target {
     Agent,
     /// Queries over the members of a cluster, and nothing that is stored here.
     Frontend,
+    /// A door to the components of a cluster, and nothing else.
+    Gateway,
 }
+
+/// What the command line says of the configuration: ways in it (`gateway.proxy.default.url`) and their values, which win
+/// over those of the file.
+#[derive(Clone, Debug, Default)]
+pub struct Settings(pub Vec<(String, String)>);
 
 /// Reads a config file and the files that it names.
 ///
@@ -119,15 +130,34 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 
 /// As [`load`], where some features of the command line change defaults.
 pub fn load_with(path: &Path, features: &Features) -> Result<Config, ConfigErrors> {
+    load_set(path, features, &Settings::default(), false)
+}
+
+/// As [`load_with`], where the command line has settings of its own. A file that `may_be_missing` may be.
+pub fn load_set(
+    path: &Path,
+    features: &Features,
+    settings: &Settings,
+    may_be_missing: bool,
+) -> Result<Config, ConfigErrors> {
     let reader = Reader::new(path, path.parent().unwrap_or(Path::new(""))).with_features(features);
-    let text = read_file(&reader, path);
-    load_text(reader, text.as_deref(), vec![path.to_owned()], &|name| std::env::var(name).ok())
+    let is_missing = may_be_missing && !path.exists();
+    let (text, sources) = match is_missing {
+        true => (Some(String::new()), Vec::new()),
+        false => (read_file(&reader, path), vec![path.to_owned()]),
+    };
+    load_text(reader, text.as_deref(), sources, settings, &|name| std::env::var(name).ok())
 }
 
 /// Reads a config from a text whose relative paths start at `base_dir`; errors call it `<config>`.
 pub fn load_str(text: &str, base_dir: &Path) -> Result<Config, ConfigErrors> {
+    load_str_with(text, base_dir, Settings::default())
+}
+
+/// As [`load_str`], where the command line has settings of its own.
+pub fn load_str_with(text: &str, base_dir: &Path, settings: Settings) -> Result<Config, ConfigErrors> {
     let reader = Reader::new(Path::new("<config>"), base_dir);
-    load_text(reader, Some(text), Vec::new(), &|name| std::env::var(name).ok())
+    load_text(reader, Some(text), Vec::new(), &settings, &|name| std::env::var(name).ok())
 }
 
 /// Reads how to reach servers from a file of its own: the keys that every `http_config` has, as for promtool's
@@ -168,9 +198,15 @@ fn load_text(
     reader: Reader,
     text: Option<&str>,
     sources: Vec<PathBuf>,
+    settings: &Settings,
     env: global::Environment<'_>,
 ) -> Result<Config, ConfigErrors> {
-    let root = text.and_then(|text| reader.parse(text));
+    let root = text.and_then(|text| reader.parse(text)).map(|root| {
+        settings.0.iter().fold(root, |root, (way, value)| {
+            let way: Vec<&str> = way.split('.').collect();
+            yaml::Node::with(&root, &way, value)
+        })
+    });
     let config = root.map(|root| read_config(&At::root(&reader, &root), sources, env));
     let file = reader.file().to_owned();
     let (mistakes, mut warnings) = reader.finish();
@@ -237,7 +273,18 @@ fn read_config(at: &At<'_>, mut sources: Vec<PathBuf>, env: global::Environment<
     if target == Target::Frontend && federation.is_none() {
         f.mistake("federation", "the role federation-frontend needs members, under federation.proxy_targets");
     }
-    f.refuse("gateway", LATER);
+    let prefixes = gateway::read_prefixes(&mut f);
+    let gateway = f.section("gateway").map(|at| gateway::read(&at, prefixes));
+    f.put("gateway", gateway.as_ref().map_or(Out::Omit, |(_, shown)| shown.clone().into_out()));
+    if target == Target::Gateway {
+        if gateway.is_none() {
+            f.mistake("gateway", "the role gateway needs backends, under gateway.proxy");
+        }
+        for key in ["scrape_configs", "rule_files", "remote_write", "federation"] {
+            f.warn(key, "the role gateway does not act on this");
+        }
+        jobs.clear();
+    }
     let rendered = render::render(&f.finish().into_out());
     Config {
         target,
@@ -251,7 +298,8 @@ fn read_config(at: &At<'_>, mut sources: Vec<PathBuf>, env: global::Environment<
         remote_read,
         tracing: tracing.map(|(config, _)| config),
         otlp,
-        federation: federation.map(|(config, _)| config),
+        federation: federation.map(|(config, _)| config).filter(|_| target != Target::Gateway),
+        gateway: gateway.map(|(config, _)| config).filter(|_| target == Target::Gateway),
         sources,
         warnings: Vec::new(),
         rendered,
@@ -377,9 +425,12 @@ fn read_target(f: &mut Fields<'_>) -> Target {
             "agent" => {}
             "federation-frontend" if text.contains(',') => target = Target::All,
             "federation-frontend" => target = Target::Frontend,
-            "gateway" => at.mistake(format!("the role {role} {LATER}")),
+            "gateway" if text.contains(',') => {
+                at.mistake("the role gateway stands alone: its paths are those of the components behind it");
+            }
+            "gateway" => target = Target::Gateway,
             other => {
-                let roles = ["all", "agent", "federation-frontend"];
+                let roles = ["all", "agent", "federation-frontend", "gateway"];
                 at.mistake(fields::unknown_word("role", other, roles.into_iter()));
             }
         }

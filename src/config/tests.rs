@@ -114,7 +114,7 @@ fn external_labels_are_expanded_and_an_empty_variable_is_told() {
     let text = "global:\n  external_labels:\n    a: x${SITE}y\n    b: $$HOME\n    c: ${NONE}\n";
     let reader = Reader::new(Path::new("c.yml"), Path::new(""));
     let env = |name: &str| (name == "SITE").then(|| "attic".to_owned());
-    let config = load_text(reader, Some(text), Vec::new(), &env).unwrap();
+    let config = load_text(reader, Some(text), Vec::new(), &Settings::default(), &env).unwrap();
     assert_eq!(config.global.external_labels.to_string(), r#"{a="xatticy", b="$HOME"}"#);
     assert_eq!(config.warnings.len(), 1);
     assert_eq!(config.warnings[0].to_string(), "c.yml:5:5: global.external_labels.c: Empty environment variable NONE");
@@ -309,7 +309,7 @@ fn what_would_silently_miss_credentials_is_refused() {
     let member = &config.federation.expect("a federation").members[0];
     assert_eq!((member.urls[0].as_str(), member.policy), ("http://a/prom", crate::cluster::Policy::Optional));
     assert_eq!((member.labels.to_string().as_str(), member.tenant.as_deref()), (r#"{region="eu"}"#, Some("t")));
-    refused("gateway: {proxy: {}}", LATER);
+    refused("gateway: {proxy: {}}", "no backend has a URL");
     refused("target: agnet", "did you mean agent?");
     assert_eq!(good("target: agent").target, Target::Agent);
 }

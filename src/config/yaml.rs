@@ -310,6 +310,31 @@ impl Node {
         Node::leaf(pos, Content::Scalar(Scalar { text: String::new(), kind: ScalarKind::Plain }))
     }
 
+    /// The tree with a text at the end of a way of keys. Where the way leads through what is no mapping, the tree stays
+    /// as it is: whoever reads it tells that mistake.
+    pub(super) fn with(root: &Arc<Node>, way: &[&str], text: &str) -> Arc<Node> {
+        let Some((first, rest)) = way.split_first() else {
+            let scalar = Scalar { text: text.to_owned(), kind: ScalarKind::Plain };
+            return Arc::new(Node::leaf(Pos::START, Content::Scalar(scalar)));
+        };
+        let mut entries = match &root.content {
+            Content::Map(entries) => entries.clone(),
+            _ if root.is_null() => Vec::new(),
+            _ => return root.clone(),
+        };
+        let is_first = |entry: &&mut Entry| entry.key.scalar().is_some_and(|s| s.text == *first);
+        match entries.iter_mut().find(is_first) {
+            Some(entry) => entry.value = Node::with(&entry.value, rest, text),
+            None => {
+                let key = Scalar { text: (*first).to_owned(), kind: ScalarKind::Plain };
+                let key = Arc::new(Node::leaf(Pos::START, Content::Scalar(key)));
+                let value = Node::with(&Arc::new(Node::null(Pos::START)), rest, text);
+                entries.push(Entry { key, value });
+            }
+        }
+        Arc::new(Node { pos: root.pos, content: Content::Map(entries), weight: root.weight, depth: root.depth })
+    }
+
     /// The text if this is a scalar.
     pub(super) fn scalar(&self) -> Option<&Scalar> {
         match &self.content {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::auth::Security;
 use super::notifications::Notifications;
 use crate::cluster::Frontend;
+use crate::gateway::Gateway;
 use crate::model::{Labels, TimestampMs};
 use crate::promql::Feature;
 use crate::promql::service::Service;
@@ -40,6 +41,8 @@ pub struct Deps {
     pub queries: Service,
     /// The members of the cluster view; `None` while no cluster is configured.
     pub cluster: Arc<ArcSwapOption<Frontend>>,
+    /// Where everything but our own pages goes, if this server is a gateway.
+    pub gateway: Option<Arc<ArcSwapOption<Gateway>>>,
     /// The same store, as far as it has exemplars.
     pub exemplars: Arc<dyn ExemplarQueryable>,
     /// The same store, as far as it can be administered.

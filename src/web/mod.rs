@@ -25,6 +25,7 @@ mod deps;
 mod encoding;
 mod federate;
 mod form;
+mod gateway;
 mod management;
 mod metrics;
 mod notifications;

@@ -17,7 +17,7 @@ use super::encoding::plain;
 use super::route_list::Routes;
 use super::stream::Streams;
 use super::telemetry::{WebMetrics, observe};
-use super::{api, federate, management, metrics, pages};
+use super::{api, federate, gateway, management, metrics, pages};
 use crate::model::TimestampMs;
 use crate::remote::write::Receiver;
 
@@ -40,11 +40,20 @@ pub(super) struct Web {
 
 /// Everything that is served.
 pub(super) fn router(web: &Arc<Web>) -> Router {
-    let router = routes(web).into_router().fallback(not_found).method_not_allowed_fallback(wrong_method);
-    router
-        .layer(from_fn_with_state(web.clone(), protect))
-        .layer(from_fn_with_state(web.clone(), observe))
-        .with_state(web.clone())
+    let router = match web.deps.gateway {
+        None => {
+            let router = routes(web).into_router().fallback(not_found).method_not_allowed_fallback(wrong_method);
+            router.layer(from_fn_with_state(web.clone(), protect)).layer(from_fn_with_state(web.clone(), observe))
+        }
+        // What is passed on is counted by the gateway.
+        Some(_) => {
+            let own = gateway::routes(web).into_router().method_not_allowed_fallback(wrong_method);
+            own.layer(from_fn_with_state(web.clone(), observe))
+                .fallback(gateway::pass_on)
+                .layer(from_fn_with_state(web.clone(), protect))
+        }
+    };
+    router.with_state(web.clone())
 }
 
 /// Every route, before the layers that all of them have.

@@ -112,7 +112,7 @@ impl Http {
             async move { answer.await.map(|response| response.map(|body| GuardedBody { body, _guard: guard })) }
         });
         let builder = http_builder(&web.config, protocols);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+        let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
         let limits = Limits::of(&web.config);
         let mut timer = pin!(tokio::time::sleep_until(Instant::now() + limits.header));
         let watch = |connection: Pin<&mut _>, timer: Pin<&mut _>, cx: &mut Context<'_>, latest| {

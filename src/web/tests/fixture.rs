@@ -62,6 +62,7 @@ impl Fixture {
             cluster_samples: None,
             appendable: store.clone(),
             cluster: Arc::default(),
+            gateway: None,
             otlp: None,
             queries: queries(store.clone(), &Limits::default(), &registry),
             exemplars: store.clone(),

@@ -1,0 +1,401 @@
+//! Backends that speak HTTP: the request goes on as it comes, over a connection that is used again.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use hyper::http::request::Parts;
+use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::Owners;
+use super::balance::{Balancer, Endpoint, Join, Link};
+use super::body::{Answer, FaultCell, Outgoing, Upload, Whole};
+use super::config::{BackendConfig, BackendUrl, Component};
+use super::headers::{self, Via};
+use super::metrics::{BackendMetrics, Exchange};
+use super::reply::Refusal;
+use super::tunnel::Tunnels;
+use crate::net::{ClientError, Dialer};
+use crate::runtime::Tasks;
+
+/// A connection takes so long at most.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Unused connections kept for an address: as many as clients may have here by default.
+const IDLE_MAX: usize = 512;
+/// So many connections are looked at for one that is ready.
+const BUSY_MAX: usize = 4;
+/// Unused ones are closed before the components, which wait for two minutes, close them under a request.
+const IDLE_AGE: Duration = Duration::from_secs(55);
+/// Of an answer's head.
+const HEAD_BYTES: usize = 128 << 10;
+/// A body up to this size is kept to be sent again, if the request may be.
+const KEPT_BODY: u64 = 64 << 10;
+
+type Sender = SendRequest<Outgoing>;
+
+/// Connections to one address.
+pub(super) struct HttpLink {
+    dialer: Arc<Dialer>,
+    tasks: Tasks,
+    keeps: bool,
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+impl Link for HttpLink {
+    async fn probe(&self, address: SocketAddr) -> io::Result<()> {
+        let sender = self.open(address).await?;
+        self.give(sender);
+        Ok(())
+    }
+}
+
+impl HttpLink {
+    async fn open(&self, address: SocketAddr) -> io::Result<Sender> {
+        let stream = self.dialer.dial(address).await?;
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(HEAD_BYTES);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let stop = self.tasks.stopping().cancelled_owned();
+        self.tasks.spawn("gateway-connection", async move {
+            // Whoever uses the connection is told how it ended.
+            tokio::select! { ended = connection.with_upgrades() => drop(ended), () = stop => {} }
+        });
+        Ok(sender)
+    }
+
+    /// A connection that waits for a request, the last used first.
+    fn take(&self) -> Option<Sender> {
+        let mut idle = self.idle.lock();
+        let now = Instant::now();
+        // Those whose answer has ended a moment ago, which the connection has not noticed yet. Few are; looking for more
+        // than some is not worth it.
+        let mut busy = Vec::new();
+        let found = loop {
+            let Some(last) = idle.pop() else { break None };
+            if last.sender.is_closed() {
+                continue;
+            }
+            if now.saturating_duration_since(last.since) > IDLE_AGE {
+                // Those below are older.
+                idle.clear();
+                break None;
+            }
+            if last.sender.is_ready() {
+                break Some(last.sender);
+            }
+            busy.push(last);
+            if busy.len() == BUSY_MAX {
+                break None;
+            }
+        };
+        idle.extend(busy.into_iter().rev());
+        found
+    }
+
+    fn give(&self, sender: Sender) {
+        if !self.keeps || sender.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.lock();
+        if idle.len() < IDLE_MAX {
+            idle.push(Idle { sender, since: Instant::now() });
+        }
+    }
+}
+
+/// A connection that an answer comes by.
+pub(super) struct Lease {
+    endpoint: Arc<Endpoint<HttpLink>>,
+    sender: Sender,
+}
+
+impl Lease {
+    /// The answer has ended; the next request may have the connection.
+    pub(super) fn give_back(self) {
+        self.endpoint.link.give(self.sender);
+    }
+}
+
+/// The proxy to one component.
+pub(super) struct HttpProxy {
+    component: Component,
+    url: BackendUrl,
+    host: HeaderValue,
+    keeps: bool,
+    retries: u32,
+    max_body: u64,
+    balancer: Balancer<HttpLink>,
+    tunnels: Tunnels,
+}
+
+/// What became of one attempt.
+enum Attempt {
+    /// The head of an answer.
+    Answered(Response<hyper::body::Incoming>, Lease),
+    /// No byte of it was sent.
+    Unsent(Request<Outgoing>),
+    /// Perhaps it was sent.
+    Broken,
+    Late,
+}
+
+impl HttpProxy {
+    pub(super) fn new(
+        component: Component,
+        url: BackendUrl,
+        config: &BackendConfig,
+        owners: &Owners,
+        metrics: &Arc<BackendMetrics>,
+    ) -> Result<HttpProxy, ClientError> {
+        let dialer = match url.is_https || config.tls_enabled {
+            true => Dialer::encrypted(&config.tls, &url.host, "http/1.1", CONNECT_TIMEOUT)?,
+            false => Dialer::plain(CONNECT_TIMEOUT),
+        };
+        let host = HeaderValue::from_str(&url.authority_text())
+            .map_err(|_| ClientError::Config(format!("{:?} cannot be a host", url.host)))?;
+        let (dialer, keeps, tasks) = (Arc::new(dialer), config.enable_keepalive, owners.connections.clone());
+        let link = move |_| HttpLink { dialer: dialer.clone(), tasks: tasks.clone(), keeps, idle: Mutex::default() };
+        let balancer = Balancer::new(url.clone(), Join::AtOnce, &owners.backend, metrics.clone(), link);
+        Ok(HttpProxy {
+            component,
+            host,
+            keeps,
+            retries: config.retries,
+            max_body: config.max_body_bytes,
+            balancer,
+            tunnels: Tunnels::new(&owners.connections),
+            url,
+        })
+    }
+
+    /// Passes a request on and gives back what the backend says.
+    pub(super) async fn forward(
+        &self,
+        mut request: Request<Body>,
+        via: Via,
+        mut exchange: Exchange,
+        deadline: Instant,
+    ) -> Result<Response<Body>, (Refusal, Exchange)> {
+        let upgrade = headers::upgrade(request.headers()).filter(|_| request.version() == Version::HTTP_11);
+        let client_side = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
+        let (parts, body) = request.into_parts();
+        let repeatable = is_repeatable(&parts.method, self.component);
+        let (outgoing, fault) = match self.outgoing(body, repeatable).await {
+            Ok(outgoing) => outgoing,
+            Err(refusal) => return Err((refusal, exchange)),
+        };
+        let mut request = self.request(parts, outgoing, via, upgrade);
+        self.balancer.known(deadline).await;
+        let (mut tried, mut failure) = (Vec::new(), Refusal::NoAddress(self.component));
+        for attempt in 0..=self.retries {
+            let Some(endpoint) = self.balancer.next(&tried) else { break };
+            if attempt > 0 {
+                exchange.metrics().retries.inc();
+            }
+            exchange.asked(endpoint.address);
+            let copy = if repeatable { copy_of(&request) } else { None };
+            match self.attempt(&endpoint, request, deadline).await {
+                Attempt::Answered(response, lease) => {
+                    self.balancer.answered(&endpoint);
+                    return Ok(self.answer(response, client_side, exchange, lease, deadline));
+                }
+                Attempt::Unsent(unsent) => {
+                    self.balancer.unreachable(&endpoint);
+                    failure = Refusal::Unreachable(self.component);
+                    request = unsent;
+                }
+                Attempt::Broken => {
+                    if let Some(fault) = fault.get() {
+                        return Err((Refusal::of_fault(fault, self.max_body), exchange));
+                    }
+                    self.balancer.failed(&endpoint);
+                    failure = Refusal::Broken(self.component);
+                    let Some(copy) = copy else { break };
+                    request = copy;
+                }
+                // A client that takes its time is no fault of the backend.
+                Attempt::Late if fault.is_waited_for() => return Err((Refusal::SlowBody, exchange)),
+                Attempt::Late => {
+                    self.balancer.failed(&endpoint);
+                    failure = Refusal::Late(self.component);
+                    break;
+                }
+            }
+            tried.push(endpoint.address);
+        }
+        Err((failure, exchange))
+    }
+
+    /// The body as it goes out: whole if there is none, or if it is small and may have to be sent again.
+    async fn outgoing(&self, body: Body, repeatable: bool) -> Result<(Outgoing, FaultCell), Refusal> {
+        use http_body::Body as _;
+        if body.is_end_stream() {
+            return Ok((Outgoing::Whole(Whole::default()), FaultCell::default()));
+        }
+        let size = body.size_hint();
+        if size.lower() > self.max_body {
+            return Err(Refusal::TooLarge(self.max_body));
+        }
+        let mut upload = Upload::new(body, self.max_body);
+        let fault = upload.fault();
+        if !repeatable || size.upper().is_none_or(|bytes| bytes > KEPT_BODY) {
+            return Ok((Outgoing::Stream(upload), fault));
+        }
+        let mut pieces = Vec::new();
+        while let Some(piece) = upload.next().await {
+            pieces.push(piece.map_err(|fault| Refusal::of_fault(fault, self.max_body))?);
+        }
+        Ok((Outgoing::Whole(Whole::new(pieces)), fault))
+    }
+
+    fn request(&self, parts: Parts, body: Outgoing, via: Via, upgrade: Option<HeaderValue>) -> Request<Outgoing> {
+        let mut headers = parts.headers;
+        let asked_host = parts.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
+        headers::forward(&mut headers, via, asked_host);
+        headers.insert(HOST, self.host.clone());
+        if let Some(protocol) = upgrade {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, protocol);
+        } else if !self.keeps {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = below(&self.url.base_path, parts.uri);
+        *request.headers_mut() = headers;
+        request
+    }
+
+    async fn attempt(
+        &self,
+        endpoint: &Arc<Endpoint<HttpLink>>,
+        mut request: Request<Outgoing>,
+        deadline: Instant,
+    ) -> Attempt {
+        loop {
+            let (mut sender, was_idle) = match endpoint.link.take() {
+                Some(sender) => (sender, true),
+                None => match tokio::time::timeout_at(deadline, endpoint.link.open(endpoint.address)).await {
+                    Ok(Ok(sender)) => (sender, false),
+                    Ok(Err(error)) => {
+                        tracing::debug!(address = %endpoint.address, %error, "a backend cannot be connected to");
+                        return Attempt::Unsent(request);
+                    }
+                    Err(_) => return Attempt::Late,
+                },
+            };
+            let sent = tokio::time::timeout_at(deadline, sender.try_send_request(request)).await;
+            let mut error = match sent {
+                Err(_) => return Attempt::Late,
+                Ok(Ok(response)) => return Attempt::Answered(response, Lease { endpoint: endpoint.clone(), sender }),
+                Ok(Err(error)) => error,
+            };
+            request = match error.take_message() {
+                // The backend had closed it; that says nothing of the backend.
+                Some(request) if was_idle => request,
+                Some(request) => return Attempt::Unsent(request),
+                None => {
+                    let error = error.into_error();
+                    tracing::debug!(address = %endpoint.address, %error, "a backend broke off");
+                    return Attempt::Broken;
+                }
+            };
+        }
+    }
+
+    fn answer(
+        &self,
+        mut response: Response<hyper::body::Incoming>,
+        client_side: Option<hyper::upgrade::OnUpgrade>,
+        mut exchange: Exchange,
+        lease: Lease,
+        deadline: Instant,
+    ) -> Response<Body> {
+        if response.headers().contains_key(TRANSFER_ENCODING) && response.headers().contains_key(CONTENT_LENGTH) {
+            // RFC 9112, section 6.3: nobody can know where it ends. The connection ends with the lease.
+            let refusal = Refusal::BadAnswer { component: self.component, why: "it has both a length and chunks" };
+            exchange.answered(refusal.status());
+            return refusal.respond();
+        }
+        exchange.answered(response.status());
+        let protocol = headers::upgrade(response.headers());
+        let backend_side =
+            (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
+        headers::strip_hop_by_hop(response.headers_mut());
+        match (client_side, backend_side, protocol) {
+            (Some(client), Some(backend), Some(protocol)) => {
+                let headers = response.headers_mut();
+                headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(UPGRADE, protocol);
+                if !self.tunnels.join(client, backend, exchange) {
+                    return Refusal::Full.respond();
+                }
+                response.map(|_| Body::empty())
+            }
+            // Nobody asked for another protocol.
+            (_, Some(_), _) => {
+                let refusal = Refusal::BadAnswer { component: self.component, why: "it changes protocols" };
+                exchange.answered(refusal.status());
+                refusal.respond()
+            }
+            _ => response.map(|body| Body::new(Answer::new(body, exchange, lease, deadline))),
+        }
+    }
+}
+
+/// The same request once more; `None` if its body is only there once.
+fn copy_of(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
+    let Outgoing::Whole(body) = request.body() else { return None };
+    let mut copy = Request::new(Outgoing::Whole(body.clone()));
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    Some(copy)
+}
+
+/// Whether a request may be sent twice: by its method (RFC 9110, section 9.2.2), or since queries change nothing.
+pub(super) fn is_repeatable(method: &Method, component: Component) -> bool {
+    method.is_idempotent() || component == Component::QueryFrontend
+}
+
+/// The path and query below a base path.
+fn below(base: &str, uri: Uri) -> Uri {
+    let asked = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    match base.is_empty() {
+        true => Uri::from(asked),
+        // What is a path below nothing is one below another path.
+        false => format!("{base}{asked}").parse().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_go_below_the_base_as_they_are() {
+        let uri: Uri = "http://door/a%2Fb/c?x=%20&y".parse().expect("a URI");
+        assert_eq!(below("", uri.clone()), "/a%2Fb/c?x=%20&y");
+        assert_eq!(below("/base", uri), "/base/a%2Fb/c?x=%20&y");
+    }
+
+    #[test]
+    fn only_what_changes_nothing_or_the_same_is_sent_twice() {
+        assert!(is_repeatable(&Method::DELETE, Component::Ruler));
+        assert!(is_repeatable(&Method::POST, Component::QueryFrontend));
+        assert!(!is_repeatable(&Method::POST, Component::Distributor));
+    }
+}
