@@ -11,7 +11,8 @@
 #   WATERSHED_PEERS=DIR       the cache folder (default: target/peers); executables end up in DIR/root/usr/bin
 #
 # The exit code is 0 if everything is there, else the sum of what is missing:
-#   1 prometheus   2 promtool   4 prometheus-node-exporter   8 prometheus-alertmanager   16 victoria-metrics, vmagent
+#   1 prometheus   2 promtool   4 prometheus-node-exporter   8 prometheus-alertmanager   16 victoria-metrics, vmauth, vmagent
+#   32 nginx
 # or 64 if the arguments are wrong.
 set -euo pipefail
 
@@ -26,10 +27,19 @@ promtool:promtool:2
 prometheus-node-exporter:prometheus-node-exporter:4
 prometheus-alertmanager:prometheus-alertmanager:8
 victoria-metrics:victoria-metrics:16
-vmagent:victoria-metrics:16'
+vmauth:victoria-metrics:16
+vmagent:victoria-metrics:16
+nginx:nginx:32'
 
 # A build of a newer suite may want a newer C library than this system has: only one that starts counts as present.
-runs() { [ -x "$bin/$1" ] && timeout 20 "$bin/$1" --version >/dev/null 2>&1; }
+runs() { [ -x "$bin/$1" ] && version_of "$1" >/dev/null 2>&1; }
+
+version_of() {
+  case $1 in
+    nginx) timeout 20 "$bin/$1" -v ;;
+    *) timeout 20 "$bin/$1" --version ;;
+  esac
+}
 
 missing_packages() {
   local exe package _
@@ -50,7 +60,7 @@ print_versions() {
   local exe package version
   while IFS=: read -r exe package _; do
     if runs "$exe"; then
-      version=$(timeout 20 "$bin/$exe" --version 2>&1 | grep -m 1 . || true)
+      version=$(version_of "$exe" 2>&1 | grep -m 1 . || true)
       # Debian's VictoriaMetrics was built without its version; the package's file name has it.
       [ -n "$version" ] || version=$(find "$cache/debs" -name "${package}_*.deb" -printf '%f\n' 2>/dev/null | tail -n 1)
       printf '  %-26s %s\n' "$exe" "$version"
@@ -103,6 +113,8 @@ fetch_packages() {
     for deb in "$cache/debs/${package}"_*.deb; do
       dpkg-deb -x "$deb" "$cache/root"
     done
+    # All are looked for in one place.
+    if [ -x "$cache/root/usr/sbin/nginx" ]; then ln -sf ../sbin/nginx "$bin/nginx"; fi
   done
 }
 

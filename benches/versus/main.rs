@@ -1,6 +1,6 @@
 //! What does the same work cost Watershed and its peers?
 //!
-//! `cargo bench --bench versus -- scrape|federate|idle|memory|restart|disk|ingest|promql|remote-read|remote-write|all [--quick]` starts Watershed, Prometheus, VictoriaMetrics
+//! `cargo bench --bench versus -- scrape|federate|idle|memory|restart|disk|ingest|promql|remote-read|remote-write|gateway|all [--quick]` starts Watershed, Prometheus, VictoriaMetrics
 //! and vmagent side by side on the same synthetic exporter and prints one table: what each used, the ratio to Prometheus,
 //! and the budget of the design. Peers come from `tests/peers.sh`; one that is missing leaves its column empty.
 //!
@@ -11,6 +11,7 @@
 
 mod exporter;
 mod fleet;
+mod gateway;
 mod proc;
 mod promql;
 mod remote_read;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::Size;
 use crate::fleet::{Fleet, Load, Member};
+use crate::gateway;
 use crate::proc::Cpu;
 use crate::promql;
 use crate::remote_read;
@@ -30,6 +31,7 @@ pub const ALL: &[(&str, Work)] = &[
     ("promql", promql::promql),
     ("remote-read", remote_read::remote_read),
     ("remote-write", remote_write::remote_write),
+    ("gateway", gateway::gateway),
 ];
 
 const MIB: f64 = (1 << 20) as f64;
