@@ -20,9 +20,9 @@ use super::strip::any_name;
 use crate::model::{Annotations, Labels, LabelsBuilder, Matcher, STALE_NAN, TimestampMs};
 use crate::remote::read::Endpoint;
 use crate::storage::{
-    BatchSize, Cancelled, Chunk, ChunkBuilder, LatestStream, Limit, Nothing, QueryError, Queryable, Scope,
-    SelectRequest, Selector, SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
-    TimedValue, decode_values,
+    BatchSize, BoxedLatest, BoxedSeries, Cancelled, Chunk, ChunkBuilder, LabelRequest, LabelTexts, Nothing, QueryError,
+    Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats,
+    StreamStep, TimeRange, TimedValue, decode_values,
 };
 
 /// Series that are handed on at a time.
@@ -271,11 +271,7 @@ impl Raw<'_> {
 }
 
 impl Queryable for Raw<'_> {
-    fn select<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+    fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError> {
         let bounds = self.source.range();
         let range = TimeRange { min: request.range.min.max(bounds.min), max: request.range.max.min(bounds.max) };
         if range.min > range.max {
@@ -288,28 +284,15 @@ impl Queryable for Raw<'_> {
         }
     }
 
-    fn select_latest<'a>(&'a self, _: &Scope, _: &SelectRequest<'_>) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+    fn select_latest(&self, _: &Scope, _: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
         Err(QueryError::NotReady("the newest samples of a member are those of the whole cluster".to_owned()))
     }
 
-    fn label_names(
-        &self,
-        _: &Scope,
-        _: &[Selector],
-        _: TimeRange,
-        _: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    fn label_names(&self, _: &Scope, _: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         Err(QueryError::NotReady("labels of a member are lists of their own".to_owned()))
     }
 
-    fn label_values(
-        &self,
-        _: &Scope,
-        _: &str,
-        _: &[Selector],
-        _: TimeRange,
-        _: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    fn label_values(&self, _: &Scope, _: &str, _: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         Err(QueryError::NotReady("labels of a member are lists of their own".to_owned()))
     }
 }

@@ -6,10 +6,9 @@ use super::frontend::{Frontend, Source};
 use super::member::Credentials;
 use super::raw::{InHand, Raw};
 use super::strip::strip_selector;
-use crate::model::Annotations;
 use crate::storage::{
-    LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesStream, StreamStep,
-    TimeRange,
+    BoxedLatest, BoxedSeries, LabelRequest, LabelTexts, QueryError, Queryable, Scope, SelectRequest, Selector,
+    SeriesBatch, StreamStep,
 };
 
 /// All members' samples, with their virtual labels.
@@ -66,11 +65,7 @@ impl Samples<'_> {
 }
 
 impl Queryable for Samples<'_> {
-    fn select<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+    fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError> {
         let stripped = |source: &Source| -> Vec<Selector> {
             request.selectors.iter().filter_map(|s| strip_selector(s, source.member.labels())).collect()
         };
@@ -85,28 +80,15 @@ impl Queryable for Samples<'_> {
         Ok(Box::new(held))
     }
 
-    fn select_latest<'a>(&'a self, _: &Scope, _: &SelectRequest<'_>) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+    fn select_latest(&self, _: &Scope, _: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
         Err(QueryError::NotReady("the newest samples of a cluster cannot be read at once".to_owned()))
     }
 
-    fn label_names(
-        &self,
-        _: &Scope,
-        _: &[Selector],
-        _: TimeRange,
-        _: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    fn label_names(&self, _: &Scope, _: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         Err(QueryError::NotReady("labels of a cluster are lists of their own".to_owned()))
     }
 
-    fn label_values(
-        &self,
-        _: &Scope,
-        _: &str,
-        _: &[Selector],
-        _: TimeRange,
-        _: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    fn label_values(&self, _: &Scope, _: &str, _: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         Err(QueryError::NotReady("labels of a cluster are lists of their own".to_owned()))
     }
 }
