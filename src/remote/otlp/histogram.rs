@@ -105,7 +105,7 @@ impl Side {
     /// Adds a bucket `gap` behind the one before, of whose absence a span tells if it is large.
     fn add(&mut self, gap: i64, count: i64) -> Result<(), String> {
         if self.spans.is_empty() || gap > MAX_GAP {
-            let offset = i32::try_from(gap).map_err(|_| format!("bucket index {gap} is out of range"))?;
+            let offset = i32::try_from(gap).map_err(|_| format!("a gap of {gap} buckets is too wide"))?;
             self.spans.push(Span { offset, length: 0 });
         } else {
             (0..gap).for_each(|_| self.push(0));
@@ -124,6 +124,8 @@ fn layout(counts: &[u64], offset: i64, halvings: u32, indexing: Indexing) -> Res
     let mut pending: Option<(i64, i64)> = None;
     for (i, count) in counts.iter().enumerate().filter(|(_, count)| **count != 0) {
         let (at, count) = (index(i), count.cast_signed());
+        // Also the end behind a bucket is an index.
+        i32::try_from(at + 1).map_err(|_| format!("bucket index {at} is out of range"))?;
         pending = match pending {
             Some((same, so_far)) if same == at => Some((at, so_far.wrapping_add(count))),
             Some((done, whole)) => {
@@ -177,6 +179,15 @@ mod tests {
             }
         }
         assert_eq!(buckets(&layout(&[3, 0, 4], 2, 0, Indexing::Custom).unwrap()), [(2, 3), (4, 4)]);
-        assert!(layout(&[1], i64::from(i32::MAX), 0, Indexing::Exponential).is_err());
+        let last = i64::from(i32::MAX);
+        assert_eq!(
+            buckets(&layout(&[1, 1], last - 3, 0, Indexing::Exponential).unwrap()),
+            [(last - 2, 1), (last - 1, 1)]
+        );
+        for (counts, offset) in [(&[1][..], last), (&[1], last - 1), (&[1, 1, 1], last - 3)] {
+            assert!(layout(counts, offset, 0, Indexing::Exponential).is_err(), "{counts:?} from {offset}");
+        }
+        let lowest = layout(&[1], i64::from(i32::MIN), 0, Indexing::Exponential).unwrap();
+        assert_eq!(buckets(&lowest), [(i64::from(i32::MIN) + 1, 1)]);
     }
 }
