@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use flate2::read::MultiGzDecoder;
 
-use super::intake::Intake;
+use super::intake::{Intake, MAX_COST};
 use super::translate::{Findings, Stop, Translator};
 use super::{Config, json};
 use crate::model::DurationMs;
@@ -64,9 +64,14 @@ pub enum Failure {
     /// It is no message, or its samples come at a wrong time: 400.
     #[error("{0}")]
     Invalid(String),
-    /// It is larger than allowed: 413.
-    #[error("the message is larger than the {0} bytes allowed")]
-    TooLarge(usize),
+    /// It, or what its samples take in memory, is larger than allowed: 413.
+    #[error("{what} than the {max} bytes allowed")]
+    TooLarge {
+        /// Of what there is more.
+        what: &'static str,
+        /// The limit.
+        max: usize,
+    },
     /// It cannot be translated: 500, as in the reference; a sender does not try again.
     #[error("{0}")]
     Untranslatable(String),
@@ -155,7 +160,7 @@ impl Receiver {
         };
         let message = unpacked.as_deref().unwrap_or(body);
         if message.len() > max {
-            return Err(Failure::TooLarge(max));
+            return Err(too_large(max));
         }
         match format {
             Format::Protobuf => self.take(message),
@@ -171,6 +176,10 @@ impl Receiver {
         match walked {
             Ok(()) => {}
             Err(Stop::Message(why)) => return Err(Failure::Invalid(format!("not a message of OTLP metrics: {why}"))),
+            Err(Stop::Untranslatable(why)) => return Err(Failure::Untranslatable(why)),
+            Err(Stop::TooCostly) => {
+                return Err(Failure::TooLarge { what: "its samples take more memory", max: MAX_COST });
+            }
             Err(Stop::Store(error)) => return Err(error.into()),
         }
         let findings = translator.findings;
@@ -194,12 +203,16 @@ fn verdict(findings: &Findings, refused: Option<Refusal>) -> Result<(), Failure>
     }
 }
 
+fn too_large(max: usize) -> Failure {
+    Failure::TooLarge { what: "the message is larger", max }
+}
+
 fn gunzip(body: &[u8], max: usize) -> Result<Vec<u8>, Failure> {
     let mut message = Vec::new();
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
     let read = MultiGzDecoder::new(body).take(limit).read_to_end(&mut message);
     read.map_err(|e| Failure::Invalid(format!("gzip: {e}")))?;
-    if message.len() > max { Err(Failure::TooLarge(max)) } else { Ok(message) }
+    if message.len() > max { Err(too_large(max)) } else { Ok(message) }
 }
 
 #[cfg(test)]
@@ -281,7 +294,7 @@ mod tests {
         assert!(bomb.len() < 1 << 20);
         for format in [Format::Protobuf, Format::Json] {
             let failure = receiver.receive(format, Packing::Gzip, &bomb).unwrap_err();
-            assert!(matches!(failure, Failure::TooLarge(_)), "{failure}");
+            assert!(matches!(failure, Failure::TooLarge { .. }), "{failure}");
         }
     }
 

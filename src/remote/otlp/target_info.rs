@@ -10,6 +10,9 @@ const NAME: &str = "target_info";
 const IDENTIFYING: [&str; 3] = ["service.namespace", "service.name", "service.instance.id"];
 /// Samples for one resource: with the usual lookback those of two days.
 const MAX_SAMPLES: u64 = 1200;
+/// Samples between the first and the last one of its resource, for all resources of a request: a thousand that each come
+/// after hours.
+const MAX_BETWEEN: u64 = 100_000;
 
 /// Appends samples from a resource's first data point to its last, so close that each of its samples finds one.
 pub(super) fn append(
@@ -35,18 +38,21 @@ pub(super) fn append(
     }
     let labels = translator.named(NAME, None);
     let interval = (translator.options.lookback.0.max(2).cast_unsigned() / 2).saturating_mul(1_000_000);
-    if (last_nanos - first_nanos) / interval >= MAX_SAMPLES {
+    let between = last_nanos.saturating_sub(first_nanos) / interval;
+    translator.between = translator.between.saturating_add(between);
+    if between >= MAX_SAMPLES || translator.between > MAX_BETWEEN {
         translator.findings.mistake("the data points of a resource lie too far apart in time".to_owned());
         return Ok(());
     }
     let help = "Target metadata".to_owned();
     let metadata = Metadata { metric_type: MetricType::Gauge, unit: String::new(), help };
+    let metric = translator.next_metric();
     let mut at = first_nanos;
     loop {
         let t = TimestampMs((at.min(last_nanos) / 1_000_000).cast_signed());
         // Several resources of a request may be one target.
         if translator.told.insert((labels.clone(), t)) {
-            let sample = Translated { labels: &labels, t, start: TimestampMs(0), metadata: &metadata };
+            let sample = Translated { labels: &labels, t, start: TimestampMs(0), metric, metadata: &metadata };
             sink.float(&sample, 1.0, &[])?;
         }
         if at >= last_nanos {

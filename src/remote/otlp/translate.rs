@@ -1,6 +1,6 @@
 //! From the message to samples.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
@@ -28,19 +28,18 @@ use crate::storage::AppendError;
 const MAX_PART: usize = 1 << 20;
 /// Mistakes that are told; all lead to the same end.
 const MAX_MISTAKES: usize = 20;
+/// Attributes of a data point, a resource or a scope: many times what any real one has, and few enough to look for doubles.
+const MAX_ATTRIBUTES: usize = 1000;
+/// Keys whose label names are remembered; requests have some ten.
+const KEPT_NAMES: usize = 10_000;
 
 /// Takes what a request holds.
 pub(super) trait Sink {
     /// A float with its exemplars.
-    fn float(&mut self, sample: &Translated<'_>, value: f64, exemplars: &[Exemplar]) -> Result<(), AppendError>;
+    fn float(&mut self, sample: &Translated<'_>, value: f64, exemplars: &[Exemplar]) -> Result<(), Stop>;
 
     /// A native histogram with its exemplars.
-    fn histogram(
-        &mut self,
-        sample: &Translated<'_>,
-        value: Histogram,
-        exemplars: &[Exemplar],
-    ) -> Result<(), AppendError>;
+    fn histogram(&mut self, sample: &Translated<'_>, value: Histogram, exemplars: &[Exemplar]) -> Result<(), Stop>;
 }
 
 /// What is said of a sample besides its value.
@@ -48,6 +47,8 @@ pub(super) struct Translated<'a> {
     pub(super) labels: &'a Labels,
     pub(super) t: TimestampMs,
     pub(super) start: TimestampMs,
+    /// Which of the request's metrics it belongs to, counted from 1.
+    pub(super) metric: u64,
     pub(super) metadata: &'a Metadata,
 }
 
@@ -56,6 +57,10 @@ pub(super) struct Translated<'a> {
 pub(super) enum Stop {
     /// It is no message.
     Message(String),
+    /// A sample of it is none that a store can have.
+    Untranslatable(String),
+    /// Its samples would take too much memory.
+    TooCostly,
     /// The store failed.
     Store(AppendError),
 }
@@ -101,9 +106,13 @@ pub(super) struct Translator<'c> {
     pub(super) findings: Findings,
     /// Samples of `target_info` that this request has brought.
     pub(super) told: HashSet<(Labels, TimestampMs)>,
+    /// Samples of `target_info` between the first and the last one of a resource.
+    pub(super) between: u64,
+    metrics: u64,
     label_names: HashMap<String, Result<String, String>>,
     resource: ResourceLabels,
-    scope: Vec<(String, String)>,
+    /// Labels that every series of a scope has, whatever its data points say; empty values take those away.
+    scope: BTreeMap<String, String>,
     /// First and last data point of the resource, in nanoseconds.
     times: Option<(u64, u64)>,
 }
@@ -120,6 +129,8 @@ pub(super) struct ResourceLabels {
 struct Metric<'m> {
     /// As it is given.
     name: &'m str,
+    /// Counted from 1.
+    number: u64,
     /// As it is stored.
     family: String,
     metadata: Metadata,
@@ -152,9 +163,11 @@ impl<'c> Translator<'c> {
             labels: LabelsBuilder::new(),
             findings: Findings::default(),
             told: HashSet::new(),
+            between: 0,
+            metrics: 0,
             label_names: HashMap::new(),
             resource: ResourceLabels::default(),
-            scope: Vec::new(),
+            scope: BTreeMap::new(),
             times: None,
         }
     }
@@ -190,7 +203,13 @@ impl<'c> Translator<'c> {
         }
     }
 
+    pub(super) fn next_metric(&mut self) -> u64 {
+        self.metrics += 1;
+        self.metrics
+    }
+
     fn enter_resource(&mut self, attributes: &[KeyValue]) -> Result<(), String> {
+        check_number(attributes)?;
         let job = match (find(attributes, "service.namespace"), find(attributes, "service.name")) {
             (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
             (None, Some(name)) => name.into_owned(),
@@ -229,9 +248,10 @@ impl<'c> Translator<'c> {
         if !self.config.promote_scope_metadata || scope.name.is_empty() {
             return Ok(());
         }
+        check_number(&scope.attributes)?;
         for attribute in &scope.attributes {
             let name = self.label_name(&format!("otel_scope_{}", attribute.key))?;
-            self.scope.push((name, text(attribute).into_owned()));
+            self.scope.insert(name, text(attribute).into_owned());
         }
         let own = [("name", scope.name.as_str()), ("version", &scope.version), ("schema_url", schema_url)];
         self.scope.extend(own.map(|(name, value)| (format!("otel_scope_{name}"), value.to_owned())));
@@ -278,7 +298,7 @@ impl<'c> Translator<'c> {
             }
         };
         let metadata = Metadata { metric_type, unit: unit_name(unit, true), help: description.to_owned() };
-        let metric = Metric { name, family, metadata };
+        let metric = Metric { name, number: self.next_metric(), family, metadata };
         let mut points = 0_u64;
         for field in data.message()? {
             let field = field?;
@@ -441,13 +461,19 @@ impl<'c> Translator<'c> {
     /// Collects the labels of a data point in the builder, without its name.
     fn series(&mut self, attributes: &[KeyValue], metadata: &Metadata) -> Result<(), String> {
         self.own_attributes(attributes, &[METRIC_NAME])?;
+        // The names of either list differ among themselves, so only the data point's own labels are looked through.
+        let own = self.labels.len();
         for (name, value) in &self.resource.promoted {
-            if !self.labels.has(name) {
-                self.labels.set(name, value);
+            if !self.labels.iter().take(own).any(|(known, _)| known == name) {
+                self.labels.push_new(name, value);
             }
         }
         self.identify();
-        self.scope.iter().for_each(|(name, value)| self.labels.set(name, value));
+        if !self.scope.is_empty() {
+            self.labels.retain(|name, _| !self.scope.contains_key(name));
+            let scope = self.scope.iter().filter(|(_, value)| !value.is_empty());
+            scope.for_each(|(name, value)| self.labels.push_new(name, value));
+        }
         if self.options.has_type_labels {
             if metadata.metric_type != MetricType::Unknown {
                 self.labels.set("__type__", metadata.metric_type.as_str());
@@ -462,12 +488,16 @@ impl<'c> Translator<'c> {
 
     /// Starts the builder anew with attributes: sorted by key, the values of keys that become one name joined.
     pub(super) fn own_attributes(&mut self, attributes: &[KeyValue], left_out: &[&str]) -> Result<(), String> {
+        check_number(attributes)?;
         self.labels.clear();
         let mut sorted: Vec<&KeyValue> = attributes.iter().filter(|a| !left_out.contains(&a.key.as_str())).collect();
         sorted.sort_by(|a, b| a.key.cmp(&b.key));
         let escapes = self.config.translation_strategy.escapes();
         for attribute in sorted {
             let value = text(attribute);
+            if !escapes && attribute.key.is_empty() {
+                return Err("label name is empty".to_owned());
+            }
             if !escapes {
                 self.labels.set(&attribute.key, &value);
                 continue;
@@ -511,6 +541,9 @@ impl<'c> Translator<'c> {
             return known.clone();
         }
         let name = label_name(self.config, key);
+        if self.label_names.len() >= KEPT_NAMES {
+            self.label_names.clear();
+        }
         self.label_names.insert(key.to_owned(), name.clone());
         name
     }
@@ -527,8 +560,15 @@ impl<'c> Translator<'c> {
     }
 }
 
+fn check_number(attributes: &[KeyValue]) -> Result<(), String> {
+    match attributes.len() {
+        ..=MAX_ATTRIBUTES => Ok(()),
+        n => Err(format!("{n} attributes are more than the {MAX_ATTRIBUTES} allowed")),
+    }
+}
+
 fn sample<'a>(labels: &'a Labels, times: Times, metric: &'a Metric<'_>) -> Translated<'a> {
-    Translated { labels, t: times.t, start: times.start, metadata: &metric.metadata }
+    Translated { labels, t: times.t, start: times.start, metric: metric.number, metadata: &metric.metadata }
 }
 
 /// Counts since a start; the only ones that are taken.
@@ -587,13 +627,13 @@ mod tests {
     struct Recorder(Vec<(String, String, i64, i64, f64, usize)>);
 
     impl Sink for Recorder {
-        fn float(&mut self, sample: &Translated<'_>, value: f64, exemplars: &[Exemplar]) -> Result<(), AppendError> {
+        fn float(&mut self, sample: &Translated<'_>, value: f64, exemplars: &[Exemplar]) -> Result<(), Stop> {
             let text = |name| sample.labels.get(name).unwrap_or("").to_owned();
             self.0.push((text(METRIC_NAME), text("le"), sample.t.0, sample.start.0, value, exemplars.len()));
             Ok(())
         }
 
-        fn histogram(&mut self, _: &Translated<'_>, _: Histogram, _: &[Exemplar]) -> Result<(), AppendError> {
+        fn histogram(&mut self, _: &Translated<'_>, _: Histogram, _: &[Exemplar]) -> Result<(), Stop> {
             Ok(())
         }
     }
@@ -617,7 +657,7 @@ mod tests {
         let options = Options { lookback: crate::model::DurationMs::from_secs(300), has_type_labels: false };
         let (config, mut recorder) = (Config::default(), Recorder::default());
         let mut translator = Translator::new(&config, options);
-        let metric = Metric { name: "h", family: "h".to_owned(), metadata: Metadata::default() };
+        let metric = Metric { name: "h", number: 1, family: "h".to_owned(), metadata: Metadata::default() };
         translator.classic_histogram(&metric, &point, &mut recorder).unwrap().unwrap();
         let row = |name: &str, le: &str, value, exemplars| (name.to_owned(), le.to_owned(), 5, 1, value, exemplars);
         assert_eq!(

@@ -81,7 +81,7 @@ fn refuse(error: &BodyError) -> Response<Body> {
 fn status(failure: &Failure) -> StatusCode {
     match failure {
         Failure::Invalid(_) => StatusCode::BAD_REQUEST,
-        Failure::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        Failure::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Failure::Untranslatable(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Failure::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
