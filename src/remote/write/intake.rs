@@ -179,7 +179,10 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
             return Ok(Some(known));
         }
         match self.resolve(at)? {
-            Ok(series) => Ok(Some(Known { series, metadata: 0 })),
+            Ok(series) => {
+                self.settle()?;
+                Ok(Some(Known { series, metadata: 0 }))
+            }
             Err(fault) => {
                 self.complain(fault.into(), contents.all(), at, None);
                 Ok(None)
@@ -342,6 +345,8 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
             Err(fault) => return Ok(Err(fault)),
         };
         let series = self.appender().series(&labels)?;
+        // A new series waits with its labels for the commit that logs it.
+        self.slice.weight += OTHER_BYTES + labels.as_bytes().len();
         if let Some(key) = at.key {
             self.cache.put(key, Known { series, metadata: 0 }, self.minute);
         }

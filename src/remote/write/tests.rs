@@ -482,6 +482,24 @@ fn a_message_larger_than_a_slice_is_committed_in_several() {
 }
 
 #[test]
+fn new_series_with_long_labels_do_not_wait_for_the_end_of_the_request() {
+    let bench = Bench::new();
+    let long = "v".repeat(512 << 10);
+    let names: Vec<String> = (0..40).map(|n| format!("m{n}")).collect();
+    let mut request = message(|w| {
+        symbols(w, &["", "__name__", "long", &long]);
+        names.iter().for_each(|name| w.bytes(4, name.as_bytes()));
+        (4..44).for_each(|name| series2(w, &[1, name, 2, 3], |w| sample2(w, 0, 1.0, 0)));
+    });
+    // A series whose sample is cut off.
+    request.extend_from_slice(&[0x2a, 2, 0x12, 5]);
+    let outcome = bench.send(Message::V2, &request);
+    assert!(why(&outcome).contains("cut off"), "{outcome:?}");
+    assert_eq!(outcome.written.samples, bench.all().len() as u64);
+    assert!((16..40).contains(&outcome.written.samples), "{}", outcome.written.samples);
+}
+
+#[test]
 fn late_markers_are_told_and_markers_keep_their_bits() {
     let bench = Bench::new();
     let send = |t, v| bench.send(Message::V1, &message(|w| series1(w, &[("__name__", "up")], &[(t, v)])));
