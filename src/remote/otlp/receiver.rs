@@ -176,7 +176,7 @@ impl Receiver {
         match walked {
             Ok(()) => {}
             Err(Stop::Message(why)) => return Err(Failure::Invalid(format!("not a message of OTLP metrics: {why}"))),
-            Err(Stop::Untranslatable(why)) => return Err(Failure::Untranslatable(why)),
+            Err(Stop::Mistake(why)) => return Err(Failure::Untranslatable(why)),
             Err(Stop::TooCostly) => {
                 return Err(Failure::TooLarge { what: "its samples take more memory", max: MAX_COST });
             }
@@ -218,6 +218,7 @@ fn gunzip(body: &[u8], max: usize) -> Result<Vec<u8>, Failure> {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::path::Path;
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
@@ -233,9 +234,11 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
+    use crate::disk::MemDisk;
     use crate::model::TimestampMs;
     use crate::net::protobuf::Writer;
     use crate::storage::memory::MemoryStore;
+    use crate::tsdb::{self, Tsdb};
 
     const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 
@@ -255,9 +258,16 @@ mod tests {
         NumberDataPoint { time_unix_nano: t.0.cast_unsigned() * 1_000_000, value, ..NumberDataPoint::default() }
     }
 
-    fn message(points: Vec<NumberDataPoint>) -> Vec<u8> {
+    fn gauge(name: &str, points: Vec<NumberDataPoint>) -> Metric {
         let data = Some(Data::Gauge(Gauge { data_points: points }));
-        let metrics = vec![Metric { name: "m".to_owned(), data, ..Metric::default() }];
+        Metric { name: name.to_owned(), data, ..Metric::default() }
+    }
+
+    fn message(points: Vec<NumberDataPoint>) -> Vec<u8> {
+        message_of(vec![gauge("m", points)])
+    }
+
+    fn message_of(metrics: Vec<Metric>) -> Vec<u8> {
         let text = |text: &str| Value::StringValue(text.to_owned());
         let attributes = vec![attribute("service.name", text("s")), attribute("host", text("h"))];
         let resource = Some(Resource { attributes, ..Resource::default() });
@@ -267,6 +277,7 @@ mod tests {
     }
 
     fn names(store: &MemoryStore) -> Vec<String> {
+        assert_eq!(store.empty_series(), []);
         store.dump().keys().filter_map(|labels| labels.metric_name().map(str::to_owned)).collect()
     }
 
@@ -282,6 +293,79 @@ mod tests {
         assert_eq!(names(&store), ["m", "target_info"]);
         let samples = store.dump().into_values().map(|samples| samples.len());
         assert_eq!(samples.collect::<Vec<_>>(), [2, 5]);
+    }
+
+    #[test]
+    fn a_refused_request_leaves_nothing_behind_and_its_repair_is_taken() {
+        let (receiver, store) = receiver();
+        let receive = |metrics| receiver.receive(Format::Protobuf, Packing::Plain, &message_of(metrics));
+        let fresh = |t| gauge("fresh", vec![point(t)]);
+        let (second, hour) = (DurationMs::from_secs(1), DurationMs::from_secs(3600));
+        let untranslatable = receive(vec![fresh(NOW), Metric { data: None, ..fresh(NOW) }]).unwrap_err();
+        assert!(matches!(untranslatable, Failure::Untranslatable(_)), "{untranslatable}");
+        assert_eq!(names(&store), [""; 0]);
+        receive(vec![gauge("known", vec![point(NOW)])]).unwrap();
+        let late = gauge("known", vec![point(NOW - second)]);
+        for metrics in [vec![fresh(NOW), late.clone()], vec![late, fresh(NOW)], vec![fresh(NOW), fresh(NOW + hour)]] {
+            let refused = receive(metrics).unwrap_err();
+            assert!(matches!(refused, Failure::Invalid(_)), "{refused}");
+            assert_eq!(names(&store), ["known", "target_info"]);
+        }
+        store.refuse_before(NOW - second);
+        let too_old = receive(vec![fresh(NOW - second - second), fresh(NOW)]).unwrap_err();
+        assert!(matches!(&too_old, Failure::Invalid(why) if why == "too old sample"), "{too_old}");
+        assert_eq!(names(&store), ["known", "target_info"]);
+        let known = gauge("known", vec![point(NOW + second)]);
+        receive(vec![fresh(NOW), known, fresh(NOW + second)]).unwrap();
+        assert_eq!(names(&store), ["fresh", "known", "target_info"]);
+        let counts = store.dump().into_values().map(|samples| samples.len());
+        assert_eq!(counts.collect::<Vec<_>>(), [2, 2, 2]);
+    }
+
+    #[test]
+    fn a_refused_request_creates_no_series_in_the_head() {
+        let (registry, clock) = (Registry::new(), Clock::manual(NOW));
+        let deps = tsdb::Deps { disk: Arc::new(MemDisk::new()), clock: clock.clone(), registry: registry.clone() };
+        let store = Arc::new(Tsdb::open(Path::new("/data"), tsdb::Options::default(), deps).unwrap().0);
+        let options = Options { lookback: DurationMs::from_secs(300), has_type_labels: false };
+        let receiver = Receiver::new(options, Deps { store, clock, registry: registry.clone() });
+        let series = || {
+            let mut text = String::new();
+            registry.write_text(&mut text);
+            let line = text.lines().find(|line| line.starts_with("watershed_tsdb_head_series ")).unwrap();
+            line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+        };
+        let receive = |metrics| receiver.receive(Format::Protobuf, Packing::Plain, &message_of(metrics));
+        receive(vec![gauge("known", vec![point(NOW)])]).unwrap();
+        assert_eq!(series(), 2.0);
+        let days = DurationMs::from_secs(3 * 24 * 3600);
+        for metrics in [
+            vec![gauge("new", vec![point(NOW)]), Metric::default()],
+            vec![gauge("new", vec![point(NOW)]), gauge("known", vec![point(NOW - DurationMs::from_secs(1))])],
+            vec![gauge("new", vec![point(NOW - days)])],
+        ] {
+            receive(metrics).unwrap_err();
+            assert_eq!(series(), 2.0);
+        }
+        receive(vec![gauge("new", vec![point(NOW)])]).unwrap();
+        assert_eq!(series(), 3.0);
+    }
+
+    #[test]
+    fn a_request_whose_samples_take_more_memory_than_allowed_is_refused_before_they_do() {
+        let (receiver, store) = receiver();
+        receiver.set_config(Config { promote_all_resource_attributes: true, ..Config::default() });
+        let mut w = Vec::new();
+        let metric = gauge("m", (0..2000).map(|_| point(NOW)).collect());
+        let text = Value::StringValue("v".repeat(500 << 10));
+        let resource = Some(Resource { attributes: vec![attribute("long", text)], ..Resource::default() });
+        let scope_metrics = vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }];
+        let resource_metrics = vec![ResourceMetrics { resource, scope_metrics, ..ResourceMetrics::default() }];
+        ExportMetricsServiceRequest { resource_metrics }.encode(&mut w).unwrap();
+        assert!(w.len() < 1 << 20);
+        let failure = receiver.receive(Format::Protobuf, Packing::Plain, &w).unwrap_err();
+        assert!(matches!(failure, Failure::TooLarge { max: MAX_COST, .. }), "{failure}");
+        assert_eq!(names(&store), [""; 0]);
     }
 
     #[test]

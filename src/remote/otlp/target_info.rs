@@ -1,8 +1,10 @@
 //! `target_info`: what of a resource does not become labels of its series.
 
+use std::rc::Rc;
+
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 
-use super::translate::{Sink, Stop, Translated, Translator};
+use super::translate::{Measured, Sink, Stop, Translated, Translator};
 use crate::model::{Metadata, MetricType, TimestampMs};
 
 const NAME: &str = "target_info";
@@ -28,10 +30,7 @@ pub(super) fn append(
         return Ok(());
     }
     let left_out = if translator.config.keep_identifying_resource_attributes { &[][..] } else { &IDENTIFYING };
-    if let Err(why) = translator.own_attributes(attributes, left_out) {
-        translator.findings.mistake(why);
-        return Ok(());
-    }
+    translator.own_attributes(attributes, left_out)?;
     translator.identify();
     if !translator.labels.has("job") && !translator.labels.has("instance") {
         return Ok(());
@@ -41,19 +40,17 @@ pub(super) fn append(
     let between = last_nanos.saturating_sub(first_nanos) / interval;
     translator.between = translator.between.saturating_add(between);
     if between >= MAX_SAMPLES || translator.between > MAX_BETWEEN {
-        translator.findings.mistake("the data points of a resource lie too far apart in time".to_owned());
-        return Ok(());
+        return Err(Stop::Mistake("the data points of a resource lie too far apart in time".to_owned()));
     }
     let help = "Target metadata".to_owned();
-    let metadata = Metadata { metric_type: MetricType::Gauge, unit: String::new(), help };
-    let metric = translator.next_metric();
+    let metadata = Rc::new(Metadata { metric_type: MetricType::Gauge, unit: String::new(), help });
     let mut at = first_nanos;
     loop {
         let t = TimestampMs((at.min(last_nanos) / 1_000_000).cast_signed());
         // Several resources of a request may be one target.
         if translator.told.insert((labels.clone(), t)) {
-            let sample = Translated { labels: &labels, t, start: TimestampMs(0), metric, metadata: &metadata };
-            sink.float(&sample, 1.0, &[])?;
+            let sample = Translated { labels: &labels, t, start: TimestampMs(0), metadata: &metadata };
+            sink.take(&sample, Measured::Float(1.0), &[])?;
         }
         if at >= last_nanos {
             return Ok(());
