@@ -246,6 +246,8 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
     ) -> Result<(), Stop> {
         let complaint = match &exemplar {
             Err(fault) => Some(Complaint::ExemplarLabels(*fault)),
+            // It would be one of 1970, and no two of a series could be told apart.
+            Ok(exemplar) if exemplar.t.is_none() => Some(Complaint::UntimedExemplar),
             Ok(exemplar) if exemplar.t.is_some_and(|t| t > self.max_t) => Some(Complaint::FutureExemplar),
             Ok(_) => None,
         };

@@ -15,7 +15,7 @@
 //!
 //! Where this is not what Prometheus does: it rolls back a 1.0 request at its first refused sample, and answers 204 where
 //! it left out series with invalid labels, although the specification wants 400; it answers 204 to exemplars that are too
-//! long; it refuses series of 2.0 that have exemplars and nothing else, which its own senders send. Metadata of 2.0 is
+//! long, and stores those without a timestamp in 1970; it refuses series of 2.0 that have exemplars and nothing else, which its own senders send. Metadata of 2.0 is
 //! always stored; that of 1.0 belongs to no series and is only counted, as there.
 //!
 //! | file | content |

@@ -308,7 +308,9 @@ fn exemplars_that_are_not_kept_are_told_in_2_0_and_not_in_1_0() {
         symbols(w, &["", "__name__", "up", "trace_id", "x", "", &long]);
         series2(w, &[1, 2], |w| {
             sample2(w, 0, 1.0, 0);
-            for (t, refs) in [(5, [3, 4]), (4, [3, 4]), (6, [3, 6]), (7, [5, 4]), (8, [3, 99]), (700_000, [3, 4])] {
+            for (t, refs) in
+                [(5, [3, 4]), (4, [3, 4]), (6, [3, 6]), (7, [5, 4]), (8, [3, 99]), (700_000, [3, 4]), (-NOW, [3, 4])]
+            {
                 w.message(4, |w| {
                     w.packed(1, refs.into_iter());
                     w.int(3, NOW + t);
@@ -321,7 +323,7 @@ fn exemplars_that_are_not_kept_are_told_in_2_0_and_not_in_1_0() {
     assert_eq!(outcome.written, written(1, 0, 1));
     let text = why(&outcome);
     let expected = "not written: 1 x out of order exemplar, 1 x exemplar with too long labels, 1 x exemplar with empty \
-                    label name, 1 x exemplar with label reference outside of the symbols, 1 x exemplar too far in the future";
+                    label name, 1 x exemplar with label reference outside of the symbols, 1 x exemplar too far in the future, 1 x exemplar without a timestamp";
     assert_eq!(text.lines().next().unwrap(), expected);
     let late = message(|w| {
         w.message(1, |w| {
