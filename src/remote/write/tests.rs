@@ -513,6 +513,46 @@ fn late_markers_are_told_and_markers_keep_their_bits() {
     assert!(why(&late).contains("out of order sample"));
 }
 
+/// A store that keeps nothing.
+struct Nowhere;
+
+impl Appendable for Nowhere {
+    fn appender(&self) -> Box<dyn Appender + '_> {
+        Box::new(Nowhere)
+    }
+}
+
+impl Appender for Nowhere {
+    fn series(&mut self, _: &Labels) -> Result<SeriesRef, AppendError> {
+        Ok(SeriesRef(1))
+    }
+
+    fn append(&mut self, _: &[FloatSample]) -> Result<UnknownSeries, AppendError> {
+        Ok(UnknownSeries::default())
+    }
+
+    fn commit(self: Box<Self>) -> Result<AppendReport, AppendError> {
+        Ok(AppendReport::default())
+    }
+}
+
+#[test]
+fn a_request_does_not_spell_out_gigabytes_of_labels() {
+    let registry = Registry::new();
+    let receiver = receiver(Arc::new(Nowhere), Config::default(), &registry);
+    let bench = Bench { receiver, store: Arc::new(Nowhere), registry };
+    let long = "v".repeat(1_000_000);
+    let names: Vec<String> = (0..1000).map(|n| format!("m{n}")).collect();
+    let request = message(|w| {
+        symbols(w, &["", "__name__", "long", &long]);
+        names.iter().for_each(|name| w.bytes(4, name.as_bytes()));
+        (4..1004).for_each(|name| series2(w, &[1, name, 2, 3], |w| sample2(w, 0, 1.0, 0)));
+    });
+    let outcome = bench.send(Message::V2, &request);
+    assert!(matches!(outcome.failure, Some(Failure::TooLarge(_))), "{outcome:?}");
+    assert!((400..540).contains(&outcome.written.samples), "{outcome:?}");
+}
+
 /// A store whose disk is full.
 struct Latched;
 
