@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::answer::Asked;
-use super::breaker::Breaker;
 use super::config::EndpointConfig;
 use super::incoming::{EndpointError, Stopped, channel};
 use super::metrics::Metrics;
@@ -16,7 +15,7 @@ use super::stream::EndpointStream;
 use super::wire::{Hints, LABELS_ONLY, Query, ReadRequest, ResponseKind};
 use crate::model::{Annotations, Labels, MatchOp, Matcher, TimestampMs};
 use crate::net::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use crate::net::{Client, ClientError, Method, Request};
+use crate::net::{Admitted, Breaker, BreakerLimits, Client, ClientError, Method, Request};
 use crate::remote::snappy;
 use crate::runtime::Tasks;
 use crate::storage::newest::{NewestRows, newest_samples};
@@ -28,6 +27,11 @@ use crate::telemetry::Registry;
 
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-read-version");
 const SNAPPY: HeaderValue = HeaderValue::from_static("snappy");
+
+/// One lost packet must not open the breaker, a dead server should after a dashboard's first load; the first pause is shorter
+/// than most intervals of dashboards.
+const BREAKER: BreakerLimits =
+    BreakerLimits { failures: 5, pause_min: Duration::from_secs(5), pause_max: Duration::from_secs(60) };
 
 /// From when on the local store has everything; what is later need not be asked of others.
 pub type LocalStart = Arc<dyn Fn() -> TimestampMs + Send + Sync>;
@@ -64,7 +68,7 @@ impl Endpoint {
         let client = Client::new(&config.client, &config.name)?;
         let headers = headers(&config)?;
         let metrics = Metrics::new(&deps.registry, &config.name);
-        let (runtime, breaker) = (Handle::current(), Breaker::default());
+        let (runtime, breaker) = (Handle::current(), Breaker::new(BREAKER));
         Ok(Endpoint(Arc::new(Inner { config, client, headers, runtime, deps, breaker, metrics })))
     }
 
@@ -105,12 +109,12 @@ impl Endpoint {
     ) -> Result<EndpointStream, QueryError> {
         scope.check()?;
         let inner = &self.0;
-        if let Err(resting) = inner.breaker.admit(Instant::now()) {
+        let admitted = inner.breaker.admit(Instant::now()).map_err(|resting| {
             let error = EndpointError::Resting(resting);
             inner.metrics.count(error.outcome());
-            return Err(inner.failure(&error));
-        }
-        let attempt = Attempt::new(inner.clone());
+            inner.failure(&error)
+        })?;
+        let attempt = Attempt::new(inner.clone(), admitted);
         let request = inner.request(&asked).map_err(|error| inner.failure(&error))?;
         let (transfer, incoming) = channel(scope);
         let stop = inner.deps.tasks.stopping();
@@ -210,13 +214,14 @@ impl Inner {
 pub(super) struct Attempt {
     endpoint: Arc<Inner>,
     started: Instant,
-    ended: bool,
+    /// Until the end.
+    admitted: Option<Admitted>,
 }
 
 impl Attempt {
-    fn new(endpoint: Arc<Inner>) -> Attempt {
+    fn new(endpoint: Arc<Inner>, admitted: Admitted) -> Attempt {
         endpoint.metrics.begin();
-        Attempt { endpoint, started: Instant::now(), ended: false }
+        Attempt { endpoint, started: Instant::now(), admitted: Some(admitted) }
     }
 
     pub(super) fn frame_limit(&self) -> u64 {
@@ -230,9 +235,8 @@ impl Attempt {
 
     /// The answer has come whole.
     pub(super) fn succeeded(&mut self, unasked: u64) {
-        self.endpoint.breaker.succeeded();
         self.endpoint.metrics.took(0, unasked);
-        self.end("success");
+        self.end("success", Admitted::succeeded);
     }
 
     /// The read must stop.
@@ -241,21 +245,19 @@ impl Attempt {
             Stopped::Cancelled(cancelled) => return cancelled.into(),
             Stopped::Endpoint(error) => error,
         };
-        if self.ended {
-            // It had answered; what it answered turned out to be wrong as a whole.
-            return self.endpoint.failure(&error);
-        }
-        match error.is_endpoints() {
-            true => self.endpoint.breaker.failed(Instant::now(), &error.to_string()),
-            false => self.endpoint.breaker.succeeded(),
-        }
-        self.end(error.outcome());
+        // If it has ended, it had answered; what it answered turned out to be wrong as a whole.
+        self.end(error.outcome(), |admitted| match error.is_endpoints() {
+            true => admitted.failed(Instant::now(), error.to_string()),
+            false => admitted.succeeded(),
+        });
         self.endpoint.failure(&error)
     }
 
-    fn end(&mut self, outcome: &str) {
-        if !std::mem::replace(&mut self.ended, true) {
-            self.endpoint.metrics.circuit(self.endpoint.breaker.is_open());
+    /// Keeps account of the end, if this is the first.
+    fn end(&mut self, outcome: &str, tell: impl FnOnce(Admitted)) {
+        if let Some(admitted) = self.admitted.take() {
+            tell(admitted);
+            self.endpoint.metrics.circuit(self.endpoint.breaker.resting().is_some());
             self.endpoint.metrics.end(outcome, self.started.elapsed().as_secs_f64());
         }
     }
@@ -264,10 +266,7 @@ impl Attempt {
 impl Drop for Attempt {
     /// A read that nobody wanted the end of says nothing about the endpoint.
     fn drop(&mut self) {
-        if !self.ended {
-            self.endpoint.breaker.given_up();
-            self.end("cancelled");
-        }
+        self.end("cancelled", drop);
     }
 }
 
