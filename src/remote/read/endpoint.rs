@@ -20,8 +20,8 @@ use crate::remote::snappy;
 use crate::runtime::Tasks;
 use crate::storage::newest::{NewestRows, newest_samples};
 use crate::storage::{
-    LatestStream, Limit, Nothing, QueryError, Queryable, Scope, Secondary, SelectRequest, Selector, SeriesBatch,
-    SeriesStream, StreamStep, TimeRange,
+    BoxedLatest, BoxedSeries, LabelRequest, LabelTexts, Limit, Nothing, QueryError, Queryable, Scope, Secondary,
+    SelectRequest, Selector, SeriesBatch, SeriesStream, StreamStep, TimeRange,
 };
 use crate::telemetry::Registry;
 
@@ -131,20 +131,18 @@ impl Endpoint {
     fn labels(
         &self,
         scope: &Scope,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
+        request: &LabelRequest<'_>,
         add: impl Fn(&Labels, &mut BTreeSet<String>),
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    ) -> Result<LabelTexts, QueryError> {
         let mut annotations = Annotations::none();
-        if selectors.is_empty() {
+        if request.selectors.is_empty() {
             // Servers that do not know the hint would send everything that they have.
             let name = &self.0.config.name;
             annotations.warn(format!("{name}: labels are read from remote servers only together with a selector"));
             return Ok((Vec::new(), annotations));
         }
         let mut found = BTreeSet::new();
-        if let Some(asked) = self.asked(selectors, range, true) {
+        if let Some(asked) = self.asked(request.selectors, request.range, true) {
             let mut stream = self.open_asked(scope, asked, false, None)?;
             let mut batch = SeriesBatch::default();
             while let StreamStep::Batch = stream.next(&mut batch)? {
@@ -153,7 +151,7 @@ impl Endpoint {
                 scope.release(size.samples, size.bytes);
             }
         }
-        Ok((found.into_iter().take(limit.unwrap_or(usize::MAX)).collect(), annotations))
+        Ok((found.into_iter().take(request.limit.unwrap_or(usize::MAX)).collect(), annotations))
     }
 }
 
@@ -271,26 +269,18 @@ impl Drop for Attempt {
 }
 
 impl Secondary for Endpoint {
-    fn open(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<Option<Box<dyn SeriesStream>>, QueryError> {
+    fn open(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<Option<BoxedSeries<'static>>, QueryError> {
         let Some(asked) = self.asked(request.selectors, request.range, false) else { return Ok(None) };
         Ok(Some(Box::new(self.open_asked(scope, asked, request.sorted, request.limit)?)))
     }
 }
 
 impl Queryable for Endpoint {
-    fn select<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+    fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError> {
         Ok(self.open(scope, request)?.unwrap_or_else(|| Box::new(Nothing::default())))
     }
 
-    fn select_latest<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+    fn select_latest(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
         let Some(asked) = self.asked(request.selectors, request.range, false) else {
             return Ok(Box::new(Nothing::default()));
         };
@@ -300,14 +290,8 @@ impl Queryable for Endpoint {
         Ok(Box::new(NewestRows::new(scope, rows, end.annotations, request.limit)?))
     }
 
-    fn label_names(
-        &self,
-        scope: &Scope,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
-        self.labels(scope, selectors, range, limit, |labels, names| {
+    fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
+        self.labels(scope, request, |labels, names| {
             for (name, _) in labels {
                 if !names.contains(name) {
                     names.insert(name.to_owned());
@@ -316,15 +300,8 @@ impl Queryable for Endpoint {
         })
     }
 
-    fn label_values(
-        &self,
-        scope: &Scope,
-        name: &str,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
-        let mut narrowed = selectors.to_vec();
+    fn label_values(&self, scope: &Scope, name: &str, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
+        let mut narrowed = request.selectors.to_vec();
         for selector in &mut narrowed {
             // A matcher without an expression can always be built. One on an external label would keep that from being
             // added, and so from being taken away again.
@@ -332,7 +309,7 @@ impl Queryable for Endpoint {
                 selector.extend(Matcher::new(MatchOp::NotEqual, name, ""));
             }
         }
-        self.labels(scope, &narrowed, range, limit, |labels, values| {
+        self.labels(scope, &LabelRequest { selectors: &narrowed, ..*request }, |labels, values| {
             if let Some(value) = labels.get(name).filter(|value| !values.contains(*value)) {
                 values.insert(value.to_owned());
             }
