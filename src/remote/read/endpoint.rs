@@ -18,7 +18,7 @@ use crate::net::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, Header
 use crate::net::{Admitted, Breaker, BreakerLimits, Client, ClientError, Method, Request};
 use crate::remote::snappy;
 use crate::runtime::Tasks;
-use crate::storage::newest::{NewestRows, newest_samples};
+use crate::storage::newest::NewestRows;
 use crate::storage::{
     BoxedLatest, BoxedSeries, LabelRequest, LabelTexts, Limit, Nothing, QueryError, Queryable, Scope, Secondary,
     SelectRequest, Selector, SeriesBatch, SeriesStream, StreamStep, TimeRange,
@@ -284,10 +284,8 @@ impl Queryable for Endpoint {
         let Some(asked) = self.asked(request.selectors, request.range, false) else {
             return Ok(Box::new(Nothing::default()));
         };
-        // The limit is one on rows, and not every series has one.
         let mut stream = self.open_asked(scope, asked, false, None)?;
-        let (rows, end) = newest_samples(&mut stream, scope, request.range)?;
-        Ok(Box::new(NewestRows::new(scope, rows, end.annotations, request.limit)?))
+        Ok(Box::new(NewestRows::read(&mut stream, scope, request.range, request.limit)?))
     }
 
     fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
