@@ -7,7 +7,7 @@ use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
 use axum::routing::get;
 
-use super::api::v1::Reads;
+use super::api::v1::{Reads, RemoteWrite};
 use super::config::WebConfig;
 use super::deps::{Deps, ReadinessState};
 use super::encoding::plain;
@@ -16,7 +16,6 @@ use super::stream::Streams;
 use super::telemetry::WebMetrics;
 use super::{api, federate, management, metrics, pages};
 use crate::model::TimestampMs;
-use crate::remote::write::Receiver;
 
 /// What every handler sees.
 pub(super) struct Web {
@@ -25,7 +24,7 @@ pub(super) struct Web {
     pub(super) metrics: WebMetrics,
     pub(super) streams: Streams,
     /// `None` if it is not enabled.
-    pub(super) remote_write: Option<Arc<Receiver>>,
+    pub(super) remote_write: Option<RemoteWrite>,
     pub(super) reads: Reads,
     /// Port of the first listener, to recognise the targets that are ourselves.
     pub(super) own_port: u16,

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::api::v1::Reads;
+use super::api::v1::{Reads, RemoteWrite};
 use super::config::WebConfig;
 use super::connection::ClientAddress;
 use super::deps::Deps;
@@ -35,10 +35,10 @@ pub struct Server {
 }
 
 /// The receiver of remote write, if it is enabled.
-pub(super) fn remote_write(config: &WebConfig, deps: &Deps) -> Option<Arc<write::Receiver>> {
+pub(super) fn remote_write(config: &WebConfig, deps: &Deps) -> Option<RemoteWrite> {
     let config = config.remote_write?;
     let (store, clock, registry) = (deps.appendable.clone(), deps.clock.clone(), deps.registry.clone());
-    Some(Arc::new(write::Receiver::new(config, write::Deps { store, clock, registry })))
+    Some(RemoteWrite::new(config, write::Deps { store, clock, registry }))
 }
 
 /// Why the server cannot start.

@@ -44,6 +44,7 @@ use tokio::time::Instant;
 
 pub(in crate::web) use self::read::Reads;
 use self::reply::{Answer, ApiError, ErrorKind};
+pub(in crate::web) use self::write::RemoteWrite;
 use crate::storage::Scope;
 use crate::web::encoding::ContentEncoding;
 use crate::web::form::Form;
