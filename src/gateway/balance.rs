@@ -237,7 +237,7 @@ impl<L: Link> Balancer<L> {
     }
 
     /// Goes over to other addresses. Those that stay keep their connections; requests under way on others end there.
-    fn update(&self, addresses: &[SocketAddr]) {
+    pub(super) fn update(&self, addresses: &[SocketAddr]) {
         let guard = self.0.changing.lock();
         let before = self.0.rotation.load_full();
         if before.all.iter().map(|e| e.address).eq(addresses.iter().copied()) {

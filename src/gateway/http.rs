@@ -137,7 +137,7 @@ pub(super) struct HttpProxy {
     keeps: bool,
     retries: u32,
     max_body: u64,
-    balancer: Balancer<HttpLink>,
+    pub(super) balancer: Balancer<HttpLink>,
     tunnels: Tunnels,
 }
 

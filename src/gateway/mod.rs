@@ -29,6 +29,8 @@ mod httpgrpc;
 mod metrics;
 mod reply;
 mod routes;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 
 use std::sync::Arc;

@@ -15,7 +15,9 @@ use hyper::service::service_fn;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -92,6 +94,8 @@ pub struct Start {
     pub fails: Option<GrpcFailure>,
     /// What gRPC sends in place of a framed message.
     pub framed: Option<Bytes>,
+    /// How connections are encrypted, if they are.
+    pub tls: Option<rustls::ServerConfig>,
     /// Whether it remembers requests, or only counts them.
     pub keeps: bool,
 }
@@ -99,11 +103,11 @@ pub struct Start {
 impl Start {
     pub fn new(kind: Kind) -> Start {
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        Start { kind, address, told: Told::default(), fails: None, framed: None, keeps: true }
+        Start { kind, address, told: Told::default(), fails: None, framed: None, tls: None, keeps: true }
     }
 
     pub async fn start(self) -> Backend {
-        let Start { kind, address, told, fails, framed, keeps } = self;
+        let Start { kind, address, told, fails, framed, tls, keeps } = self;
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.set_reuseaddr(true).expect("a socket");
         socket.bind(address).expect("the address is free");
@@ -117,8 +121,9 @@ impl Start {
             graceful: CancellationToken::new(),
             tracker: TaskTracker::new(),
         };
+        let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
         let (stop, graceful, tracker) = (backend.stop.clone(), backend.graceful.clone(), backend.tracker.clone());
-        RUNTIME.spawn(backend.tracker.track_future(accept(kind, listener, state, stop, graceful, tracker)));
+        RUNTIME.spawn(backend.tracker.track_future(accept(kind, listener, tls, state, stop, graceful, tracker)));
         backend
     }
 }
@@ -159,6 +164,7 @@ impl Drop for Backend {
 async fn accept(
     kind: Kind,
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     state: Arc<State>,
     stop: CancellationToken,
     graceful: CancellationToken,
@@ -171,36 +177,52 @@ async fn accept(
             () = graceful.cancelled() => return,
         };
         drop(stream.set_nodelay(true));
-        let (state, stop, graceful) = (state.clone(), stop.clone(), graceful.clone());
+        let (state, tls, stop, graceful) = (state.clone(), tls.clone(), stop.clone(), graceful.clone());
         RUNTIME.spawn(tracker.track_future(async move {
-            match kind {
-                Kind::Http => {
-                    let service = service_fn(move |request| answer_http(state.clone(), request));
-                    let connection = hyper::server::conn::http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .serve_connection(TokioIo::new(stream), service);
-                    let mut connection = std::pin::pin!(connection);
-                    tokio::select! {
-                        _ = connection.as_mut() => return,
-                        () = stop.cancelled() => return,
-                        () = graceful.cancelled() => connection.as_mut().graceful_shutdown(),
-                    }
-                    tokio::select! { _ = connection => {}, () = stop.cancelled() => {} }
-                }
-                Kind::Grpc => {
-                    let service = service_fn(move |request| answer_grpc(state.clone(), request));
-                    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(stream), service);
-                    let mut connection = std::pin::pin!(connection);
-                    tokio::select! {
-                        _ = connection.as_mut() => return,
-                        () = stop.cancelled() => return,
-                        () = graceful.cancelled() => connection.as_mut().graceful_shutdown(),
-                    }
-                    tokio::select! { _ = connection => {}, () = stop.cancelled() => {} }
+            match tls {
+                None => serve(kind, stream, state, stop, graceful).await,
+                Some(tls) => {
+                    let Ok(stream) = tls.accept(stream).await else { return };
+                    serve(kind, stream, state, stop, graceful).await;
                 }
             }
         }));
+    }
+}
+
+async fn serve(
+    kind: Kind,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    state: Arc<State>,
+    stop: CancellationToken,
+    graceful: CancellationToken,
+) {
+    match kind {
+        Kind::Http => {
+            let service = service_fn(move |request| answer_http(state.clone(), request));
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service);
+            let mut connection = std::pin::pin!(connection);
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = stop.cancelled() => return,
+                () = graceful.cancelled() => connection.as_mut().graceful_shutdown(),
+            }
+            tokio::select! { _ = connection => {}, () = stop.cancelled() => {} }
+        }
+        Kind::Grpc => {
+            let service = service_fn(move |request| answer_grpc(state.clone(), request));
+            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service);
+            let mut connection = std::pin::pin!(connection);
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = stop.cancelled() => return,
+                () = graceful.cancelled() => connection.as_mut().graceful_shutdown(),
+            }
+            tokio::select! { _ = connection => {}, () = stop.cancelled() => {} }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 mod backends;
 mod balance;
 mod client;
+mod connections;
 mod door;
 mod hostile;
 mod names;

@@ -1,0 +1,123 @@
+//! Connections to backends: how many, and encrypted or not.
+
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+
+use crate::RUNTIME;
+use crate::backends::{Kind, Start};
+use crate::client::{Client, request};
+use crate::door::Door;
+use crate::raw::Scripted;
+use crate::support::process::Home;
+
+#[test]
+fn a_connection_is_used_again_unless_the_backend_shall_not_keep_it() {
+    RUNTIME.block_on(async {
+        for (keeps, connections) in [(true, 1), (false, 20)] {
+            let backend = Scripted::start(|mut line| async move {
+                while let Some(head) = line.head().await {
+                    line.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+                    if head.contains("connection: close") {
+                        return;
+                    }
+                }
+            })
+            .await;
+            let door = Door::with_file(&format!(
+                "target: gateway\ngateway: {{proxy: {{ruler: {{url: '{}', enable_keepalive: {keeps}}}}}}}\n",
+                backend.url()
+            ));
+            for _ in 0..20 {
+                let mut client = Client::connect(door.address).await;
+                let answer = client.send(request("POST", "/ruler/a", b"")).await.expect("an answer");
+                assert_eq!(answer.status.as_u16(), 200);
+            }
+            let came = backend.came();
+            // The one that comes back a moment too late is not waited for.
+            assert!(came.len() == connections || (keeps && came.len() <= 3), "{keeps}: {}", came.len());
+            assert!(came.iter().all(|line| line.contains("connection: close") != keeps), "{came:?}");
+        }
+    });
+}
+
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate"))
+    }
+
+    /// A certificate for `backend.example` and its key.
+    fn sign(&self) -> (rcgen::Certificate, KeyPair) {
+        let params = CertificateParams::new(vec!["backend.example".to_owned()]).expect("a name");
+        let key = KeyPair::generate().expect("a key");
+        (params.signed_by(&key, &self.0).expect("a certificate"), key)
+    }
+
+    /// Of a server that wants clients to have certificates, too.
+    fn server(&self, kind: Kind) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).expect("an authority");
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+        let (certificate, key) = self.sign();
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_client_cert_verifier(clients.build().expect("a verifier"))
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
+            )
+            .expect("a certificate");
+        config.alpn_protocols = vec![if kind == Kind::Grpc { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+        config
+    }
+}
+
+#[test]
+fn backends_are_reached_encrypted_and_verified_with_a_certificate_of_our_own() {
+    RUNTIME.block_on(async {
+        let authority = Authority::new();
+        let files = Home::new();
+        let file = |name: &str, text: String| {
+            let path = files.path().join(name);
+            std::fs::write(&path, text).expect("a file");
+            path.display().to_string()
+        };
+        let (certificate, key) = authority.sign();
+        let (ca, cert) = (file("ca.pem", authority.0.pem()), file("cert.pem", certificate.pem()));
+        let (key, other) = (file("key.pem", key.serialize_pem()), file("other.pem", Authority::new().0.pem()));
+        for kind in [Kind::Http, Kind::Grpc] {
+            let backend = Start { tls: Some(authority.server(kind)), ..Start::new(kind) }.start().await;
+            let url = match kind {
+                Kind::Http => format!("https://{}", backend.address),
+                Kind::Grpc => backend.url(kind),
+            };
+            let whole = format!("tls_cert_path: {cert}, tls_key_path: {key}, tls_server_name: backend.example");
+            for (settings, expected) in [
+                (format!("tls_ca_path: {ca}, {whole}"), 200),
+                (format!("tls_insecure_skip_verify: true, {whole}"), 200),
+                (format!("tls_ca_path: {ca}, tls_min_version: VersionTLS13, {whole}"), 200),
+                // Another authority, another name, no certificate of our own.
+                (format!("tls_ca_path: {other}, {whole}"), 502),
+                (format!("tls_ca_path: {ca}, tls_cert_path: {cert}, tls_key_path: {key}"), 502),
+                (format!("tls_ca_path: {ca}, tls_server_name: backend.example"), 502),
+            ] {
+                let door = Door::with_file(&format!(
+                    "target: gateway\ngateway: {{proxy: {{ruler: {{url: '{url}', tls_enabled: true, {settings}}}}}}}\n"
+                ));
+                let answer = Client::connect(door.address).await.send(request("POST", "/ruler/a", b"x")).await;
+                let answer = answer.expect("an answer");
+                assert_eq!(answer.status.as_u16(), expected, "{kind:?} {settings}: {}", answer.text());
+                assert_eq!(backend.take().len(), usize::from(expected == 200), "{kind:?} {settings}");
+            }
+        }
+    });
+}
