@@ -49,7 +49,9 @@ impl Backend {
                         drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await);
                     }
                 };
-                tasks.spawn("serve", async move { drop(stop.run_until_cancelled(serving).await) });
+                tasks.spawn("serve", async move {
+                    stop.run_until_cancelled(serving).await;
+                });
             }
         });
         backend
