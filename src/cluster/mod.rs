@@ -16,23 +16,30 @@
 //! it is evaluated here.
 
 mod answer;
-mod breaker;
 mod config;
 mod frontend;
 mod lists;
 mod member;
 mod metrics;
+mod probe;
+mod pushed;
+mod raw;
+mod replicas;
 mod samples;
+mod selectors;
 mod split;
 mod strip;
+mod times;
+mod victoria;
 mod virtual_labels;
 
 pub use answer::{AnswerError, ListAnswer, QueryAnswer};
-pub use config::{FederationConfig, MemberConfig, Policy};
-pub use frontend::{Frontend, OverMembers, Sender, Source};
+pub use config::{Bounds, ExternalLabels, FederationConfig, MemberConfig, Policy, TimeBound, Via};
+pub use frontend::{Frontend, OverMembers, Reads, Sender, Source};
 pub use lists::Lists;
 pub use member::{Credentials, Listed, Member, MemberError, Question};
 pub use metrics::MemberMetrics;
+pub use probe::{Capabilities, Flavour};
 pub use split::{Part, Split, split};
 pub use strip::strip;
 pub use virtual_labels::{CLUSTER, TooManyLabels, VirtualLabels, Visible};

@@ -39,6 +39,6 @@ pub use fanout::{Fanout, Secondary};
 pub use latest::{ASKED_MAX, LatestBatch, LatestRow, LatestStream, NewestValue, TextRow};
 pub use scope::{ByteBudget, Cancelled, Held, Scope};
 pub use select::{
-    BatchSize, Limit, Nothing, QueryError, Queryable, SelectRequest, Selector, SeriesBatch, SeriesChunks, SeriesStream,
-    StreamEnd, StreamStats, StreamStep, TimeRange,
+    BatchSize, BoxedLatest, BoxedSeries, LabelRequest, LabelTexts, Limit, Nothing, QueryError, Queryable,
+    SelectRequest, Selector, SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
 };

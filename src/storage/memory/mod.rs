@@ -25,8 +25,8 @@ use parking_lot::Mutex;
 
 use super::chunk::TimedValue;
 use super::{
-    AdminError, Administrable, Cancelled, ExemplarQueryable, HeadStatistics, QueryError, ReplayStatus, Scope, Selector,
-    SeriesExemplars, SeriesRef, TimeRange,
+    AdminError, Administrable, Cancelled, ExemplarQueryable, HeadStatistics, LabelRequest, QueryError, ReplayStatus,
+    Scope, Selector, SeriesExemplars, SeriesRef, TimeRange,
 };
 use crate::model::{DurationMs, Exemplar, Labels, Matcher, TimestampMs};
 
@@ -83,6 +83,12 @@ impl MemoryStore {
         full.map(|s| (s.labels.clone(), s.within(TimeRange::ALL))).collect()
     }
 
+    /// The series without samples.
+    pub fn empty_series(&self) -> Vec<Labels> {
+        let inner = self.inner.lock();
+        inner.series.values().filter(|s| s.samples.is_empty()).map(|s| s.labels.clone()).collect()
+    }
+
     /// Every exemplar in the order in which they came, with its series and the time of its sample.
     pub fn exemplars(&self) -> Vec<(Labels, TimestampMs, Exemplar)> {
         self.inner.lock().exemplars.clone()
@@ -127,9 +133,10 @@ impl MemoryStore {
         Ok(found)
     }
 
-    fn matching_or_all(&self, selectors: &[Selector], range: TimeRange, scope: &Scope) -> Result<Found, Cancelled> {
+    fn matching_or_all(&self, request: &LabelRequest<'_>, scope: &Scope) -> Result<Found, Cancelled> {
         let everything = [Vec::new()];
-        self.matching(if selectors.is_empty() { &everything } else { selectors }, range, scope)
+        let selectors = if request.selectors.is_empty() { &everything } else { request.selectors };
+        self.matching(selectors, request.range, scope)
     }
 }
 
