@@ -24,8 +24,8 @@ use watershed::model::{Labels, Matcher, STALE_NAN, TimestampMs, Value};
 use watershed::runtime::Clock;
 use watershed::storage::chunk::decode_values;
 use watershed::storage::{
-    Administrable, Appendable, FloatSample, HistogramRef, HistogramSample, Queryable, Scope, SelectRequest,
-    SeriesBatch, StreamStep, TimeRange,
+    Administrable, Appendable, FloatSample, HistogramRef, HistogramSample, LabelRequest, Queryable, Scope,
+    SelectRequest, SeriesBatch, StreamStep, TimeRange,
 };
 use watershed::telemetry::Registry;
 use watershed::tsdb::read_only::ReadOnly;
@@ -174,11 +174,12 @@ fn assert_same_labels(base: &str, store: &dyn Queryable, min: i64, max: i64) {
         data.as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect()
     };
     let (scope, range) = (Scope::unbounded(), range(min, max));
+    let all = LabelRequest { range, ..LabelRequest::ALL };
     let names = strings(http::get_api(&http::url(base, "/api/v1/labels", &times)).unwrap());
-    assert_eq!(store.label_names(&scope, &[], range, None).unwrap().0, names);
+    assert_eq!(store.label_names(&scope, &all).unwrap().0, names);
     for name in &names {
         let values = strings(http::get_api(&http::url(base, &format!("/api/v1/label/{name}/values"), &times)).unwrap());
-        assert_eq!(store.label_values(&scope, name, &[], range, None).unwrap().0, values, "{name}");
+        assert_eq!(store.label_values(&scope, name, &all).unwrap().0, values, "{name}");
     }
     let selector = "{__name__=~\"c.*|h_.*\",kind!=\"1\"}";
     let query = [times[0], times[1], ("match[]", selector)];

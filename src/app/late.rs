@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::model::{Annotations, Labels};
+use crate::model::Labels;
 use crate::storage::{
-    AdminError, Administrable, AppendError, AppendReport, Appendable, Appender, ExemplarQueryable, FloatSample,
-    HeadStatistics, LatestStream, Limit, QueryError, Queryable, ReplayStatus, Scope, SelectRequest, Selector,
-    SeriesExemplars, SeriesRef, SeriesStream, TimeRange, UnknownSeries,
+    AdminError, Administrable, AppendError, AppendReport, Appendable, Appender, BoxedLatest, BoxedSeries,
+    ExemplarQueryable, FloatSample, HeadStatistics, LabelRequest, LabelTexts, QueryError, Queryable, ReplayStatus,
+    Scope, SelectRequest, Selector, SeriesExemplars, SeriesRef, TimeRange, UnknownSeries,
 };
 use crate::tsdb::{ReplayProgress, Tsdb};
 
@@ -52,41 +52,20 @@ impl Appendable for LateStore {
 }
 
 impl Queryable for LateStore {
-    fn select<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+    fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError> {
         self.ready()?.select(scope, request)
     }
 
-    fn select_latest<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+    fn select_latest(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
         self.ready()?.select_latest(scope, request)
     }
 
-    fn label_names(
-        &self,
-        scope: &Scope,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
-        self.ready()?.label_names(scope, selectors, range, limit)
+    fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
+        self.ready()?.label_names(scope, request)
     }
 
-    fn label_values(
-        &self,
-        scope: &Scope,
-        name: &str,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
-        self.ready()?.label_values(scope, name, selectors, range, limit)
+    fn label_values(&self, scope: &Scope, name: &str, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
+        self.ready()?.label_values(scope, name, request)
     }
 }
 

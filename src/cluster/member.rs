@@ -9,18 +9,20 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use super::answer::{self, AnswerError, ListAnswer, QueryAnswer};
-use super::breaker::Breaker;
 use super::config::MemberConfig;
 use super::metrics::MemberMetrics;
 use super::virtual_labels::CLUSTER;
 use crate::model::labels::is_legacy_label_name;
 use crate::model::{Labels, LabelsBuilder, TimestampMs};
 use crate::net::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use crate::net::{self, BodyError, Client, ClientError, Method, Request, StatusCode};
+use crate::net::{self, BodyError, Breaker, BreakerLimits, Client, ClientError, Method, Request, StatusCode};
 use crate::promql::StepTimes;
 
 /// The header that names a tenant.
 pub(super) const TENANT: &str = "x-scope-orgid";
+/// Few failures, since each query tries several times, and short pauses, since people wait for the whole.
+const BREAKER: BreakerLimits =
+    BreakerLimits { failures: 3, pause_min: Duration::from_secs(1), pause_max: Duration::from_secs(30) };
 /// Pause before the second attempt; twice as long before every further one.
 const BACKOFF: Duration = Duration::from_millis(50);
 /// A server that does not answer for less than this may be well.
@@ -200,7 +202,7 @@ impl Member {
         labels.set(CLUSTER, &config.name);
         let labels = labels.labels();
         Ok(Member {
-            breakers: config.urls.iter().map(|_| Breaker::default()).collect(),
+            breakers: config.urls.iter().map(|_| Breaker::new(BREAKER)).collect(),
             preferred: AtomicUsize::new(0),
             places: Semaphore::new(max_concurrency.clamp(1, Semaphore::MAX_PERMITS)),
             max_attempts: max_attempts.max(1),
@@ -224,7 +226,8 @@ impl Member {
     /// Its servers, without what may be secret in their addresses, and the last error of those that are not asked for a while.
     pub fn replicas(&self) -> impl Iterator<Item = (String, Option<String>)> {
         let shown = |url: &Url| format!("{}{}", url.origin().ascii_serialization(), url.path());
-        self.config.urls.iter().zip(&self.breakers).map(move |(url, breaker)| (shown(url), breaker.is_open()))
+        let resting = |breaker: &Breaker| breaker.resting().map(|resting| resting.last);
+        self.config.urls.iter().zip(&self.breakers).map(move |(url, breaker)| (shown(url), resting(breaker)))
     }
 
     /// Asks the member's API. The answer has at most `max_bytes`; it comes before `deadline` or not at all.
@@ -276,17 +279,15 @@ impl Member {
         max_bytes: u64,
         deadline: Instant,
     ) -> Result<T, MemberError> {
-        let breaker = &self.breakers[replica];
         let started = Instant::now();
-        breaker.admit(started).map_err(MemberError::Resting)?;
-        let probe = Probe { breaker, is_over: false };
+        let admitted = self.breakers[replica].admit(started).map_err(|resting| MemberError::Resting(resting.last))?;
         let outcome = self.exchange(&self.config.urls[replica], question, credentials, max_bytes, deadline).await;
         self.metrics.asked(question.kind, started.elapsed(), &outcome);
         match &outcome {
             // Who had little time knows little.
             Err(MemberError::Unreachable(ClientError::Timeout { after })) if *after < TELLING => {}
-            Err(error) if error.may_retry() => probe.failed(error.to_string()),
-            _ => probe.succeeded(),
+            Err(error) if error.may_retry() => admitted.failed(Instant::now(), error.to_string()),
+            _ => admitted.succeeded(),
         }
         outcome
     }
@@ -347,32 +348,6 @@ fn below(url: &Url, path: &str) -> Url {
     let joined = format!("{}/{path}", url.path().trim_end_matches('/'));
     url.set_path(&joined);
     url
-}
-
-/// Tells the breaker how a request ended, also if nobody waited for that.
-struct Probe<'b> {
-    breaker: &'b Breaker,
-    is_over: bool,
-}
-
-impl Probe<'_> {
-    fn succeeded(mut self) {
-        self.is_over = true;
-        self.breaker.succeeded();
-    }
-
-    fn failed(mut self, error: String) {
-        self.is_over = true;
-        self.breaker.failed(Instant::now(), error);
-    }
-}
-
-impl Drop for Probe<'_> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.breaker.gave_up();
-        }
-    }
 }
 
 #[cfg(test)]

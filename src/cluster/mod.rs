@@ -16,7 +16,6 @@
 //! it is evaluated here.
 
 mod answer;
-mod breaker;
 mod config;
 mod frontend;
 mod lists;

@@ -4,8 +4,8 @@ use super::frontend::{Frontend, Source};
 use super::strip::strip_selector;
 use crate::model::{Annotations, Labels};
 use crate::storage::{
-    LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesChunks,
-    SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
+    BoxedLatest, BoxedSeries, LabelRequest, LabelTexts, QueryError, Queryable, Scope, SelectRequest, Selector,
+    SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep,
 };
 
 /// Series that are handed on at a time.
@@ -95,11 +95,7 @@ impl SeriesStream for Gathered {
 }
 
 impl Queryable for Samples<'_> {
-    fn select<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+    fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError> {
         let mut gathered = Gathered {
             series: Vec::new(),
             annotations: Annotations::none(),
@@ -119,28 +115,15 @@ impl Queryable for Samples<'_> {
         Ok(Box::new(gathered))
     }
 
-    fn select_latest<'a>(&'a self, _: &Scope, _: &SelectRequest<'_>) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+    fn select_latest(&self, _: &Scope, _: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
         Err(QueryError::NotReady("the newest samples of a cluster cannot be read at once".to_owned()))
     }
 
-    fn label_names(
-        &self,
-        _: &Scope,
-        _: &[Selector],
-        _: TimeRange,
-        _: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    fn label_names(&self, _: &Scope, _: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         Err(QueryError::NotReady("labels of a cluster are lists of their own".to_owned()))
     }
 
-    fn label_values(
-        &self,
-        _: &Scope,
-        _: &str,
-        _: &[Selector],
-        _: TimeRange,
-        _: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    fn label_values(&self, _: &Scope, _: &str, _: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         Err(QueryError::NotReady("labels of a cluster are lists of their own".to_owned()))
     }
 }

@@ -1,5 +1,5 @@
-//! HTTP building blocks: the client that every outgoing connection uses, capped reading and decompression, and
-//! [protocol buffers](protobuf) on the wire.
+//! HTTP building blocks: the client that every outgoing connection uses, capped reading and decompression,
+//! [protocol buffers](protobuf) on the wire, and the [circuit breaker](Breaker) of those who ask one server often.
 //!
 //! [`Client`] sends one request and gives back status, headers and a streaming [`Body`]; [`read_body`] reads such a
 //! body into the caller's reused buffer, unpacked and capped. The laws:
@@ -15,6 +15,7 @@
 //! This module does not retry, does not cache answers and does not know what a body means.
 
 mod body;
+mod breaker;
 mod client;
 mod config;
 mod error;
@@ -26,6 +27,7 @@ mod tests;
 mod tls;
 
 pub use body::{Body, BodyInfo, MAX_BODY_BYTES, read_body, unpack};
+pub use breaker::{Admitted, Breaker, BreakerLimits, Resting};
 pub use client::{Client, Request, Response};
 pub use config::{Auth, Header, HttpClientConfig, ProxyConfig, Secret, SecretSource, TlsConfig, TlsVersion};
 pub use error::{BodyError, ClientError};

@@ -15,8 +15,8 @@ use arc_swap::ArcSwap;
 use super::merge::MergedStream;
 use super::newest::{NewestRows, newest_samples};
 use super::{
-    LatestStream, Limit, Nothing, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesStream,
-    StreamEnd, StreamStats, StreamStep, TimeRange,
+    BoxedLatest, BoxedSeries, LabelRequest, LabelTexts, Limit, Nothing, QueryError, Queryable, Scope, SelectRequest,
+    SeriesBatch, SeriesStream, StreamEnd, StreamStats, StreamStep,
 };
 use crate::model::{Annotation, AnnotationKind, Annotations};
 
@@ -24,7 +24,7 @@ use crate::model::{Annotation, AnnotationKind, Annotations};
 pub trait Secondary: Queryable {
     /// As [`Queryable::select`]; `None` if the source need not be asked. Work that takes time should have begun when this
     /// returns, so that several sources work at the same time.
-    fn open(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<Option<Box<dyn SeriesStream>>, QueryError>;
+    fn open(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<Option<BoxedSeries<'static>>, QueryError>;
 }
 
 /// A store and the sources beside it.
@@ -51,7 +51,7 @@ impl Fanout {
         request: &SelectRequest<'_>,
     ) -> Result<Option<MergedStream<'_>>, QueryError> {
         let sorted = SelectRequest { sorted: true, ..request.clone() };
-        let mut others: Vec<Box<dyn SeriesStream + '_>> = Vec::new();
+        let mut others: Vec<BoxedSeries<'_>> = Vec::new();
         let mut failed = Annotations::none();
         for secondary in self.secondaries.load().iter() {
             match forgiven(secondary.open(scope, &sorted))? {
@@ -73,8 +73,8 @@ impl Fanout {
     fn texts(
         &self,
         limit: Limit,
-        ask: impl Fn(&dyn Queryable) -> Result<(Vec<String>, Annotations), QueryError>,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+        ask: impl Fn(&dyn Queryable) -> Result<LabelTexts, QueryError>,
+    ) -> Result<LabelTexts, QueryError> {
         let (texts, mut annotations) = ask(&*self.primary)?;
         let secondaries = self.secondaries.load_full();
         if secondaries.is_empty() {
@@ -106,22 +106,14 @@ fn forgiven<T>(outcome: Result<T, QueryError>) -> Result<Result<T, Annotation>, 
 }
 
 impl Queryable for Fanout {
-    fn select<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+    fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError> {
         match self.select_merged(scope, request)? {
             Some(merged) => Ok(Box::new(merged)),
             None => self.primary.select(scope, request),
         }
     }
 
-    fn select_latest<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+    fn select_latest(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
         // The limit is one on rows, and not every series has one.
         let unlimited = SelectRequest { limit: None, ..request.clone() };
         let Some(mut merged) = self.select_merged(scope, &unlimited)? else {
@@ -131,30 +123,17 @@ impl Queryable for Fanout {
         Ok(Box::new(NewestRows::new(scope, rows, end.annotations, request.limit)?))
     }
 
-    fn label_names(
-        &self,
-        scope: &Scope,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
-        self.texts(limit, |source| source.label_names(scope, selectors, range, limit))
+    fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
+        self.texts(request.limit, |source| source.label_names(scope, request))
     }
 
-    fn label_values(
-        &self,
-        scope: &Scope,
-        name: &str,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
-        self.texts(limit, |source| source.label_values(scope, name, selectors, range, limit))
+    fn label_values(&self, scope: &Scope, name: &str, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
+        self.texts(request.limit, |source| source.label_values(scope, name, request))
     }
 }
 
 /// A secondary's stream: it ends where it fails, with a warning.
-struct Forgiven(Box<dyn SeriesStream>);
+struct Forgiven(BoxedSeries<'static>);
 
 impl SeriesStream for Forgiven {
     fn next(&mut self, batch: &mut SeriesBatch) -> Result<StreamStep, QueryError> {
@@ -175,7 +154,7 @@ mod tests {
     use super::*;
     use crate::model::{Labels, Matcher, TimestampMs};
     use crate::storage::memory::MemoryStore;
-    use crate::storage::{Appendable as _, Cancelled, FloatSample, SeriesChunks, decode_values};
+    use crate::storage::{Appendable as _, Cancelled, FloatSample, SeriesChunks, TimeRange, decode_values};
 
     fn store(series: &[(&str, &[(i64, f64)])]) -> Arc<MemoryStore> {
         let store = Arc::new(MemoryStore::new());
@@ -212,59 +191,39 @@ mod tests {
     }
 
     impl Secondary for Other {
-        fn open(
-            &self,
-            scope: &Scope,
-            request: &SelectRequest<'_>,
-        ) -> Result<Option<Box<dyn SeriesStream>>, QueryError> {
+        fn open(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<Option<BoxedSeries<'static>>, QueryError> {
             assert!(request.sorted, "only sorted streams can be merged");
             let (mut all, mut batch) = (Vec::new(), SeriesBatch::default());
             let mut stream = self.store.select(scope, request)?;
             while let StreamStep::Batch = stream.next(&mut batch)? {
                 all.append(&mut batch.series);
             }
-            Ok(self.is_asked.then(|| Box::new(Failing(all.into_iter(), self.fails)) as Box<dyn SeriesStream>))
+            Ok(self.is_asked.then(|| Box::new(Failing(all.into_iter(), self.fails)) as BoxedSeries<'static>))
         }
     }
 
     impl Queryable for Other {
-        fn select<'a>(
-            &'a self,
-            scope: &Scope,
-            request: &SelectRequest<'_>,
-        ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+        fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError> {
             Ok(self.open(scope, request)?.unwrap_or_else(|| Box::new(Nothing::default())))
         }
 
-        fn select_latest<'a>(
-            &'a self,
-            scope: &Scope,
-            request: &SelectRequest<'_>,
-        ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+        fn select_latest(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
             self.store.select_latest(scope, request)
         }
 
-        fn label_names(
-            &self,
-            scope: &Scope,
-            selectors: &[Selector],
-            range: TimeRange,
-            limit: Limit,
-        ) -> Result<(Vec<String>, Annotations), QueryError> {
-            self.label_values(scope, "__name__", selectors, range, limit)
+        fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
+            self.label_values(scope, "__name__", request)
         }
 
         fn label_values(
             &self,
             scope: &Scope,
             name: &str,
-            selectors: &[Selector],
-            range: TimeRange,
-            limit: Limit,
-        ) -> Result<(Vec<String>, Annotations), QueryError> {
+            request: &LabelRequest<'_>,
+        ) -> Result<LabelTexts, QueryError> {
             match self.fails {
                 Some(fails) => Err(fails()),
-                None => self.store.label_values(scope, name, selectors, range, limit),
+                None => self.store.label_values(scope, name, request),
             }
         }
     }
@@ -320,11 +279,11 @@ mod tests {
         let cancelled = read(&fanout(Some(|| Cancelled::Deadline.into()), true));
         assert!(matches!(cancelled, Err(QueryError::Cancelled(Cancelled::Deadline))));
         let scope = Scope::unbounded();
-        let (values, remarks) =
-            fanout(Some(gone), true).label_values(&scope, "__name__", &[], TimeRange::ALL, None).unwrap();
+        let (values, remarks) = fanout(Some(gone), true).label_values(&scope, "__name__", &LabelRequest::ALL).unwrap();
         assert_eq!(values, ["b", "c"]);
         assert!(remarks.of(AnnotationKind::Warning).any(|w| w.to_string() == "far: gone"));
-        let (values, _) = fanout(None, true).label_values(&scope, "__name__", &[], TimeRange::ALL, Some(2)).unwrap();
+        let two = LabelRequest { limit: Some(2), ..LabelRequest::ALL };
+        let (values, _) = fanout(None, true).label_values(&scope, "__name__", &two).unwrap();
         assert_eq!(values, ["a", "b"]);
     }
 

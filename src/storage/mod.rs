@@ -39,6 +39,6 @@ pub use fanout::{Fanout, Secondary};
 pub use latest::{LatestBatch, LatestRow, LatestStream, NewestValue};
 pub use scope::{ByteBudget, Cancelled, Held, Scope};
 pub use select::{
-    BatchSize, Limit, Nothing, QueryError, Queryable, SelectRequest, Selector, SeriesBatch, SeriesChunks, SeriesStream,
-    StreamEnd, StreamStats, StreamStep, TimeRange,
+    BatchSize, BoxedLatest, BoxedSeries, LabelRequest, LabelTexts, Limit, Nothing, QueryError, Queryable,
+    SelectRequest, Selector, SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
 };

@@ -48,6 +48,25 @@ pub struct SelectRequest<'a> {
     pub limit: Limit,
 }
 
+/// Whose labels to read.
+#[derive(Clone, Copy, Debug)]
+pub struct LabelRequest<'a> {
+    /// Alternatives; the labels of all series if there is none.
+    pub selectors: &'a [Selector],
+    /// Only series with samples in this range, as far as that is known without reading them.
+    pub range: TimeRange,
+    /// Names or values at most.
+    pub limit: Limit,
+}
+
+impl LabelRequest<'_> {
+    /// The labels of all series.
+    pub const ALL: LabelRequest<'static> = LabelRequest { selectors: &[], range: TimeRange::ALL, limit: None };
+}
+
+/// Names or values of labels, with what went not quite right.
+pub type LabelTexts = (Vec<String>, Annotations);
+
 /// How many results are wanted at most.
 pub type Limit = Option<usize>;
 
@@ -176,6 +195,12 @@ pub trait SeriesStream: Send {
     fn next(&mut self, batch: &mut SeriesBatch) -> Result<StreamStep, QueryError>;
 }
 
+/// A stream of whichever kind.
+pub type BoxedSeries<'a> = Box<dyn SeriesStream + 'a>;
+
+/// A stream of newest samples of whichever kind.
+pub type BoxedLatest<'a> = Box<dyn LatestStream + 'a>;
+
 /// A stream that has ended before it began.
 #[derive(Debug, Default)]
 pub struct Nothing(pub Annotations);
@@ -204,37 +229,16 @@ impl LatestStream for Nothing {
 /// A store that can be read.
 pub trait Queryable: Send + Sync {
     /// Opens a stream of series with their chunks. `sorted` means ascending order of labels.
-    fn select<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError>;
+    fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError>;
 
     /// Opens a stream of each selected series' newest sample in `request.range`, of whatever kind, leaving out series whose
     /// newest sample there is a staleness marker or that have none. Rows come by metric name, then by labels, whatever
     /// `request.sorted` says: this is what `/federate` serves.
-    fn select_latest<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn LatestStream + 'a>, QueryError>;
+    fn select_latest(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError>;
 
-    /// The label names of the series that satisfy any selector (all series if there is none), ascending.
-    fn label_names(
-        &self,
-        scope: &Scope,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError>;
+    /// The label names of the selected series, ascending.
+    fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError>;
 
-    /// The values of one label among those series, ascending.
-    fn label_values(
-        &self,
-        scope: &Scope,
-        name: &str,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError>;
+    /// The values of one label among the selected series, ascending.
+    fn label_values(&self, scope: &Scope, name: &str, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError>;
 }

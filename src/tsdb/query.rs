@@ -21,16 +21,12 @@ use crate::model::Annotations;
 use crate::storage::merge::MergedStream;
 use crate::storage::newest::{NewestRows, newest_samples};
 use crate::storage::{
-    Cancelled, LatestBatch, LatestStream, Limit, PartOf, QueryError, Queryable, Scope, SelectRequest, Selector,
-    SeriesBatch, SeriesStream, StreamStep, TimeRange,
+    BoxedLatest, BoxedSeries, Cancelled, LabelRequest, LabelTexts, LatestBatch, LatestStream, PartOf, QueryError,
+    Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesStream, StreamStep, TimeRange,
 };
 
 impl Queryable for Tsdb {
-    fn select<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+    fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError> {
         let reading = self.readers.enter(request.range.min.0);
         let blocks = self.blocks_in(request.range);
         let stream = match blocks.is_empty() && !self.late.is_in(request.range) {
@@ -40,17 +36,12 @@ impl Queryable for Tsdb {
         Ok(Box::new(Held { stream, _reading: reading }))
     }
 
-    fn select_latest<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+    fn select_latest(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
         scope.check()?;
         let reading = self.readers.enter(request.range.min.0);
         let blocks = self.blocks_in(request.range);
         if blocks.is_empty() && !self.may_be_latest(request.range) {
-            let stream: Box<dyn LatestStream + 'a> =
-                Box::new(self.head.select_latest(scope, request, &self.metadata)?);
+            let stream: BoxedLatest<'_> = Box::new(self.head.select_latest(scope, request, &self.metadata)?);
             return Ok(Box::new(Held { stream, _reading: reading }));
         }
         // The limit is one on rows, and not every series has one.
@@ -59,53 +50,40 @@ impl Queryable for Tsdb {
         Ok(Box::new(NewestRows::new(scope, rows, end.annotations, request.limit)?))
     }
 
-    fn label_names(
-        &self,
-        scope: &Scope,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         scope.check()?;
         let names = |index: &Index, series: &RoaringBitmap, limit| index.names_of(series, limit);
-        let names = self.texts(scope, selectors, range, limit, names, |block| block.label_names(selectors, scope))?;
+        let names = self.texts(scope, request, names, |block| block.label_names(request.selectors, scope))?;
         Ok((names, Annotations::none()))
     }
 
-    fn label_values(
-        &self,
-        scope: &Scope,
-        name: &str,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    fn label_values(&self, scope: &Scope, name: &str, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         scope.check()?;
         let values = |index: &Index, series: &RoaringBitmap, limit| index.values_of(name, series, limit);
-        let values =
-            self.texts(scope, selectors, range, limit, values, |block| block.label_values(name, selectors, scope))?;
+        let of_block = |block: &Block| block.label_values(name, request.selectors, scope);
+        let values = self.texts(scope, request, values, of_block)?;
         Ok((values, Annotations::none()))
     }
 }
 
 impl Tsdb {
     /// Opens a stream over what the head holds.
-    pub(super) fn select_head<'a>(
-        &'a self,
+    pub(super) fn select_head(
+        &self,
         scope: &Scope,
         request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+    ) -> Result<BoxedSeries<'_>, QueryError> {
         scope.check()?;
         Ok(Box::new(self.head.select(scope, request)?))
     }
 
     /// Opens a stream over head and blocks, sorted whatever is asked for.
-    fn select_merged<'a>(
-        &'a self,
+    fn select_merged(
+        &self,
         scope: &Scope,
         request: &SelectRequest<'_>,
         blocks: &[Arc<Block>],
-    ) -> Result<MergedStream<'a>, QueryError> {
+    ) -> Result<MergedStream<'_>, QueryError> {
         let sorted = SelectRequest { sorted: true, ..request.clone() };
         let mut sources = vec![self.select_head(scope, &sorted)?];
         for block in blocks {
@@ -128,18 +106,16 @@ impl Tsdb {
     fn texts(
         &self,
         scope: &Scope,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
+        request: &LabelRequest<'_>,
         of_head: impl FnOnce(&Index, &RoaringBitmap, usize) -> Vec<String>,
         of_block: impl Fn(&Block) -> Result<Vec<String>, BlockError>,
     ) -> Result<Vec<String>, QueryError> {
-        let limit = limit.unwrap_or(usize::MAX);
-        let _reading = self.readers.enter(range.min.0);
-        let blocks = self.blocks_in(range);
+        let limit = request.limit.unwrap_or(usize::MAX);
+        let _reading = self.readers.enter(request.range.min.0);
+        let blocks = self.blocks_in(request.range);
         let texts = {
             let index = self.head.index();
-            let series = self.in_memory(&matching_or_all(&index, selectors, scope)?, range);
+            let series = self.in_memory(&matching_or_all(&index, request.selectors, scope)?, request.range);
             of_head(&index, &series, limit)
         };
         if blocks.is_empty() {

@@ -7,8 +7,8 @@ use crate::disk::MemDisk;
 use crate::model::{Labels, MatchOp, Matcher, STALE_NAN, Sample};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
-    AppendReport, Appendable, Columns, FloatSample, LatestBatch, Queryable, Scope, SelectRequest, Selector,
-    SeriesBatch, SeriesRef, SeriesStream, StreamStep, TimeRange, UnknownSeries, decode_into,
+    AppendReport, Appendable, Columns, FloatSample, LabelRequest, LatestBatch, Queryable, Scope, SelectRequest,
+    Selector, SeriesBatch, SeriesRef, SeriesStream, StreamStep, TimeRange, UnknownSeries, decode_into,
 };
 
 const DIR: &str = "/data";
@@ -116,11 +116,12 @@ fn compare(store: &Tsdb, model: &MemoryStore, cut: i64, now: i64, what: &str) {
     }
     let scope = Scope::unbounded();
     for selectors in selectors() {
-        let all = range(cut, i64::MAX);
-        let names = |s: &dyn Queryable| s.label_names(&scope, &selectors, all, Some(3)).unwrap().0;
+        let all = LabelRequest { selectors: &selectors, range: range(cut, i64::MAX), limit: None };
+        let three = LabelRequest { limit: Some(3), ..all };
+        let names = |s: &dyn Queryable| s.label_names(&scope, &three).unwrap().0;
         assert_eq!(names(store), names(model), "{what}: label names");
         for name in ["path", "zone", "nothing"] {
-            let values = |s: &dyn Queryable| s.label_values(&scope, name, &selectors, all, None).unwrap().0;
+            let values = |s: &dyn Queryable| s.label_values(&scope, name, &all).unwrap().0;
             assert_eq!(values(store), values(model), "{what}: label values");
         }
     }
@@ -249,9 +250,10 @@ fn churn_leaves_no_pairs_behind() {
         assert_eq!(store.series_count(), 200, "round {round}");
         assert_eq!(select(&store, &[vec![]], range(START + round * 4 * HOUR, i64::MAX), true).len(), 200);
     }
-    let (scope, newest) = (Scope::unbounded(), range(START + 39 * 4 * HOUR, i64::MAX));
-    assert_eq!(store.label_values(&scope, "path", &[], newest, None).unwrap().0.len(), 200);
-    assert_eq!(store.label_values(&scope, "path", &[], TimeRange::ALL, None).unwrap().0.len(), 40 * 200);
+    let scope = Scope::unbounded();
+    let newest = LabelRequest { range: range(START + 39 * 4 * HOUR, i64::MAX), ..LabelRequest::ALL };
+    assert_eq!(store.label_values(&scope, "path", &newest).unwrap().0.len(), 200);
+    assert_eq!(store.label_values(&scope, "path", &LabelRequest::ALL).unwrap().0.len(), 40 * 200);
     assert!(store.head.index().pair_slots() < 700, "{} pair slots for 200 series", store.head.index().pair_slots());
 }
 

@@ -13,7 +13,12 @@ mod support;
 
 use std::fmt::Write as _;
 
+use fuzz::data;
+use fuzz::expressions::Maker;
 use fuzz::random::Random;
+use shown::{Shown, difference};
+use watershed::model::TimestampMs;
+use watershed::promql::Span;
 
 /// The same data and expressions as in the tests of the language.
 #[path = "../promql/fuzz"]
@@ -34,7 +39,7 @@ fn variable(name: &str, default: u64) -> u64 {
 /// Brings virtual labels into an expression, here and there.
 fn with_virtual_labels(text: &str, random: &mut Random) -> String {
     let mut out = text.to_owned();
-    for head in ["by (", "without (", "on (", "ignoring (", "group_left ("] {
+    for head in ["by(", "without(", "on(", "ignoring(", "group_left("] {
         let mut done = String::new();
         while let Some(at) = out.find(head) {
             let rest = out.split_off(at + head.len());
@@ -59,7 +64,52 @@ fn with_virtual_labels(text: &str, random: &mut Random) -> String {
     out
 }
 
-/// `topk` and its like choose any of equals.
+/// Of equals `topk` and `bottomk` choose any, and `limitk` those that come first.
 fn chooses(text: &str) -> bool {
-    ["topk", "bottomk", "limitk", "limit_ratio"].iter().any(|op| text.contains(op))
+    ["topk", "bottomk", "limitk"].iter().any(|op| text.contains(op))
+}
+
+/// Two ways to evaluate an expression.
+trait Ways {
+    /// Over everything at once.
+    fn whole(&self, text: &str, span: Span) -> Shown;
+
+    /// By parts that are put together.
+    fn by_parts(&self, text: &str, span: Span) -> Shown;
+
+    /// Whether a difference from the whole is one that the order of adding makes.
+    fn depends_on_order(&self, text: &str, span: Span, whole: &Shown) -> bool;
+}
+
+/// Compares both ways for expressions at random, `count` if the environment does not say otherwise.
+fn compare(seed: u64, count: u64, ways: &impl Ways) {
+    let count = variable("WATERSHED_FUZZ_COUNT", count);
+    let (mut answered, mut failed, mut empty, mut unclear, mut differences) = (0, 0, 0, 0, Vec::new());
+    for number in 0..count {
+        let mut random = Random(seed.wrapping_mul(1_000_003).wrapping_add(number));
+        let mut maker = Maker { random: Random(random.next()), is_recent: false };
+        let text = with_virtual_labels(&maker.expression(), &mut random);
+        let at = random.between(data::START - 60_000, data::END + 400_000);
+        let start = TimestampMs(random.between(data::START - 300_000, data::END));
+        let step = random.of(&[15_000, 37_000, 60_000, 300_000]);
+        let end = TimestampMs(start.0 + step * random.between(0, 20) + random.between(0, 1000));
+        for span in [Span::Instant(TimestampMs(at)), Span::Range { start, end, step }] {
+            let (whole, parts) = (ways.whole(&text, span), ways.by_parts(&text, span));
+            match (&whole, difference(&whole, &parts)) {
+                (_, Some(_)) if chooses(&text) || ways.depends_on_order(&text, span, &whole) => unclear += 1,
+                (_, Some(difference)) => differences.push(format!("{text}\n  {span:?}\n  {difference}")),
+                (Err(_), None) => failed += 1,
+                (Ok(all), None) if all.is_empty() => empty += 1,
+                (Ok(_), None) => answered += 1,
+            }
+        }
+    }
+    println!(
+        "seed {seed}, {count} expressions: {answered} answers agree, {empty} are empty, {failed} fail both ways, {unclear} \
+         have several answers, {} differ",
+        differences.len()
+    );
+    assert!(answered > count / 2, "too few expressions have an answer");
+    assert!(unclear <= count / 20, "too many expressions have several answers");
+    assert!(differences.is_empty(), "{}", differences[..differences.len().min(40)].join("\n"));
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use watershed::cluster::{CLUSTER, Part, VirtualLabels, split, strip};
-use watershed::model::{AnnotationKind, Annotations, Labels, TimestampMs};
+use watershed::model::{AnnotationKind, Annotations, Labels};
 use watershed::promql::{
     Answer, DelegatedAnswer, DelegatedSeries, Delegates, Engine, EngineOptions, Failure, ParserOptions, Span, StepTimes,
 };
@@ -11,10 +11,9 @@ use watershed::storage::Scope;
 use watershed::storage::memory::MemoryStore;
 
 use crate::fuzz::data::{self, Series};
-use crate::fuzz::expressions::Maker;
 use crate::fuzz::random::Random;
 use crate::shown::{Shown, difference, shown};
-use crate::{MEMBERS, chooses, variable, with_virtual_labels};
+use crate::{MEMBERS, Ways, compare, variable};
 
 struct Member {
     labels: Labels,
@@ -52,7 +51,9 @@ impl Fleet {
         let options = EngineOptions { parser: ParserOptions::ALL, ..EngineOptions::default() };
         Fleet { engine: Engine::new(options), names, members, union }
     }
+}
 
+impl Ways for Fleet {
     fn whole(&self, text: &str, span: Span) -> Shown {
         let run = || -> Result<Answer, String> {
             let expr = self.engine.parse(text).map_err(|e| e.to_string())?;
@@ -63,7 +64,7 @@ impl Fleet {
     }
 
     /// Whether the parts add up differently only because adding depends on its order: 1e300, -1e300 and 0.3 give 0.3 or 0.
-    fn cancels(&self, text: &str, span: Span, whole: &Shown) -> bool {
+    fn depends_on_order(&self, text: &str, span: Span, whole: &Shown) -> bool {
         text.contains("awkward") && difference(whole, &self.try_by_parts(text, span, false).0).is_none()
     }
 
@@ -73,7 +74,9 @@ impl Fleet {
             (shown, false) => shown,
         }
     }
+}
 
+impl Fleet {
     /// What comes of it, and whether partial aggregations have lost something.
     fn try_by_parts(&self, text: &str, span: Span, finishes_aggregations: bool) -> (Shown, bool) {
         let spoilt = AtomicBool::new(false);
@@ -127,33 +130,6 @@ impl Delegates for Parts<'_> {
 
 #[test]
 fn the_parts_of_an_expression_together_are_the_whole() {
-    let (seed, count) = (variable("WATERSHED_FUZZ_SEED", 1), variable("WATERSHED_FUZZ_COUNT", 400));
-    let fleet = Fleet::new(seed);
-    let (mut answered, mut failed, mut empty, mut unclear, mut differences) = (0, 0, 0, 0, Vec::new());
-    for number in 0..count {
-        let mut random = Random(seed.wrapping_mul(1_000_003).wrapping_add(number));
-        let mut maker = Maker { random: Random(random.next()), is_recent: false };
-        let text = with_virtual_labels(&maker.expression(), &mut random);
-        let at = random.between(data::START - 60_000, data::END + 400_000);
-        let start = TimestampMs(random.between(data::START - 300_000, data::END));
-        let step = random.of(&[15_000, 37_000, 60_000, 300_000]);
-        let end = TimestampMs(start.0 + step * random.between(0, 20) + random.between(0, 1000));
-        for span in [Span::Instant(TimestampMs(at)), Span::Range { start, end, step }] {
-            let (whole, parts) = (fleet.whole(&text, span), fleet.by_parts(&text, span));
-            match (&whole, difference(&whole, &parts)) {
-                (_, Some(_)) if chooses(&text) || fleet.cancels(&text, span, &whole) => unclear += 1,
-                (_, Some(difference)) => differences.push(format!("{text}\n  {span:?}\n  {difference}")),
-                (Err(_), None) => failed += 1,
-                (Ok(all), None) if all.is_empty() => empty += 1,
-                (Ok(_), None) => answered += 1,
-            }
-        }
-    }
-    println!(
-        "seed {seed}, {count} expressions: {answered} answers agree, {empty} are empty, {failed} fail both ways, {unclear} \
-         have several answers, {} differ",
-        differences.len()
-    );
-    assert!(answered > count / 2, "too few expressions have an answer");
-    assert!(differences.is_empty(), "{}", differences[..differences.len().min(20)].join("\n"));
+    let seed = variable("WATERSHED_FUZZ_SEED", 1);
+    compare(seed, 400, &Fleet::new(seed));
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use watershed::model::{Annotations, Labels, TimestampMs};
+use watershed::model::{Labels, TimestampMs};
 use watershed::promql::{Engine, EngineOptions, Outcome, ParserOptions, parse};
 use watershed::storage::memory::MemoryStore;
 use watershed::storage::{
-    Appendable, FloatSample, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesBatch,
-    SeriesStream, StreamStep, TimeRange,
+    Appendable, BoxedLatest, BoxedSeries, FloatSample, LabelRequest, LabelTexts, QueryError, Queryable, Scope,
+    SelectRequest, SeriesBatch, SeriesStream, StreamStep,
 };
 
 /// So many series with a sample a minute from 0 to 10 minutes.
@@ -170,43 +170,22 @@ impl SeriesStream for WatchedStream<'_> {
 }
 
 impl Queryable for Watched<'_> {
-    fn select<'a>(
-        &'a self,
-        // Not the query's own scope: whether the engine asks it is what is looked at.
-        _scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+    /// Not within the query's own scope: whether the engine asks it is what is looked at.
+    fn select(&self, _: &Scope, request: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError> {
         let inner = self.store.select(&Scope::unbounded(), request)?;
         Ok(Box::new(WatchedStream { inner, batches: self.batches.clone(), at: self.at, then: self.then }))
     }
 
-    fn select_latest<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+    fn select_latest(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
         self.store.select_latest(scope, request)
     }
 
-    fn label_names(
-        &self,
-        scope: &Scope,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
-        self.store.label_names(scope, selectors, range, limit)
+    fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
+        self.store.label_names(scope, request)
     }
 
-    fn label_values(
-        &self,
-        scope: &Scope,
-        name: &str,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
-        self.store.label_values(scope, name, selectors, range, limit)
+    fn label_values(&self, scope: &Scope, name: &str, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
+        self.store.label_values(scope, name, request)
     }
 }
 

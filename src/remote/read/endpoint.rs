@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::answer::Asked;
-use super::breaker::Breaker;
 use super::config::EndpointConfig;
 use super::incoming::{EndpointError, Stopped, channel};
 use super::metrics::Metrics;
@@ -16,18 +15,23 @@ use super::stream::EndpointStream;
 use super::wire::{Hints, LABELS_ONLY, Query, ReadRequest, ResponseKind};
 use crate::model::{Annotations, Labels, MatchOp, Matcher, TimestampMs};
 use crate::net::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use crate::net::{Client, ClientError, Method, Request};
+use crate::net::{Admitted, Breaker, BreakerLimits, Client, ClientError, Method, Request};
 use crate::remote::snappy;
 use crate::runtime::Tasks;
 use crate::storage::newest::{NewestRows, newest_samples};
 use crate::storage::{
-    LatestStream, Limit, Nothing, QueryError, Queryable, Scope, Secondary, SelectRequest, Selector, SeriesBatch,
-    SeriesStream, StreamStep, TimeRange,
+    BoxedLatest, BoxedSeries, LabelRequest, LabelTexts, Limit, Nothing, QueryError, Queryable, Scope, Secondary,
+    SelectRequest, Selector, SeriesBatch, SeriesStream, StreamStep, TimeRange,
 };
 use crate::telemetry::Registry;
 
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-read-version");
 const SNAPPY: HeaderValue = HeaderValue::from_static("snappy");
+
+/// One lost packet must not open the breaker, a dead server should after a dashboard's first load; the first pause is shorter
+/// than most intervals of dashboards.
+const BREAKER: BreakerLimits =
+    BreakerLimits { failures: 5, pause_min: Duration::from_secs(5), pause_max: Duration::from_secs(60) };
 
 /// From when on the local store has everything; what is later need not be asked of others.
 pub type LocalStart = Arc<dyn Fn() -> TimestampMs + Send + Sync>;
@@ -64,7 +68,7 @@ impl Endpoint {
         let client = Client::new(&config.client, &config.name)?;
         let headers = headers(&config)?;
         let metrics = Metrics::new(&deps.registry, &config.name);
-        let (runtime, breaker) = (Handle::current(), Breaker::default());
+        let (runtime, breaker) = (Handle::current(), Breaker::new(BREAKER));
         Ok(Endpoint(Arc::new(Inner { config, client, headers, runtime, deps, breaker, metrics })))
     }
 
@@ -105,12 +109,12 @@ impl Endpoint {
     ) -> Result<EndpointStream, QueryError> {
         scope.check()?;
         let inner = &self.0;
-        if let Err(resting) = inner.breaker.admit(Instant::now()) {
+        let admitted = inner.breaker.admit(Instant::now()).map_err(|resting| {
             let error = EndpointError::Resting(resting);
             inner.metrics.count(error.outcome());
-            return Err(inner.failure(&error));
-        }
-        let attempt = Attempt::new(inner.clone());
+            inner.failure(&error)
+        })?;
+        let attempt = Attempt::new(inner.clone(), admitted);
         let request = inner.request(&asked).map_err(|error| inner.failure(&error))?;
         let (transfer, incoming) = channel(scope);
         let stop = inner.deps.tasks.stopping();
@@ -127,20 +131,18 @@ impl Endpoint {
     fn labels(
         &self,
         scope: &Scope,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
+        request: &LabelRequest<'_>,
         add: impl Fn(&Labels, &mut BTreeSet<String>),
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    ) -> Result<LabelTexts, QueryError> {
         let mut annotations = Annotations::none();
-        if selectors.is_empty() {
+        if request.selectors.is_empty() {
             // Servers that do not know the hint would send everything that they have.
             let name = &self.0.config.name;
             annotations.warn(format!("{name}: labels are read from remote servers only together with a selector"));
             return Ok((Vec::new(), annotations));
         }
         let mut found = BTreeSet::new();
-        if let Some(asked) = self.asked(selectors, range, true) {
+        if let Some(asked) = self.asked(request.selectors, request.range, true) {
             let mut stream = self.open_asked(scope, asked, false, None)?;
             let mut batch = SeriesBatch::default();
             while let StreamStep::Batch = stream.next(&mut batch)? {
@@ -149,7 +151,7 @@ impl Endpoint {
                 scope.release(size.samples, size.bytes);
             }
         }
-        Ok((found.into_iter().take(limit.unwrap_or(usize::MAX)).collect(), annotations))
+        Ok((found.into_iter().take(request.limit.unwrap_or(usize::MAX)).collect(), annotations))
     }
 }
 
@@ -210,13 +212,14 @@ impl Inner {
 pub(super) struct Attempt {
     endpoint: Arc<Inner>,
     started: Instant,
-    ended: bool,
+    /// Until the end.
+    admitted: Option<Admitted>,
 }
 
 impl Attempt {
-    fn new(endpoint: Arc<Inner>) -> Attempt {
+    fn new(endpoint: Arc<Inner>, admitted: Admitted) -> Attempt {
         endpoint.metrics.begin();
-        Attempt { endpoint, started: Instant::now(), ended: false }
+        Attempt { endpoint, started: Instant::now(), admitted: Some(admitted) }
     }
 
     pub(super) fn frame_limit(&self) -> u64 {
@@ -230,9 +233,8 @@ impl Attempt {
 
     /// The answer has come whole.
     pub(super) fn succeeded(&mut self, unasked: u64) {
-        self.endpoint.breaker.succeeded();
         self.endpoint.metrics.took(0, unasked);
-        self.end("success");
+        self.end("success", Admitted::succeeded);
     }
 
     /// The read must stop.
@@ -241,21 +243,19 @@ impl Attempt {
             Stopped::Cancelled(cancelled) => return cancelled.into(),
             Stopped::Endpoint(error) => error,
         };
-        if self.ended {
-            // It had answered; what it answered turned out to be wrong as a whole.
-            return self.endpoint.failure(&error);
-        }
-        match error.is_endpoints() {
-            true => self.endpoint.breaker.failed(Instant::now(), &error.to_string()),
-            false => self.endpoint.breaker.succeeded(),
-        }
-        self.end(error.outcome());
+        // If it has ended, it had answered; what it answered turned out to be wrong as a whole.
+        self.end(error.outcome(), |admitted| match error.is_endpoints() {
+            true => admitted.failed(Instant::now(), error.to_string()),
+            false => admitted.succeeded(),
+        });
         self.endpoint.failure(&error)
     }
 
-    fn end(&mut self, outcome: &str) {
-        if !std::mem::replace(&mut self.ended, true) {
-            self.endpoint.metrics.circuit(self.endpoint.breaker.is_open());
+    /// Keeps account of the end, if this is the first.
+    fn end(&mut self, outcome: &str, tell: impl FnOnce(Admitted)) {
+        if let Some(admitted) = self.admitted.take() {
+            tell(admitted);
+            self.endpoint.metrics.circuit(self.endpoint.breaker.resting().is_some());
             self.endpoint.metrics.end(outcome, self.started.elapsed().as_secs_f64());
         }
     }
@@ -264,34 +264,23 @@ impl Attempt {
 impl Drop for Attempt {
     /// A read that nobody wanted the end of says nothing about the endpoint.
     fn drop(&mut self) {
-        if !self.ended {
-            self.endpoint.breaker.given_up();
-            self.end("cancelled");
-        }
+        self.end("cancelled", drop);
     }
 }
 
 impl Secondary for Endpoint {
-    fn open(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<Option<Box<dyn SeriesStream>>, QueryError> {
+    fn open(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<Option<BoxedSeries<'static>>, QueryError> {
         let Some(asked) = self.asked(request.selectors, request.range, false) else { return Ok(None) };
         Ok(Some(Box::new(self.open_asked(scope, asked, request.sorted, request.limit)?)))
     }
 }
 
 impl Queryable for Endpoint {
-    fn select<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+    fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError> {
         Ok(self.open(scope, request)?.unwrap_or_else(|| Box::new(Nothing::default())))
     }
 
-    fn select_latest<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+    fn select_latest(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
         let Some(asked) = self.asked(request.selectors, request.range, false) else {
             return Ok(Box::new(Nothing::default()));
         };
@@ -301,14 +290,8 @@ impl Queryable for Endpoint {
         Ok(Box::new(NewestRows::new(scope, rows, end.annotations, request.limit)?))
     }
 
-    fn label_names(
-        &self,
-        scope: &Scope,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
-        self.labels(scope, selectors, range, limit, |labels, names| {
+    fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
+        self.labels(scope, request, |labels, names| {
             for (name, _) in labels {
                 if !names.contains(name) {
                     names.insert(name.to_owned());
@@ -317,15 +300,8 @@ impl Queryable for Endpoint {
         })
     }
 
-    fn label_values(
-        &self,
-        scope: &Scope,
-        name: &str,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
-        let mut narrowed = selectors.to_vec();
+    fn label_values(&self, scope: &Scope, name: &str, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
+        let mut narrowed = request.selectors.to_vec();
         for selector in &mut narrowed {
             // A matcher without an expression can always be built. One on an external label would keep that from being
             // added, and so from being taken away again.
@@ -333,7 +309,7 @@ impl Queryable for Endpoint {
                 selector.extend(Matcher::new(MatchOp::NotEqual, name, ""));
             }
         }
-        self.labels(scope, &narrowed, range, limit, |labels, values| {
+        self.labels(scope, &LabelRequest { selectors: &narrowed, ..*request }, |labels, values| {
             if let Some(value) = labels.get(name).filter(|value| !values.contains(*value)) {
                 values.insert(value.to_owned());
             }

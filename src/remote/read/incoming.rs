@@ -8,12 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::breaker::Resting;
 use super::framing::FrameError;
 use super::wire::AnswerError;
 use super::{SAMPLES_TYPE, STREAMED_TYPE};
 use crate::net::header::CONTENT_TYPE;
-use crate::net::{Body, Client, ClientError, Request, StatusCode};
+use crate::net::{Body, Client, ClientError, Request, Resting, StatusCode};
 use crate::remote::read::ResponseKind;
 use crate::remote::snappy::SnappyError;
 use crate::storage::{Cancelled, Scope};

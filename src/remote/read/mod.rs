@@ -18,7 +18,6 @@
 //! warning is for the caller to say.
 
 mod answer;
-mod breaker;
 mod collect;
 mod config;
 mod endpoint;

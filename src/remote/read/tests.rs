@@ -15,8 +15,9 @@ use crate::remote::snappy;
 use crate::runtime::Tasks;
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
-    Appendable as _, Cancelled, ChunkBuilder, Fanout, FloatSample, HistogramRef, HistogramSample, QueryError,
-    Queryable, Scope, SelectRequest, SeriesBatch, SeriesChunks, StreamStep, TimeRange, TimedValue, decode_values,
+    Appendable as _, Cancelled, ChunkBuilder, Fanout, FloatSample, HistogramRef, HistogramSample, LabelRequest,
+    QueryError, Queryable, Scope, SelectRequest, SeriesBatch, SeriesChunks, StreamStep, TimeRange, TimedValue,
+    decode_values,
 };
 use crate::telemetry::Registry;
 
@@ -449,11 +450,13 @@ fn an_endpoint_is_a_store_whatever_kind_of_answer_it_gives() {
         let scope = Scope::new(None, u64::MAX, u64::MAX);
         let (found, _) = drain(&client.endpoint, &scope, &request).unwrap();
         assert_eq!(found.iter().map(|(_, s)| s.len()).collect::<Vec<_>>(), [300; 4], "each series once");
-        let names = client.endpoint.label_names(&scope, &selectors, TimeRange::ALL, None).unwrap().0;
+        let all = LabelRequest { selectors: &selectors, ..LabelRequest::ALL };
+        let three = LabelRequest { limit: Some(3), ..all };
+        let names = client.endpoint.label_names(&scope, &all).unwrap().0;
         assert_eq!(names, ["__name__", "series"]);
-        let values = client.endpoint.label_values(&scope, "series", &selectors, TimeRange::ALL, Some(3)).unwrap().0;
+        let values = client.endpoint.label_values(&scope, "series", &three).unwrap().0;
         assert_eq!(values, ["a", "b", "float"]);
-        let (values, remarks) = client.endpoint.label_values(&scope, "series", &[], TimeRange::ALL, None).unwrap();
+        let (values, remarks) = client.endpoint.label_values(&scope, "series", &LabelRequest::ALL).unwrap();
         assert!(values.is_empty() && !remarks.is_empty());
         let mut latest = client.endpoint.select_latest(&scope, &request).unwrap();
         let mut rows = crate::storage::LatestBatch::default();

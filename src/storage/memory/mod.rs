@@ -25,8 +25,8 @@ use parking_lot::Mutex;
 
 use super::chunk::TimedValue;
 use super::{
-    AdminError, Administrable, Cancelled, ExemplarQueryable, HeadStatistics, QueryError, ReplayStatus, Scope, Selector,
-    SeriesExemplars, SeriesRef, TimeRange,
+    AdminError, Administrable, Cancelled, ExemplarQueryable, HeadStatistics, LabelRequest, QueryError, ReplayStatus,
+    Scope, Selector, SeriesExemplars, SeriesRef, TimeRange,
 };
 use crate::model::{DurationMs, Exemplar, Labels, Matcher, TimestampMs};
 
@@ -127,9 +127,10 @@ impl MemoryStore {
         Ok(found)
     }
 
-    fn matching_or_all(&self, selectors: &[Selector], range: TimeRange, scope: &Scope) -> Result<Found, Cancelled> {
+    fn matching_or_all(&self, request: &LabelRequest<'_>, scope: &Scope) -> Result<Found, Cancelled> {
         let everything = [Vec::new()];
-        self.matching(if selectors.is_empty() { &everything } else { selectors }, range, scope)
+        let selectors = if request.selectors.is_empty() { &everything } else { request.selectors };
+        self.matching(selectors, request.range, scope)
     }
 }
 

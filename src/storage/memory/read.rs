@@ -7,63 +7,42 @@ use crate::model::{Annotations, Labels};
 use crate::storage::chunk::{ChunkBuilder, EncodeError, TimedValue};
 use crate::storage::newest::NewestRows;
 use crate::storage::{
-    Chunk, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesChunks,
-    SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
+    BoxedLatest, BoxedSeries, Chunk, LabelRequest, LabelTexts, Limit, QueryError, Queryable, Scope, SelectRequest,
+    SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats, StreamStep, TimeRange,
 };
 
 const BATCH_SERIES: usize = 100;
 
 impl Queryable for MemoryStore {
-    fn select<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+    fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError> {
         // A chunk says more about a histogram the more of its predecessors it holds, so nothing is cut off.
         let mut found = self.matching_whole(request.selectors, request.range, scope)?;
         found.truncate(request.limit.unwrap_or(usize::MAX));
         Ok(Box::new(MemoryStream::new(scope, request.range, found)))
     }
 
-    fn select_latest<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+    fn select_latest(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
         let found = self.matching(request.selectors, request.range, scope)?.into_iter();
         let newest = found.filter_map(|(labels, mut samples)| Some((labels, samples.pop()?)));
         let alive = newest.filter(|(_, sample)| !sample.value.is_stale());
         Ok(Box::new(NewestRows::new(scope, alive.collect(), Annotations::none(), request.limit)?))
     }
 
-    fn label_names(
-        &self,
-        scope: &Scope,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         scope.check()?;
-        let found = self.matching_or_all(selectors, range, scope)?;
+        let found = self.matching_or_all(request, scope)?;
         let names: BTreeSet<_> = found.iter().flat_map(|(labels, _)| labels.iter().map(|(name, _)| name)).collect();
-        Ok(first(names, limit))
+        Ok(first(names, request.limit))
     }
 
-    fn label_values(
-        &self,
-        scope: &Scope,
-        name: &str,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    fn label_values(&self, scope: &Scope, name: &str, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         scope.check()?;
-        let found = self.matching_or_all(selectors, range, scope)?;
-        Ok(first(found.iter().filter_map(|(labels, _)| labels.get(name)).collect(), limit))
+        let found = self.matching_or_all(request, scope)?;
+        Ok(first(found.iter().filter_map(|(labels, _)| labels.get(name)).collect(), request.limit))
     }
 }
 
-fn first(texts: BTreeSet<&str>, limit: Limit) -> (Vec<String>, Annotations) {
+fn first(texts: BTreeSet<&str>, limit: Limit) -> LabelTexts {
     let texts = texts.into_iter().take(limit.unwrap_or(usize::MAX)).map(str::to_owned).collect();
     (texts, Annotations::none())
 }

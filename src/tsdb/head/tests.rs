@@ -14,8 +14,8 @@ use crate::storage::chunk::{TimedValue, decode_values};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
     Administrable, AppendReport, Appendable, Encoding, FamilyPart, FloatSample, HistogramRef, HistogramSample,
-    LatestBatch, LatestRow, LatestStream, NewestValue, Queryable, Scope, SelectRequest, Selector, SeriesBatch,
-    SeriesStream, StreamStep, TimeRange, UnknownSeries,
+    LabelRequest, LatestBatch, LatestRow, LatestStream, NewestValue, Queryable, Scope, SelectRequest, Selector,
+    SeriesBatch, SeriesStream, StreamStep, TimeRange, UnknownSeries,
 };
 use crate::telemetry::Registry;
 use crate::tsdb::head_chunks::{self, HEAD_CHUNKS_DIR, HeadChunks};
@@ -457,7 +457,7 @@ fn what_is_deleted_is_hidden_at_once_and_after_a_restart_and_what_comes_later_is
         let rows = latest(store, TimeRange::ALL);
         let times: Vec<_> = rows.iter().map(|row| (row.1 - START) / 15_000).collect();
         assert_eq!(times, [600, 598, 598, 599, 599], "{what}");
-        let values = store.label_values(&Scope::unbounded(), "n", &[], TimeRange::ALL, None).unwrap().0;
+        let values = store.label_values(&Scope::unbounded(), "n", &LabelRequest::ALL).unwrap().0;
         assert_eq!(values, ["0", "2", "3", "4", "5"], "{what}");
     };
     check(&store, "at once");

@@ -9,9 +9,9 @@ use crate::model::{DurationMs, Histogram, Labels, STALE_NAN, Span, TimestampMs, 
 use crate::runtime::Clock;
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
-    AppendReport, Appendable, FloatSample, HistogramRef, HistogramSample, LatestBatch, LatestRow, NewestValue,
-    Queryable, Scope, SelectRequest, SeriesBatch, SeriesRef, StreamStep, TimeRange, TimedValue, UnknownSeries,
-    decode_values,
+    AppendReport, Appendable, FloatSample, HistogramRef, HistogramSample, LabelRequest, LatestBatch, LatestRow,
+    NewestValue, Queryable, Scope, SelectRequest, SeriesBatch, SeriesRef, StreamStep, TimeRange, TimedValue,
+    UnknownSeries, decode_values,
 };
 use crate::telemetry::Registry;
 use crate::tsdb::{Deps, OpenReport, Options, Settings, Tsdb};
@@ -122,7 +122,8 @@ fn compare(store: &Tsdb, model: &MemoryStore, range: TimeRange, what: &str) {
         assert!(same, "{what}: {labels:?} has other values");
     }
     assert_eq!(latest(store, range), latest(model, range), "{what}: latest");
-    let values = |s: &dyn Queryable| s.label_values(&Scope::unbounded(), "i", &[], range, None).unwrap().0;
+    let request = LabelRequest { range, ..LabelRequest::ALL };
+    let values = |s: &dyn Queryable| s.label_values(&Scope::unbounded(), "i", &request).unwrap().0;
     // A chunk overlaps where no sample of it does, so the store may name more.
     let (found, wanted) = (values(store), values(model));
     assert!(wanted.iter().all(|v| found.contains(v)), "{what}: label values {found:?}, wanted {wanted:?}");

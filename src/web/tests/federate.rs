@@ -7,11 +7,11 @@ use axum::http::Request;
 
 use super::Fixture;
 use super::fixture::NOW;
-use crate::model::{Annotations, DurationMs, Labels};
+use crate::model::{DurationMs, Labels};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
-    Appendable as _, FloatSample, LatestBatch, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest,
-    Selector, SeriesStream, StreamStep, TimeRange,
+    Appendable as _, BoxedLatest, BoxedSeries, FloatSample, LabelRequest, LabelTexts, LatestBatch, LatestStream,
+    QueryError, Queryable, Scope, SelectRequest, StreamStep,
 };
 
 #[tokio::test]
@@ -154,29 +154,16 @@ impl LatestStream for FailingStream {
 }
 
 impl Queryable for Failing {
-    fn select<'a>(&'a self, s: &Scope, r: &SelectRequest<'_>) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+    fn select(&self, s: &Scope, r: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError> {
         self.inner.select(s, r)
     }
-    fn select_latest<'a>(&'a self, _: &Scope, _: &SelectRequest<'_>) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+    fn select_latest(&self, _: &Scope, _: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
         Ok(Box::new(FailingStream(self.good)))
     }
-    fn label_names(
-        &self,
-        _: &Scope,
-        _: &[Selector],
-        _: TimeRange,
-        _: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    fn label_names(&self, _: &Scope, _: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         Err(QueryError::NotReady("on purpose".to_owned()))
     }
-    fn label_values(
-        &self,
-        _: &Scope,
-        _: &str,
-        _: &[Selector],
-        _: TimeRange,
-        _: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    fn label_values(&self, _: &Scope, _: &str, _: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         panic!("on purpose")
     }
 }

@@ -231,17 +231,15 @@ async fn slow_bodies_that_take_every_place_give_way() {
     assert_eq!(server.metric("watershed_http_connections_full_total"), 1.0);
 }
 
-/// So many series as the hostile queries are asked of; the wish is a million, which takes a build with optimisations.
-fn crowd() -> usize {
-    std::env::var("WATERSHED_HOSTILE_SERIES").map_or(100_000, |n| n.parse().expect("a number"))
-}
+/// So many series as the hostile queries are asked of.
+const CROWD: usize = 1_000_000;
 
 /// A store with a crowd of series, each with a sample and a name of its own.
 fn crowded() -> Arc<Tsdb> {
     let deps = tsdb::Deps { disk: Arc::new(MemDisk::new()), clock: Clock::manual(NOW), registry: Registry::new() };
     let (store, _) = Tsdb::open(Path::new("/data"), tsdb::Options::default(), deps).expect("a disk in memory");
     let mut appender = store.appender();
-    for n in 0..crowd() {
+    for n in 0..CROWD {
         let (name, path) = (format!("metric_{n}"), format!("/some/path/{}/{n}", n % 100));
         let labels = Labels::from_pairs([("__name__", name.as_str()), ("path", path.as_str())]);
         let series = appender.series(&labels).expect("a disk in memory");

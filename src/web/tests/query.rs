@@ -8,12 +8,9 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
 use super::fixture::{App, Fixture};
-use crate::model::Annotations;
 use crate::promql::service::Limits;
 use crate::storage::memory::MemoryStore;
-use crate::storage::{
-    LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesStream, TimeRange,
-};
+use crate::storage::{BoxedLatest, BoxedSeries, LabelRequest, LabelTexts, QueryError, Queryable, Scope, SelectRequest};
 
 /// Sends a query's parameters to an endpoint and gives the body.
 async fn ask(app: &App, endpoint: &str, parameters: &[(&str, &str)]) -> String {
@@ -269,40 +266,23 @@ async fn a_query_over_its_limits_is_an_error_and_costs_nothing_more() {
 struct Endless(MemoryStore);
 
 impl Queryable for Endless {
-    fn select<'a>(&'a self, scope: &Scope, _: &SelectRequest<'_>) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+    fn select(&self, scope: &Scope, _: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError> {
         loop {
             scope.check()?;
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    fn select_latest<'a>(
-        &'a self,
-        scope: &Scope,
-        request: &SelectRequest<'_>,
-    ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+    fn select_latest(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
         self.0.select_latest(scope, request)
     }
 
-    fn label_names(
-        &self,
-        scope: &Scope,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
-        self.0.label_names(scope, selectors, range, limit)
+    fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
+        self.0.label_names(scope, request)
     }
 
-    fn label_values(
-        &self,
-        scope: &Scope,
-        name: &str,
-        selectors: &[Selector],
-        range: TimeRange,
-        limit: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
-        self.0.label_values(scope, name, selectors, range, limit)
+    fn label_values(&self, scope: &Scope, name: &str, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
+        self.0.label_values(scope, name, request)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::net::protobuf::Writer;
 use crate::remote::snappy;
 use crate::remote::write::Config;
 use crate::storage::{
-    AppendError, AppendReport, Appendable, Appender, FloatSample, Queryable as _, Scope, SeriesRef, TimeRange,
+    AppendError, AppendReport, Appendable, Appender, FloatSample, LabelRequest, Queryable as _, Scope, SeriesRef,
     UnknownSeries,
 };
 
@@ -90,7 +90,7 @@ async fn a_request_goes_into_the_store_of_the_server() {
     let app = fixture.app();
     let answered = app.send(request()).await;
     assert_eq!((answered.status, answered.body.len()), (StatusCode::NO_CONTENT, 0));
-    let (names, _) = store.label_values(&Scope::unbounded(), "__name__", &[], TimeRange::ALL, None).expect("in memory");
+    let (names, _) = store.label_values(&Scope::unbounded(), "__name__", &LabelRequest::ALL).expect("in memory");
     assert_eq!(names, ["up"]);
     assert_eq!(app.get("/api/v1/write").await.status, StatusCode::METHOD_NOT_ALLOWED);
 }

@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Fixture;
 use super::fixture::{NOW, read_all};
-use crate::model::{Annotations, Labels};
+use crate::model::Labels;
 use crate::runtime::CpuPool;
 use crate::storage::{
-    LatestBatch, LatestStream, Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesStream, StreamStep,
-    TimeRange,
+    BoxedLatest, BoxedSeries, LabelRequest, LabelTexts, LatestBatch, LatestStream, QueryError, Queryable, Scope,
+    SelectRequest, StreamStep,
 };
 use crate::web::{BindError, Server};
 
@@ -127,33 +127,16 @@ impl Drop for EndlessStream {
 }
 
 impl Queryable for Endless {
-    fn select<'a>(&'a self, _: &Scope, _: &SelectRequest<'_>) -> Result<Box<dyn SeriesStream + 'a>, QueryError> {
+    fn select(&self, _: &Scope, _: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError> {
         Err(QueryError::NotReady("not in this test".to_owned()))
     }
-    fn select_latest<'a>(
-        &'a self,
-        scope: &Scope,
-        _: &SelectRequest<'_>,
-    ) -> Result<Box<dyn LatestStream + 'a>, QueryError> {
+    fn select_latest(&self, scope: &Scope, _: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
         Ok(Box::new(EndlessStream { scope: scope.clone(), cancelled: self.0.clone() }))
     }
-    fn label_names(
-        &self,
-        _: &Scope,
-        _: &[Selector],
-        _: TimeRange,
-        _: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    fn label_names(&self, _: &Scope, _: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         Ok(Default::default())
     }
-    fn label_values(
-        &self,
-        _: &Scope,
-        _: &str,
-        _: &[Selector],
-        _: TimeRange,
-        _: Limit,
-    ) -> Result<(Vec<String>, Annotations), QueryError> {
+    fn label_values(&self, _: &Scope, _: &str, _: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         Ok(Default::default())
     }
 }

@@ -3,7 +3,7 @@
 use super::Call;
 use super::reply::{Answer, ApiError, ErrorKind};
 use crate::model::{Annotations, TimestampMs};
-use crate::storage::{Limit, TimeRange};
+use crate::storage::{LabelRequest, LabelTexts, Limit, TimeRange};
 
 /// Prefix of a name whose other characters are written as code points.
 const ESCAPED: &str = "U__";
@@ -13,7 +13,8 @@ pub(super) fn names(call: &Call) -> Result<Answer, ApiError> {
     let limit = call.form.limit()?;
     let range = time_range(call)?;
     let selectors = call.form.narrowing_selectors()?;
-    let found = call.web.deps.storage.label_names(&call.scope, &selectors, range, one_more(limit))?;
+    let request = LabelRequest { selectors: &selectors, range, limit: one_more(limit) };
+    let found = call.web.deps.storage.label_names(&call.scope, &request)?;
     Ok(truncated(found, limit))
 }
 
@@ -23,7 +24,8 @@ pub(super) fn values(call: &Call, name: &str) -> Result<Answer, ApiError> {
     let limit = call.form.limit()?;
     let range = time_range(call)?;
     let selectors = call.form.narrowing_selectors()?;
-    let found = call.web.deps.storage.label_values(&call.scope, name, &selectors, range, one_more(limit))?;
+    let request = LabelRequest { selectors: &selectors, range, limit: one_more(limit) };
+    let found = call.web.deps.storage.label_values(&call.scope, name, &request)?;
     Ok(truncated(found, limit))
 }
 
@@ -53,7 +55,7 @@ pub(super) fn warn_truncated(annotations: &mut Annotations) {
     annotations.warn("results truncated due to limit");
 }
 
-fn truncated((mut found, mut annotations): (Vec<String>, Annotations), limit: Limit) -> Answer {
+fn truncated((mut found, mut annotations): LabelTexts, limit: Limit) -> Answer {
     if let Some(limit) = limit.filter(|limit| found.len() > *limit) {
         found.truncate(limit);
         warn_truncated(&mut annotations);
