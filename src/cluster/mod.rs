@@ -26,7 +26,7 @@ mod split;
 mod strip;
 mod virtual_labels;
 
-pub use answer::{AnswerError, ListAnswer, QueryAnswer};
+pub use answer::{AnswerError, ListAnswer, QueryAnswer, parse_result, parse_series, parse_texts};
 pub use config::{FederationConfig, MemberConfig, Policy};
 pub use frontend::{Frontend, OverMembers, Sender, Source};
 pub use lists::Lists;

@@ -6,6 +6,7 @@
 mod answer;
 mod ask;
 mod chart;
+mod door;
 mod text;
 
 use std::fmt::Display;
@@ -20,6 +21,8 @@ use url::Url;
 use super::demo::http;
 use crate::model::DurationMs;
 use ask::Api;
+#[doc(hidden)]
+pub use door::print_answer;
 
 /// How an answer is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
