@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use url::Url;
 
 use super::AppError;
-use crate::cluster::{FederationConfig, Frontend, Member, MemberConfig, MemberMetrics, Source};
+use crate::cluster::{FederationConfig, Frontend, Member, MemberConfig, MemberMetrics, Reads, Source};
 use crate::model::TimestampMs;
+use crate::net::ClientError;
 use crate::remote::read::{Deps, Endpoint, EndpointConfig};
 use crate::runtime::Tasks;
 use crate::storage::Queryable;
@@ -15,14 +17,16 @@ use crate::telemetry::Registry;
 /// The frontend that is asked now, if there is one.
 pub(super) struct Cluster {
     frontend: Arc<ArcSwapOption<Frontend>>,
+    /// This node's own data.
+    store: Arc<dyn Queryable>,
     tasks: Tasks,
     registry: Registry,
 }
 
 impl Cluster {
     /// No members yet.
-    pub(super) fn new(tasks: &Tasks, registry: Registry) -> Cluster {
-        Cluster { frontend: Arc::default(), tasks: tasks.child(), registry }
+    pub(super) fn new(store: Arc<dyn Queryable>, tasks: &Tasks, registry: Registry) -> Cluster {
+        Cluster { frontend: Arc::default(), store, tasks: tasks.child(), registry }
     }
 
     /// What is asked.
@@ -33,7 +37,13 @@ impl Cluster {
     /// Makes the frontend of a configuration; nothing is sent.
     pub(super) fn prepare(&self, config: Option<&FederationConfig>) -> Result<Option<Arc<Frontend>>, AppError> {
         let Some(config) = config else { return Ok(None) };
-        let sources = config.members.iter().map(|member| self.source(member, config)).collect::<Result<_, _>>()?;
+        let sources = config.members.iter().map(|member| self.source(member, config));
+        let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
+        if let Some((name, labels)) = &config.local {
+            let metrics = MemberMetrics::new(&self.registry, name);
+            let member = Arc::new(Member::local(name, labels, metrics).map_err(failed(name))?);
+            sources.push(Source { member, reads: Reads::Local(self.store.clone()) });
+        }
         let frontend = Frontend::new(config, sources, self.tasks.clone());
         frontend.map(|frontend| Some(Arc::new(frontend))).map_err(AppError::VirtualLabels)
     }
@@ -44,28 +54,30 @@ impl Cluster {
     }
 
     fn source(&self, config: &MemberConfig, federation: &FederationConfig) -> Result<Source, AppError> {
-        let failed = |source| AppError::Member { name: config.name.clone(), source };
         let metrics = MemberMetrics::new(&self.registry, &config.name);
         let member = Member::new(config.clone(), federation.max_attempts, federation.max_concurrency, metrics);
-        let samples = self.samples(config).map_err(failed)?;
-        Ok(Source { member: Arc::new(member.map_err(failed)?), samples, is_pushed: true })
+        let member = Arc::new(member.map_err(failed(&config.name))?);
+        let endpoints = config.urls.iter().map(|url| self.endpoint(config, url)).collect::<Result<_, _>>();
+        Ok(Source { member, reads: Reads::Remote(endpoints.map_err(failed(&config.name))?) })
     }
 
-    /// The member's samples by remote read, from its first replica.
-    fn samples(&self, config: &MemberConfig) -> Result<Option<Arc<dyn Queryable>>, crate::net::ClientError> {
-        let Some(url) = config.urls.first() else { return Ok(None) };
+    /// A replica's samples by remote read.
+    fn endpoint(&self, config: &MemberConfig, url: &Url) -> Result<Endpoint, ClientError> {
         let mut url = url.clone();
         url.set_path(&format!("{}/api/v1/read", url.path().trim_end_matches('/')));
-        let mut read = EndpointConfig {
+        let read = EndpointConfig {
             name: config.name.clone(),
             timeout: config.timeout,
             read_recent: true,
             client: config.client.clone(),
             ..EndpointConfig::new(url)
         };
-        read.headers.extend(config.tenant.iter().map(|tenant| ("X-Scope-OrgID".to_owned(), tenant.clone())));
         let local_start = Arc::new(|| TimestampMs::MIN);
         let deps = Deps { registry: self.registry.clone(), tasks: self.tasks.clone(), local_start };
-        Ok(Some(Arc::new(Endpoint::new(read, deps)?)))
+        Endpoint::new(read, deps)
     }
+}
+
+fn failed(name: &str) -> impl FnOnce(ClientError) -> AppError {
+    move |source| AppError::Member { name: name.to_owned(), source }
 }

@@ -82,7 +82,7 @@ impl Core {
             options.queries.clone(),
             service::Deps { storage: reading.storage().clone(), clock: clock.clone(), registry: registry.clone() },
         )?;
-        let cluster = Cluster::new(&tasks, registry.clone());
+        let cluster = Cluster::new(reading.storage().clone(), &tasks, registry.clone());
         let otlp = options.otlp.then(|| {
             let (lookback, has_type_labels) = (options.web.lookback, options.features.type_and_unit_labels);
             let deps = otlp::Deps { store: store.clone(), clock: clock.clone(), registry: registry.clone() };

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::model::Labels;
+use crate::model::{DurationMs, Labels, TimestampMs};
 use crate::net::HttpClientConfig;
+use crate::storage::TimeRange;
 
 /// The section `federation`.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct FederationConfig {
     pub propagated_headers: Vec<String>,
     /// `partial_response`: whether an answer without an optional member is one, with a warning.
     pub partial_response: bool,
+    /// `local`: this node's own data as a member, with this name and these virtual labels.
+    pub local: Option<(String, Labels)>,
 }
 
 impl Default for FederationConfig {
@@ -30,6 +33,7 @@ impl Default for FederationConfig {
             max_concurrency: 16,
             propagated_headers: Vec::new(),
             partial_response: false,
+            local: None,
         }
     }
 }
@@ -51,20 +55,101 @@ pub struct MemberConfig {
     pub policy: Policy,
     /// `labels`: virtual labels besides `__cluster__`.
     pub labels: Labels,
+    /// `via`.
+    pub via: Via,
+    /// `external_labels`.
+    pub external_labels: ExternalLabels,
+    /// `replica_labels`: labels by which the series of replicas differ. Nobody sees them.
+    pub replica_labels: Vec<String>,
+    /// `min_time` and `max_time`.
+    pub bounds: Bounds,
 }
 
 impl MemberConfig {
     /// A member with nothing special about it.
     pub fn new(name: impl Into<String>, url: Url) -> MemberConfig {
+        MemberConfig { urls: vec![url], ..MemberConfig::of_no_server(name) }
+    }
+
+    /// A member that nobody can ask.
+    pub(super) fn of_no_server(name: impl Into<String>) -> MemberConfig {
         MemberConfig {
             name: name.into(),
-            urls: vec![url],
+            urls: Vec::new(),
             client: HttpClientConfig::default(),
             tenant: None,
             timeout: Duration::from_secs(30),
             policy: Policy::Required,
             labels: Labels::empty(),
+            via: Via::Auto,
+            external_labels: ExternalLabels::Drop,
+            replica_labels: Vec::new(),
+            bounds: Bounds::default(),
         }
+    }
+
+    /// Whether its samples are those of several replicas, so that no single answer of its servers is the whole.
+    pub fn has_replicas(&self) -> bool {
+        self.urls.len() > 1 || !self.replica_labels.is_empty()
+    }
+}
+
+/// How a member's part of a query is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Via {
+    /// By its own evaluation where that is known to be the same as ours, else over its samples.
+    #[default]
+    Auto,
+    /// By its own evaluation wherever it can be.
+    Pushdown,
+    /// Over its samples, read by remote read.
+    RemoteRead,
+    /// Over its samples, read by range selectors from its query API.
+    Query,
+}
+
+/// What becomes of labels that a member adds to its series for others, but does not query by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ExternalLabels {
+    /// They are taken off where they come, so that all ways to a series show the same labels.
+    #[default]
+    Drop,
+    /// Series have them. Only remote read shows them, so that all is read by it.
+    Keep,
+}
+
+/// A point in time, or a distance from now into the past.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TimeBound {
+    /// A point.
+    At(TimestampMs),
+    /// So long ago.
+    Ago(DurationMs),
+}
+
+impl TimeBound {
+    fn at(self, now: TimestampMs) -> TimestampMs {
+        match self {
+            TimeBound::At(t) => t,
+            TimeBound::Ago(duration) => TimestampMs(now.0.saturating_sub(duration.0)),
+        }
+    }
+}
+
+/// The time of which a member has samples. Outside of it, it is not asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Bounds {
+    /// Its beginning.
+    pub min: Option<TimeBound>,
+    /// Its end.
+    pub max: Option<TimeBound>,
+}
+
+impl Bounds {
+    /// The range at this moment.
+    pub fn range(&self, now: TimestampMs) -> TimeRange {
+        let at = |bound: Option<TimeBound>, default| bound.map_or(default, |bound| bound.at(now));
+        TimeRange { min: at(self.min, TimestampMs::MIN), max: at(self.max, TimestampMs::MAX) }
     }
 }
 

@@ -8,12 +8,16 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::answer::QueryAnswer;
-use super::config::FederationConfig;
-use super::member::{Credentials, Member, MemberError, Question, TENANT};
+use super::config::{ExternalLabels, FederationConfig, Policy, Via};
+use super::member::{Credentials, Member, MemberError, TENANT};
+use super::pushed::{Asking, Reply};
+use super::raw::Raw;
 use super::samples::Samples;
-use super::split::{Part, split};
+use super::selectors::{Selectors, names_any, split_selectors};
+use super::split::{Part, is_of_samples, split};
 use super::strip::strip;
+use super::times::looked_at;
+use super::victoria;
 use super::virtual_labels::{TooManyLabels, VirtualLabels};
 use crate::model::{Annotation, AnnotationKind, Annotations, Labels};
 use crate::net::header::{AUTHORIZATION, HeaderMap, HeaderName};
@@ -22,8 +26,9 @@ use crate::promql::service::{Ask, Evaluate};
 use crate::promql::{
     Answer, DelegatedAnswer, DelegatedSeries, Delegates, Engine, Failure, Outcome, PrepareError, Span, StepTimes,
 };
-use crate::runtime::Tasks;
-use crate::storage::{Queryable, Scope};
+use crate::remote::read::Endpoint;
+use crate::runtime::{Clock, Tasks};
+use crate::storage::{Cancelled, QueryError, Queryable, Scope, TimeRange};
 
 /// How often a thread that waits for members looks whether its query still goes on.
 const LOOK: Duration = Duration::from_millis(20);
@@ -45,10 +50,39 @@ pub struct Frontend {
 pub struct Source {
     /// The member.
     pub member: Arc<Member>,
-    /// Its samples, under its own labels: for what it is not to evaluate itself. `None` if they cannot be read.
-    pub samples: Option<Arc<dyn Queryable>>,
-    /// Whether it evaluates expressions.
-    pub is_pushed: bool,
+    /// Where its samples come from: for what it is not to evaluate itself.
+    pub reads: Reads,
+}
+
+/// Where a member's samples come from.
+pub enum Reads {
+    /// From its replicas, each by remote read. Those that do not answer it are asked by range selectors.
+    Remote(Vec<Endpoint>),
+    /// From a store of this node.
+    Local(Arc<dyn Queryable>),
+}
+
+impl Source {
+    /// The time of which it has samples.
+    pub(super) fn range(&self) -> TimeRange {
+        self.member.config().bounds.range(Clock::system().now())
+    }
+
+    /// Whether it evaluates a part of a query itself, as far as is known before it is asked.
+    fn evaluates(&self, part: &Part, expr: &Expr, looked_at: Option<TimeRange>) -> bool {
+        let config = self.member.config();
+        let has_all = looked_at.is_none_or(|looked| {
+            let range = self.range();
+            range.contains(looked.min) && range.contains(looked.max)
+        });
+        let is_asked = match (&self.reads, config.via) {
+            (Reads::Local(_), _) | (_, Via::RemoteRead | Via::Query) => false,
+            (_, Via::Pushdown) => true,
+            (_, Via::Auto) => !self.member.is_victoria(0) || victoria::translated(expr, 1).is_some(),
+        };
+        let is_whole = !config.has_replicas() || is_of_samples(expr) && !names_any(expr, &config.replica_labels);
+        is_asked && has_all && is_whole && !part.needs_new_server && config.external_labels == ExternalLabels::Drop
+    }
 }
 
 /// One query's way to the members.
@@ -110,13 +144,15 @@ impl Frontend {
             sender,
             parts: &split.parts,
             started: Mutex::default(),
-            deadline: scope.deadline().map(|deadline| deadline - RESERVE),
+            deadline: self.deadline(scope),
+            lookback: sender.lookback.unwrap_or(engine.options().lookback),
             is_spoilt: AtomicBool::new(false),
         };
         if let Some(steps) = query.steps() {
             asked.start_all(&split.here, steps, scope);
         }
-        let outcome = query.run_with(&Samples { frontend: self }, Some(&asked), scope);
+        let samples = Samples { frontend: self, credentials: &sender.credentials, deadline: asked.deadline };
+        let outcome = query.run_with(&samples, Some(&asked), scope);
         let is_spoilt = asked.is_spoilt.load(Ordering::Relaxed);
         Ok((outcome, is_spoilt))
     }
@@ -139,10 +175,6 @@ impl Frontend {
         &self.members
     }
 
-    pub(super) fn allows_partial_answers(&self) -> bool {
-        self.partial_response
-    }
-
     /// A member's series as it is seen from outside.
     pub(super) fn dressed(&self, member: &Member, series: &Labels) -> Labels {
         self.names.dress(series, member.labels(), self.names.all())
@@ -153,10 +185,86 @@ impl Frontend {
         self.remark(member, AnnotationKind::Warning, message)
     }
 
+    /// A remark about a member that takes nothing from the answer.
+    pub(super) fn info(&self, member: &Member, message: String) -> Annotation {
+        self.remark(member, AnnotationKind::Info, message)
+    }
+
     /// What is remarked about a member.
     fn remark(&self, member: &Member, kind: AnnotationKind, message: String) -> Annotation {
         Annotation { kind, message, position: None, member: Some(member.config().name.clone()) }
     }
+
+    /// What is remarked if an answer can do without a member whose samples could not be read; else the failure.
+    pub(super) fn excused(&self, member: &Member, error: QueryError) -> Result<Annotation, QueryError> {
+        match error {
+            QueryError::Peer { reason, .. } if self.may_miss(member) => {
+                Ok(self.warning(member, format!("left out of the answer: {reason}")))
+            }
+            other => Err(other),
+        }
+    }
+
+    /// Whether there can be an answer without a member.
+    pub(super) fn may_miss(&self, member: &Member) -> bool {
+        self.partial_response && member.config().policy == Policy::Optional
+    }
+
+    /// By when members have to have answered.
+    fn deadline(&self, scope: &Scope) -> Instant {
+        let now = Instant::now();
+        let longest = self.members().map(|member| member.config().timeout).max().unwrap_or_default();
+        let end = scope.deadline().or_else(|| now.checked_add(longest)).unwrap_or(now);
+        end.checked_sub(RESERVE).unwrap_or(now)
+    }
+
+    /// Begins work for a query. It ends when nobody waits for it any more: its connections are closed, and members stop, too.
+    pub(super) fn begin<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (mut sender, receiver) = oneshot::channel();
+        let stopping = self.tasks.stopping();
+        let _runtime = self.handle.enter();
+        self.tasks.spawn("member-query", async move {
+            tokio::select! {
+                outcome = work => drop(sender.send(outcome)),
+                () = sender.closed() => {}
+                () = stopping.cancelled() => {}
+            }
+        });
+        receiver
+    }
+
+    /// Waits for what has begun, as long as the query goes on.
+    pub(super) fn wait<T>(
+        &self,
+        mut receiver: oneshot::Receiver<Result<T, MemberError>>,
+        scope: &Scope,
+    ) -> Result<Result<T, MemberError>, Cancelled> {
+        self.handle.block_on(async {
+            loop {
+                match tokio::time::timeout(LOOK, &mut receiver).await {
+                    Ok(Ok(outcome)) => return Ok(outcome),
+                    Ok(Err(_)) => return Ok(Err(MemberError::NoTime)),
+                    Err(_) => scope.check()?,
+                }
+            }
+        })
+    }
+}
+
+/// Does work on all items at the same time, each on a thread of its own.
+pub(super) fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    if let [item] = items {
+        return vec![work(item)];
+    }
+    std::thread::scope(|threads| {
+        let work = &work;
+        let begun: Vec<_> = items.iter().map(|item| threads.spawn(move || work(item))).collect();
+        let joined = begun.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined.map(|outcome| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
 }
 
 /// The parts of one query on their way.
@@ -167,7 +275,10 @@ struct Asked<'q> {
     parts: &'q [Part],
     /// Requests that were sent before their answers are needed.
     started: Mutex<Vec<Started>>,
-    deadline: Option<Instant>,
+    /// By when members have to have answered.
+    deadline: Instant,
+    /// Milliseconds.
+    lookback: i64,
     is_spoilt: AtomicBool,
 }
 
@@ -182,8 +293,11 @@ struct Share {
     member: usize,
     expr: Expr,
     /// `None` if it is evaluated here, over the member's samples.
-    answer: Option<oneshot::Receiver<Result<QueryAnswer, MemberError>>>,
+    answer: Option<oneshot::Receiver<Result<Reply, MemberError>>>,
 }
+
+/// A member's series for a part, and what was remarked.
+type Found = (Vec<DelegatedSeries>, Annotations);
 
 impl Asked<'_> {
     /// Sends the requests of all parts that will be asked for at the query's own steps.
@@ -200,7 +314,12 @@ impl Asked<'_> {
         let members = self.frontend.members.iter().enumerate();
         let share = |(member, source): (usize, &Source)| {
             let expr = strip(&self.parts[part].expr, source.member.labels())?;
-            let is_pushed = source.is_pushed && !(self.parts[part].needs_new_server && source.samples.is_some());
+            let looked_at = looked_at(&expr, steps, self.lookback);
+            let range = source.range();
+            if looked_at.is_some_and(|looked| !range.overlaps(looked.min, looked.max)) {
+                return None;
+            }
+            let is_pushed = source.evaluates(&self.parts[part], &expr, looked_at);
             let answer = is_pushed.then(|| self.send(&source.member, &expr, steps, scope));
             Some(Share { member, expr, answer })
         };
@@ -213,24 +332,18 @@ impl Asked<'_> {
         expr: &Expr,
         steps: StepTimes,
         scope: &Scope,
-    ) -> oneshot::Receiver<Result<QueryAnswer, MemberError>> {
-        let (mut sender, receiver) = oneshot::channel();
-        let (member, credentials) = (member.clone(), self.sender.credentials.clone());
-        let question = Question::steps(&expr.to_string(), steps, self.sender.lookback);
-        let deadline = self.deadline.unwrap_or_else(|| Instant::now() + member.config().timeout);
-        let max_bytes = scope.bytes_left();
-        let stopping = self.frontend.tasks.stopping();
-        let _runtime = self.frontend.handle.enter();
-        self.frontend.tasks.spawn("member-query", async move {
-            let ask = member.ask(&question, &credentials, max_bytes, deadline);
-            tokio::select! {
-                answer = ask => drop(sender.send(answer)),
-                // Nobody waits any more: the connection is closed, and the member stops too.
-                () = sender.closed() => {}
-                () = stopping.cancelled() => {}
-            }
-        });
-        receiver
+    ) -> oneshot::Receiver<Result<Reply, MemberError>> {
+        let asking = Asking {
+            member: member.clone(),
+            text: expr.to_string(),
+            steps,
+            lookback: self.sender.lookback,
+            credentials: self.sender.credentials.clone(),
+            max_bytes: scope.bytes_left(),
+            deadline: self.deadline,
+            for_victoria: victoria::translated(expr, self.lookback),
+        };
+        self.frontend.begin(asking.ask())
     }
 
     /// Takes the requests that were sent for a part in advance, or sends them now.
@@ -245,88 +358,94 @@ impl Asked<'_> {
         }
     }
 
-    fn wait(
+    /// What a member has evaluated; `None` if its share has to be evaluated here.
+    fn answered(
         &self,
-        mut receiver: oneshot::Receiver<Result<QueryAnswer, MemberError>>,
-        scope: &Scope,
-    ) -> Result<Result<QueryAnswer, MemberError>, Failure> {
-        self.frontend.handle.block_on(async {
-            loop {
-                match tokio::time::timeout(LOOK, &mut receiver).await {
-                    Ok(Ok(answer)) => return Ok(answer),
-                    Ok(Err(_)) => return Ok(Err(MemberError::NoTime)),
-                    Err(_) => scope.check()?,
-                }
-            }
-        })
-    }
-
-    /// A member's share of a part.
-    fn share(
-        &self,
-        part: &Part,
-        share: Share,
-        steps: StepTimes,
-        scope: &Scope,
-        annotations: &mut Annotations,
-    ) -> Result<Vec<DelegatedSeries>, Failure> {
-        let source = &self.frontend.members[share.member];
-        let Some(receiver) = share.answer else {
-            return self.over_samples(part, &share.expr, source, steps, scope, annotations);
-        };
-        match self.wait(receiver, scope)? {
-            Ok(answer) if answer.has_histograms => {
-                self.over_samples(part, &share.expr, source, steps, scope, annotations)
-            }
-            Ok(answer) => {
-                if part.is_partial && !answer.warnings.is_empty() {
-                    self.is_spoilt.store(true, Ordering::Relaxed);
-                }
-                let mut remark = |kind, messages: Vec<String>| {
-                    for message in messages {
-                        annotations.add(self.frontend.remark(&source.member, kind, message));
-                    }
-                };
-                remark(AnnotationKind::Warning, answer.warnings);
-                remark(AnnotationKind::Info, answer.infos);
-                Ok(answer.series)
-            }
+        member: &Member,
+        reply: Result<Reply, MemberError>,
+        is_partial: bool,
+    ) -> Result<Option<Found>, Failure> {
+        let mut annotations = Annotations::none();
+        let reply = match reply {
+            Ok(reply) => reply,
             Err(error) => {
-                let annotation = self.frontend.missing(&source.member, &error)?;
-                annotations.add(annotation);
-                Ok(Vec::new())
+                annotations.add(self.frontend.missing(member, &error)?);
+                return Ok(Some((Vec::new(), annotations)));
             }
+        };
+        let Reply::Answers { answers, left_out } = reply else { return Ok(None) };
+        if answers.iter().any(|answer| answer.has_histograms) {
+            return Ok(None);
         }
+        let mut series = Vec::new();
+        for answer in answers {
+            if is_partial && !answer.warnings.is_empty() {
+                self.is_spoilt.store(true, Ordering::Relaxed);
+            }
+            let mut remark = |kind, messages: Vec<String>| {
+                for message in messages {
+                    annotations.add(self.frontend.remark(member, kind, message));
+                }
+            };
+            remark(AnnotationKind::Warning, answer.warnings);
+            remark(AnnotationKind::Info, answer.infos);
+            series.extend(answer.series);
+        }
+        for why in left_out {
+            annotations.add(self.frontend.info(member, why));
+        }
+        Ok(Some((series, annotations)))
     }
 
     /// Evaluates a member's share here, over its samples.
-    fn over_samples(
+    fn over_samples(&self, part: &Part, share: &Share, steps: StepTimes, scope: &Scope) -> Result<Found, Failure> {
+        let source = &self.frontend.members[share.member];
+        match self.try_over_samples(part, &share.expr, source, steps, scope) {
+            Err(Failure::Storage(error)) => {
+                let mut annotations = Annotations::none();
+                annotations.add(self.frontend.excused(&source.member, error)?);
+                Ok((Vec::new(), annotations))
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn try_over_samples(
         &self,
         part: &Part,
         expr: &Expr,
         source: &Source,
         steps: StepTimes,
         scope: &Scope,
-        annotations: &mut Annotations,
-    ) -> Result<Vec<DelegatedSeries>, Failure> {
-        let name = &source.member.config().name;
-        let Some(samples) = &source.samples else {
-            return Err(Failure::Execution(format!(
-                "member {name}: this needs the member's samples, which cannot be read from it"
-            )));
+    ) -> Result<Found, Failure> {
+        let (frontend, credentials, deadline) = (self.frontend, &self.sender.credentials, self.deadline);
+        let raw = Raw { frontend, source, credentials, deadline };
+        let (here, selectors) = match raw.hides_ends(scope)? {
+            true => split_selectors(expr),
+            false => (expr.clone(), Vec::new()),
         };
+        let selected = Selectors::new(selectors, |expr: &Expr, steps| {
+            let reply = self.frontend.wait(self.send(&source.member, expr, steps, scope), scope)?;
+            match self.answered(&source.member, reply, part.is_partial)? {
+                Some(found) => Ok(found),
+                None => Err(Failure::Execution(format!(
+                    "member {}: it has native histograms, which are read by remote read only",
+                    source.member.config().name
+                ))),
+            }
+        });
         let span = Span::Range { start: steps.start, end: steps.end(), step: steps.interval };
-        let query = self.engine.query(&expr.to_string(), expr, span, self.sender.lookback);
+        let query = self.engine.query(&expr.to_string(), &here, span, self.sender.lookback);
         let query = query.map_err(|e| Failure::Execution(e.to_string()))?;
-        let outcome = query.run(&**samples, scope);
+        let outcome = query.run_with(&raw, Some(&selected), scope);
         if part.is_partial && outcome.annotations.of(AnnotationKind::Warning).next().is_some() {
             self.is_spoilt.store(true, Ordering::Relaxed);
         }
-        annotations.merge(outcome.annotations);
         let Answer::Matrix(all) = outcome.answer? else {
+            let name = &source.member.config().name;
             return Err(Failure::Execution(format!("member {name}: a part of the query is no vector")));
         };
-        Ok(all.iter().map(DelegatedSeries::from).collect())
+        Ok((all.iter().map(DelegatedSeries::from).collect(), outcome.annotations))
     }
 }
 
@@ -362,28 +481,52 @@ impl Delegates for Asked<'_> {
     fn evaluate(&self, id: usize, steps: StepTimes, scope: &Scope) -> Result<DelegatedAnswer, Failure> {
         let part = &self.parts[id];
         let mut answer = DelegatedAnswer::default();
-        for share in self.shares(id, steps, scope) {
-            let member = self.frontend.members[share.member].member.clone();
-            let mut series = self.share(part, share, steps, scope, &mut answer.annotations)?;
-            for series in &mut series {
-                series.labels = self.frontend.names.dress(&series.labels, member.labels(), part.visible);
+        let mut found: Vec<(usize, Found)> = Vec::new();
+        let mut here = Vec::new();
+        for mut share in self.shares(id, steps, scope) {
+            let member = &self.frontend.members[share.member].member;
+            let series = match share.answer.take() {
+                Some(receiver) => self.answered(member, self.frontend.wait(receiver, scope)?, part.is_partial)?,
+                None => None,
+            };
+            match series {
+                Some(series) => found.push((share.member, series)),
+                None => here.push((share.member, share.expr)),
             }
-            answer.series.append(&mut series);
         }
-        // Sums depend on their order, and that of a store is by labels.
-        answer.series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        answer.series.dedup_by(|later, first| {
-            let is_same = later.labels == first.labels;
-            if is_same {
-                fill(first, std::mem::take(later));
-            }
-            is_same
-        });
+        let shares: Vec<Share> = here.into_iter().map(|(member, expr)| Share { member, expr, answer: None }).collect();
+        for (share, outcome) in
+            shares.iter().zip(at_once(&shares, |share| self.over_samples(part, share, steps, scope)))
+        {
+            found.push((share.member, outcome?));
+        }
+        for (member, (series, annotations)) in found {
+            answer.annotations.merge(annotations);
+            let labels = self.frontend.members[member].member.labels();
+            answer.series.extend(series.into_iter().map(|series| DelegatedSeries {
+                labels: self.frontend.names.dress(&series.labels, labels, part.visible),
+                ..series
+            }));
+        }
+        join_same(&mut answer.series);
         Ok(answer)
     }
 }
 
-/// Series can become the same when their own labels give way to virtual ones: what the first has not, the second gives.
+/// Puts series in order and makes one of those with the same labels: what the first has not, the second gives. Sums depend on
+/// their order, and that of a store is by labels.
+pub(super) fn join_same(series: &mut Vec<DelegatedSeries>) {
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    series.dedup_by(|later, first| {
+        let is_same = later.labels == first.labels;
+        if is_same {
+            fill(first, std::mem::take(later));
+        }
+        is_same
+    });
+}
+
+/// Series can become the same when their own labels give way to virtual ones, and those of replicas are.
 fn fill(first: &mut DelegatedSeries, second: DelegatedSeries) {
     let has = |first: &DelegatedSeries, t| {
         first.floats.binary_search_by_key(&t, |(t, _)| *t).is_ok()

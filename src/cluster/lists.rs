@@ -6,9 +6,8 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 use super::answer::{AnswerError, ListAnswer};
-use super::config::Policy;
 use super::frontend::Frontend;
-use super::member::{Credentials, Listed, Member, MemberError, Question};
+use super::member::{Credentials, Listed, Member, MemberError, Question, in_braces};
 use super::strip::strip_selector;
 use crate::model::{Annotations, Labels, TimestampMs};
 use crate::promql::Failure;
@@ -129,9 +128,8 @@ impl Frontend {
 
     /// What is remarked if an answer can do without the member; else the failure.
     pub(super) fn missing(&self, member: &Member, error: &MemberError) -> Result<crate::model::Annotation, Failure> {
-        let may_be_missing = self.allows_partial_answers() && member.config().policy == Policy::Optional;
         let is_refusal = matches!(error, MemberError::Answer(AnswerError::Refused { .. }));
-        match may_be_missing && !is_refusal {
+        match self.may_miss(member) && !is_refusal {
             true => Ok(self.warning(member, format!("left out of the answer: {error}"))),
             false => Err(Failure::Execution(format!("member {}: {error}", member.config().name))),
         }
@@ -144,8 +142,6 @@ fn selectors_for(member: &Member, selectors: &[Selector]) -> Option<Vec<String>>
         return Some(Vec::new());
     }
     let stripped = selectors.iter().filter_map(|selector| strip_selector(selector, member.labels()));
-    let texts: Vec<String> = stripped
-        .map(|matchers| format!("{{{}}}", matchers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")))
-        .collect();
+    let texts: Vec<String> = stripped.map(|selector| in_braces(&selector)).collect();
     (!texts.is_empty()).then_some(texts)
 }

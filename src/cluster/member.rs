@@ -1,6 +1,7 @@
 //! One member, as the frontend asks it.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,12 +12,16 @@ use url::Url;
 use super::answer::{self, AnswerError, ListAnswer, QueryAnswer};
 use super::config::MemberConfig;
 use super::metrics::MemberMetrics;
+use super::probe::{self, Capabilities, Flavour, Known};
 use super::virtual_labels::CLUSTER;
 use crate::model::labels::is_legacy_label_name;
 use crate::model::{Labels, LabelsBuilder, TimestampMs};
-use crate::net::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use crate::net::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
 use crate::net::{self, BodyError, Breaker, BreakerLimits, Client, ClientError, Method, Request, StatusCode};
 use crate::promql::StepTimes;
+use crate::storage::{Selector, TimeRange};
 
 /// The header that names a tenant.
 pub(super) const TENANT: &str = "x-scope-orgid";
@@ -27,6 +32,8 @@ const BREAKER: BreakerLimits =
 const BACKOFF: Duration = Duration::from_millis(50);
 /// A server that does not answer for less than this may be well.
 const TELLING: Duration = Duration::from_secs(1);
+/// A replica that has not answered for so long is not waited for alone: the next is asked, too.
+const HEDGE: Duration = Duration::from_millis(500);
 /// Of an answer that is no success this much is read for its sentence.
 const ERROR_MAX: u64 = 64 << 10;
 /// Of a sentence that is not the API's this much is shown.
@@ -37,12 +44,19 @@ pub struct Member {
     config: MemberConfig,
     labels: Labels,
     client: Client,
-    breakers: Vec<Breaker>,
+    servers: Vec<Server>,
     /// The replica that is asked first: the one that has answered last.
     preferred: AtomicUsize,
     places: Semaphore,
     max_attempts: u32,
     metrics: MemberMetrics,
+}
+
+/// One replica.
+struct Server {
+    url: Url,
+    breaker: Breaker,
+    known: Known,
 }
 
 /// What the client's request brings for members: credentials, and headers that are to be sent on.
@@ -118,6 +132,28 @@ impl Question<QueryAnswer> {
         let (path, form) = (format!("api/v1/{kind}"), form.finish());
         Question { kind, path, form, method: Method::POST, read: answer::parse_result }
     }
+
+    /// The samples of series in a range; there is at least one matcher that no empty value meets.
+    pub fn samples(selector: &Selector, range: TimeRange) -> Question<QueryAnswer> {
+        // Servers may leave out what is at a window's beginning.
+        let window = range.max.0.saturating_sub(range.min.0).saturating_add(1).max(1);
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("query", &format!("{}[{window}ms]", in_braces(selector)));
+        form.append_pair("time", &seconds(range.max));
+        let (path, form) = ("api/v1/query".to_owned(), form.finish());
+        Question { kind: "query", path, form, method: Method::POST, read: answer::parse_result }
+    }
+
+    /// For VictoriaMetrics: at the very steps, and up to now.
+    pub fn uncached(mut self) -> Question<QueryAnswer> {
+        self.form.push_str("&nocache=1");
+        self
+    }
+}
+
+/// A selector without a name before its braces.
+pub(super) fn in_braces(selector: &Selector) -> String {
+    format!("{{{}}}", selector.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
 }
 
 /// Which series a list is about.
@@ -201,8 +237,9 @@ impl Member {
         config.labels.iter().for_each(|(name, value)| labels.set(name, value));
         labels.set(CLUSTER, &config.name);
         let labels = labels.labels();
+        let server = |url: &Url| Server { url: url.clone(), breaker: Breaker::new(BREAKER), known: Known::default() };
         Ok(Member {
-            breakers: config.urls.iter().map(|_| Breaker::new(BREAKER)).collect(),
+            servers: config.urls.iter().map(server).collect(),
             preferred: AtomicUsize::new(0),
             places: Semaphore::new(max_concurrency.clamp(1, Semaphore::MAX_PERMITS)),
             max_attempts: max_attempts.max(1),
@@ -211,6 +248,12 @@ impl Member {
             config,
             metrics,
         })
+    }
+
+    /// This node itself as a member: it has no servers, and its samples come from a store.
+    pub fn local(name: &str, labels: &Labels, metrics: MemberMetrics) -> Result<Member, ClientError> {
+        let config = MemberConfig { labels: labels.clone(), ..MemberConfig::of_no_server(name) };
+        Member::new(config, 1, 1, metrics)
     }
 
     /// What it was told.
@@ -227,10 +270,25 @@ impl Member {
     pub fn replicas(&self) -> impl Iterator<Item = (String, Option<String>)> {
         let shown = |url: &Url| format!("{}{}", url.origin().ascii_serialization(), url.path());
         let resting = |breaker: &Breaker| breaker.resting().map(|resting| resting.last);
-        self.config.urls.iter().zip(&self.breakers).map(move |(url, breaker)| (shown(url), resting(breaker)))
+        self.servers.iter().map(move |server| (shown(&server.url), resting(&server.breaker)))
     }
 
-    /// Asks the member's API. The answer has at most `max_bytes`; it comes before `deadline` or not at all.
+    /// What a replica has said that it can do, if it has been asked.
+    pub fn known(&self, replica: usize) -> Option<Arc<Capabilities>> {
+        self.servers.get(replica)?.known.last()
+    }
+
+    /// What a replica has said not long ago.
+    pub(super) fn freshly_known(&self, replica: usize) -> Option<Arc<Capabilities>> {
+        self.servers.get(replica)?.known.fresh()
+    }
+
+    /// Whether a replica has turned out to evaluate in a way of its own.
+    pub(super) fn is_victoria(&self, replica: usize) -> bool {
+        self.known(replica).is_some_and(|known| known.flavour == Flavour::VictoriaMetrics)
+    }
+
+    /// Asks the member's API, any replica. The answer has at most `max_bytes`; it comes before `deadline` or not at all.
     pub async fn ask<T>(
         &self,
         question: &Question<T>,
@@ -238,37 +296,154 @@ impl Member {
         max_bytes: u64,
         deadline: Instant,
     ) -> Result<T, MemberError> {
-        let Ok(Ok(_place)) = tokio::time::timeout_at(deadline.into(), self.places.acquire()).await else {
-            return Err(MemberError::NoTime);
-        };
+        let _place = self.place(deadline).await?;
         let mut error = MemberError::NoTime;
-        for attempt in 0..self.max_attempts.max(self.config.urls.len() as u32) {
+        let count = self.servers.len();
+        for attempt in 0..(self.max_attempts as usize).max(count) {
             if attempt > 0 && !self.pause(attempt, deadline).await {
                 break;
             }
-            let replica = (self.preferred.load(Ordering::Relaxed) + attempt as usize) % self.config.urls.len();
-            match self.try_once(replica, question, credentials, max_bytes, deadline).await {
-                Ok(answer) => {
+            let replica = self.preferred.load(Ordering::Relaxed).wrapping_add(attempt).checked_rem(count).unwrap_or(0);
+            match self.hedged(replica, question, credentials, max_bytes, deadline).await {
+                (replica, Ok(answer)) => {
                     self.preferred.store(replica, Ordering::Relaxed);
                     return Ok(answer);
                 }
-                Err(failed) if failed.may_retry() => error = failed,
-                Err(failed) => return Err(failed),
+                (_, Err(failed)) if failed.may_retry() => error = failed,
+                (_, Err(failed)) => return Err(failed),
             }
         }
         Err(error)
     }
 
+    /// Asks one replica and no other.
+    pub async fn ask_replica<T>(
+        &self,
+        replica: usize,
+        question: &Question<T>,
+        credentials: &Credentials,
+        max_bytes: u64,
+        deadline: Instant,
+    ) -> Result<T, MemberError> {
+        let _place = self.place(deadline).await?;
+        let mut error = MemberError::NoTime;
+        for attempt in 0..self.max_attempts as usize {
+            if attempt > 0 && !self.pause(attempt.saturating_mul(self.servers.len()), deadline).await {
+                break;
+            }
+            match self.try_once(replica, question, credentials, max_bytes, deadline).await {
+                Err(failed) if failed.may_retry() => error = failed,
+                outcome => return outcome,
+            }
+        }
+        Err(error)
+    }
+
+    /// A place among the requests that the member may have at the same time.
+    async fn place(&self, deadline: Instant) -> Result<tokio::sync::SemaphorePermit<'_>, MemberError> {
+        match tokio::time::timeout_at(deadline.into(), self.places.acquire()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(MemberError::NoTime),
+        }
+    }
+
+    /// Asks a replica, and the next one as well if the first is slow. Tells who has answered.
+    async fn hedged<T>(
+        &self,
+        replica: usize,
+        question: &Question<T>,
+        credentials: &Credentials,
+        max_bytes: u64,
+        deadline: Instant,
+    ) -> (usize, Result<T, MemberError>) {
+        let first = self.try_once(replica, question, credentials, max_bytes, deadline);
+        tokio::pin!(first);
+        if self.servers.len() < 2 {
+            return (replica, first.await);
+        }
+        if let Ok(outcome) = tokio::time::timeout(HEDGE, &mut first).await {
+            return (replica, outcome);
+        }
+        let next = (replica + 1) % self.servers.len();
+        let second = self.try_once(next, question, credentials, max_bytes, deadline);
+        tokio::pin!(second);
+        tokio::select! {
+            outcome = &mut first => match outcome {
+                Err(error) if error.may_retry() => (next, second.await),
+                outcome => (replica, outcome),
+            },
+            outcome = &mut second => match outcome {
+                Err(error) if error.may_retry() => (replica, first.await),
+                outcome => (next, outcome),
+            },
+        }
+    }
+
     /// Waits before a further attempt; false if there is no time for one. Another replica is asked at once.
-    async fn pause(&self, attempt: u32, deadline: Instant) -> bool {
-        let round = attempt / self.config.urls.len() as u32;
-        let is_other_replica = !(attempt as usize).is_multiple_of(self.config.urls.len());
-        let pause = if is_other_replica { Duration::ZERO } else { BACKOFF * 2_u32.saturating_pow(round.min(10)) };
-        if Instant::now() + pause >= deadline {
+    async fn pause(&self, attempt: usize, deadline: Instant) -> bool {
+        let count = self.servers.len().max(1);
+        let round = (attempt / count).min(10) as u32;
+        let pause = if attempt.is_multiple_of(count) { BACKOFF * 2_u32.pow(round) } else { Duration::ZERO };
+        if deadline.saturating_duration_since(Instant::now()) <= pause {
             return false;
         }
         tokio::time::sleep(pause).await;
         true
+    }
+
+    /// What a replica can do: what it has said not long ago, or what it says now.
+    pub async fn capabilities(
+        &self,
+        replica: usize,
+        credentials: &Credentials,
+        deadline: Instant,
+    ) -> Result<Arc<Capabilities>, MemberError> {
+        let server = self.servers.get(replica).ok_or(MemberError::NoTime)?;
+        if let Some(known) = server.known.fresh() {
+            return Ok(known);
+        }
+        let admitted = server.breaker.admit(Instant::now()).map_err(|resting| MemberError::Resting(resting.last))?;
+        let found = self.look(server, credentials, deadline).await;
+        match &found {
+            Err(error) if error.may_retry() => admitted.failed(Instant::now(), error.to_string()),
+            _ => admitted.succeeded(),
+        }
+        found.map(|found| server.known.put(found))
+    }
+
+    async fn look(
+        &self,
+        server: &Server,
+        credentials: &Credentials,
+        deadline: Instant,
+    ) -> Result<Capabilities, MemberError> {
+        let get = |path: &'static str| self.request(&server.url, path, Method::GET, credentials);
+        let mut read = self.request(&server.url, "api/v1/read", Method::POST, credentials);
+        read.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        read.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+        // A request without queries; its message has no bytes.
+        read.body = Bytes::from_static(&[0]);
+        let (build, config, read) = tokio::join!(
+            self.fetch(get("api/v1/status/buildinfo"), probe::MAX_BYTES, deadline),
+            self.fetch(get("api/v1/status/config"), probe::MAX_BYTES, deadline),
+            self.status(read, deadline),
+        );
+        let build = build?;
+        if build.status.is_server_error() {
+            return Err(build.into_error());
+        }
+        let (version, tells_revision) = probe::parse_build(&build.body).unwrap_or_default();
+        let flavour = match build.is_victoria && !tells_revision {
+            true => Flavour::VictoriaMetrics,
+            false => Flavour::Prometheus,
+        };
+        let config = config.ok().filter(|config| config.status == StatusCode::OK);
+        Ok(Capabilities {
+            flavour,
+            version,
+            external: config.and_then(|config| probe::parse_external(&config.body)).unwrap_or_default(),
+            has_remote_read: read.is_ok_and(|status| status.is_success()),
+        })
     }
 
     async fn try_once<T>(
@@ -280,8 +455,9 @@ impl Member {
         deadline: Instant,
     ) -> Result<T, MemberError> {
         let started = Instant::now();
-        let admitted = self.breakers[replica].admit(started).map_err(|resting| MemberError::Resting(resting.last))?;
-        let outcome = self.exchange(&self.config.urls[replica], question, credentials, max_bytes, deadline).await;
+        let server = self.servers.get(replica).ok_or(MemberError::NoTime)?;
+        let admitted = server.breaker.admit(started).map_err(|resting| MemberError::Resting(resting.last))?;
+        let outcome = self.exchange(server, question, credentials, max_bytes, deadline).await;
         self.metrics.asked(question.kind, started.elapsed(), &outcome);
         match &outcome {
             // Who had little time knows little.
@@ -294,51 +470,83 @@ impl Member {
 
     async fn exchange<T>(
         &self,
-        url: &Url,
+        server: &Server,
         question: &Question<T>,
         credentials: &Credentials,
         max_bytes: u64,
         deadline: Instant,
     ) -> Result<T, MemberError> {
-        let left = deadline.saturating_duration_since(Instant::now()).min(self.config.timeout);
-        if left.is_zero() {
-            return Err(MemberError::NoTime);
-        }
-        let mut headers = credentials.clone();
-        if self.config.client.auth != net::Auth::None {
-            headers.remove(AUTHORIZATION);
-        }
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("zstd, gzip;q=0.9"));
-        if let Some(tenant) = self.config.tenant.as_deref().and_then(|tenant| HeaderValue::from_str(tenant).ok()) {
-            headers.insert(HeaderName::from_static(TENANT), tenant);
-        }
-        let mut request = Request {
-            method: question.method.clone(),
-            url: below(url, &question.path),
-            headers,
-            body: Bytes::new(),
-            timeout: Some(left),
-        };
+        let mut request = self.request(&server.url, &question.path, question.method.clone(), credentials);
         if question.method == Method::POST {
             request.body = Bytes::from(question.form.clone());
         } else if !question.form.is_empty() {
             request.url.set_query(Some(&question.form));
         }
-        let response = self.client.send(request).await?;
+        let fetched = self.fetch(request, max_bytes, deadline).await?;
+        if fetched.is_victoria {
+            server.known.is_victoria();
+        }
+        match (question.read)(&fetched.body) {
+            Err(AnswerError::Garbled(_)) if fetched.status != StatusCode::OK => Err(fetched.into_error()),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// A request to a server, in the name of a client.
+    fn request(&self, url: &Url, path: &str, method: Method, credentials: &Credentials) -> Request {
+        let mut headers = self.headers(credentials);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("zstd, gzip;q=0.9"));
+        Request { method, url: below(url, path), headers, body: Bytes::new(), timeout: None }
+    }
+
+    /// The headers of a client's request as the member gets them.
+    pub(super) fn headers(&self, credentials: &Credentials) -> HeaderMap {
+        let mut headers = credentials.clone();
+        if self.config.client.auth != net::Auth::None {
+            headers.remove(AUTHORIZATION);
+        }
+        if let Some(tenant) = self.config.tenant.as_deref().and_then(|tenant| HeaderValue::from_str(tenant).ok()) {
+            headers.insert(HeaderName::from_static(TENANT), tenant);
+        }
+        headers
+    }
+
+    /// Sends a request of which only the status counts.
+    async fn status(&self, request: Request, deadline: Instant) -> Result<StatusCode, MemberError> {
+        let left = deadline.saturating_duration_since(Instant::now()).min(self.config.timeout);
+        Ok(self.client.send(request.timeout(left)).await?.status)
+    }
+
+    /// Sends a request and reads its answer whole.
+    async fn fetch(&self, request: Request, max_bytes: u64, deadline: Instant) -> Result<Fetched, MemberError> {
+        let left = deadline.saturating_duration_since(Instant::now()).min(self.config.timeout);
+        if left.is_zero() {
+            return Err(MemberError::NoTime);
+        }
+        let response = self.client.send(request.timeout(left)).await?;
         let (status, encoding) = (response.status, response.content_encoding().to_owned());
+        let is_victoria = response.headers.contains_key(probe::VICTORIA_HEADER);
         let limit = if status == StatusCode::OK { max_bytes } else { ERROR_MAX };
         let mut body = Vec::new();
         let info = net::read_body(response.body, &encoding, Some(limit), &mut body).await?;
         self.metrics.received(info.wire_bytes);
-        match (question.read)(&body) {
-            Err(AnswerError::Garbled(_)) if status != StatusCode::OK => {
-                let text = String::from_utf8_lossy(&body);
-                let text = text.trim().chars().take(SHOWN).collect();
-                Err(MemberError::Status { status, text })
-            }
-            outcome => Ok(outcome?),
-        }
+        Ok(Fetched { status, is_victoria, body })
+    }
+}
+
+/// An answer, read whole.
+struct Fetched {
+    status: StatusCode,
+    is_victoria: bool,
+    body: Vec<u8>,
+}
+
+impl Fetched {
+    fn into_error(self) -> MemberError {
+        let text = String::from_utf8_lossy(&self.body);
+        let text = text.trim().chars().take(SHOWN).collect();
+        MemberError::Status { status: self.status, text }
     }
 }
 

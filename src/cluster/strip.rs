@@ -93,7 +93,7 @@ impl Stripper<'_> {
 }
 
 /// What every stored series meets: servers refuse selectors that a series without labels would meet.
-fn any_name() -> Matcher {
+pub(super) fn any_name() -> Matcher {
     Matcher::not_equal(METRIC_NAME, "")
 }
 

@@ -10,11 +10,16 @@ use super::fields::{At, Fields, Shown};
 use super::http::{self, OAuth2};
 use super::labels;
 use super::render::Out;
-use crate::cluster::{CLUSTER, FederationConfig, MemberConfig, Policy, VirtualLabels};
-use crate::model::DurationMs;
+use crate::cluster::{
+    Bounds, CLUSTER, ExternalLabels, FederationConfig, MemberConfig, Policy, TimeBound, Via, VirtualLabels,
+};
+use crate::model::{DurationMs, Labels, METRIC_NAME, TimestampMs};
 use crate::net::Auth;
 use crate::scrape::NameValidation;
 
+const WAYS: [(&str, Via); 4] =
+    [("auto", Via::Auto), ("pushdown", Via::Pushdown), ("remote_read", Via::RemoteRead), ("query", Via::Query)];
+const EXTERNAL: [(&str, ExternalLabels); 2] = [("drop", ExternalLabels::Drop), ("keep", ExternalLabels::Keep)];
 const POLICIES: [(&str, Policy); 2] = [("required", Policy::Required), ("optional", Policy::Optional)];
 /// What a path of the API, pasted as a member's URL, ends in.
 const API: &str = "/api/v1";
@@ -30,14 +35,14 @@ pub(super) fn read(at: &At<'_>, names: NameValidation) -> (FederationConfig, Sho
         members.extend(member);
         shown.push(out.into_out());
     }
-    if members.is_empty() && shown.is_empty() {
+    let is_empty = members.is_empty() && shown.is_empty();
+    f.put("proxy_targets", Out::Seq(shown));
+    f.refuse("cache", LATER);
+    let local = read_local(&mut f, names);
+    if is_empty && local.is_none() {
         f.mistake("proxy_targets", "there are no members to ask");
     }
-    f.put("proxy_targets", Out::Seq(shown));
-    check_names(&f, &members);
-    for key in ["cache", "local"] {
-        f.refuse(key, LATER);
-    }
+    check_names(&f, &members, local.as_ref().map(|(name, _)| name.as_str()));
     let attempts: i64 = f.take("max_attempts_per_request", i64::from(defaults.max_attempts));
     let concurrency: i64 = f.take("max_concurrency", defaults.max_concurrency as i64);
     let config = FederationConfig {
@@ -46,6 +51,7 @@ pub(super) fn read(at: &At<'_>, names: NameValidation) -> (FederationConfig, Sho
         propagated_headers: read_headers(&mut f),
         partial_response: f.take("partial_response", defaults.partial_response),
         members,
+        local,
     };
     if config.members.iter().any(|member| member.client.auth != Auth::None) {
         f.warn(
@@ -54,7 +60,9 @@ pub(super) fn read(at: &At<'_>, names: NameValidation) -> (FederationConfig, Sho
              config file asks for a password",
         );
     }
-    let others = config.members.iter().flat_map(|member| member.labels.iter().map(|(name, _)| name));
+    let labels =
+        config.members.iter().map(|member| &member.labels).chain(config.local.iter().map(|(_, labels)| labels));
+    let others = labels.flat_map(|labels| labels.iter().map(|(name, _)| name));
     if let Err(error) = VirtualLabels::new(others) {
         f.mistake("proxy_targets", error.to_string());
     }
@@ -80,8 +88,9 @@ fn read_headers(f: &mut Fields<'_>) -> Vec<String> {
 }
 
 /// Two members of one name could not be told apart; two with one server would count its series twice.
-fn check_names(f: &Fields<'_>, members: &[MemberConfig]) {
-    let (mut names, mut urls) = (HashSet::new(), HashSet::new());
+fn check_names(f: &Fields<'_>, members: &[MemberConfig], local: Option<&str>) {
+    let mut names: HashSet<&str> = HashSet::from_iter(local);
+    let mut urls = HashSet::new();
     for member in members {
         if !names.insert(member.name.as_str()) {
             f.mistake("proxy_targets", format!("there are several members with the name {:?}", member.name));
@@ -128,8 +137,20 @@ fn read_member(at: &At<'_>, names: NameValidation) -> (Option<MemberConfig>, Sho
     }
     let tenant: String = f.take("tenant", String::new());
     let policy = f.choice("policy", Policy::Required, &POLICIES);
-    for key in ["via", "external_labels", "replica_labels", "min_time", "max_time"] {
-        f.refuse(key, LATER);
+    let via = f.choice("via", Via::Auto, &WAYS);
+    let external_labels = f.choice("external_labels", ExternalLabels::Drop, &EXTERNAL);
+    if external_labels == ExternalLabels::Keep && matches!(via, Via::Pushdown | Via::Query) {
+        f.mistake("external_labels", "only remote read shows them: to keep them, via must be auto or remote_read");
+    }
+    let replica_labels: Vec<String> = f.take("replica_labels", Vec::new());
+    if replica_labels.iter().any(|name| name == CLUSTER || name == METRIC_NAME) {
+        f.mistake("replica_labels", "replicas differ neither in their cluster nor in the names of their metrics");
+    }
+    let bounds = Bounds { min: read_bound(&mut f, "min_time"), max: read_bound(&mut f, "max_time") };
+    if let (Some(TimeBound::At(min)), Some(TimeBound::At(max))) = (bounds.min, bounds.max)
+        && min > max
+    {
+        f.mistake("max_time", "is before min_time");
     }
     let shown_name = name.clone();
     let member = urls.first().cloned().map(|first| MemberConfig {
@@ -139,9 +160,56 @@ fn read_member(at: &At<'_>, names: NameValidation) -> (Option<MemberConfig>, Sho
         timeout: Duration::from_millis(timeout.0.max(1).cast_unsigned()),
         policy,
         labels: labels::to_labels(&pairs),
+        via,
+        external_labels,
+        replica_labels,
+        bounds,
         ..MemberConfig::new(shown_name, first)
     });
     (member, f.finish())
+}
+
+/// `local: true`, or a section with a name and labels.
+fn read_local(f: &mut Fields<'_>, names: NameValidation) -> Option<(String, Labels)> {
+    const NAME: &str = "local";
+    let at = f.section("local")?;
+    if at.is_scalar() {
+        let is_local = at.read::<bool>()?;
+        f.put("local", Out::Word(is_local.to_string()));
+        return is_local.then(|| (NAME.to_owned(), Labels::empty()));
+    }
+    let mut fields = at.fields();
+    let name: String = fields.take("name", NAME.to_owned());
+    let pairs = labels::read(&mut fields, "labels", names);
+    if name.is_empty() {
+        fields.mistake("name", "must not be empty: it becomes the value of the label __cluster__");
+    }
+    f.put("local", fields.finish().into_out());
+    Some((name, labels::to_labels(&pairs)))
+}
+
+fn parse_time(text: &str) -> Option<TimestampMs> {
+    text.parse::<jiff::Timestamp>().ok().map(|t| TimestampMs(t.as_millisecond()))
+}
+
+/// A time, or how long ago as a duration with a minus sign.
+fn read_bound(f: &mut Fields<'_>, key: &'static str) -> Option<TimeBound> {
+    let text: String = f.take(key, String::new());
+    if text.is_empty() {
+        return None;
+    }
+    let ago = text.strip_prefix('-').map(str::parse::<DurationMs>);
+    let bound = match ago {
+        Some(Ok(duration)) => Some(TimeBound::Ago(duration)),
+        _ => parse_time(&text).map(TimeBound::At),
+    };
+    if bound.is_none() {
+        f.mistake(
+            key,
+            format!("must be a time such as 2026-01-31T00:00:00Z, or how long ago such as -30d, got {text:?}"),
+        );
+    }
+    bound
 }
 
 fn read_replicas(f: &mut Fields<'_>) -> Vec<Url> {

@@ -217,6 +217,11 @@ impl<'c> At<'c> {
         if self.node.is_null() { Some(T::zero()) } else { T::read(self) }
     }
 
+    /// Whether it is neither a mapping nor a sequence.
+    pub(super) fn is_scalar(&self) -> bool {
+        self.node.scalar().is_some()
+    }
+
     /// The text of a scalar; numbers and booleans are texts as they are written.
     pub(super) fn text(&self) -> Option<&'c str> {
         let text = self.node.scalar().map(|s| s.text.as_str());

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::merge::MergedStream;
-use super::newest::{NewestRows, newest_samples};
+use super::newest::NewestRows;
 use super::{
     BoxedLatest, BoxedSeries, LabelRequest, LabelTexts, Limit, Nothing, QueryError, Queryable, Scope, SelectRequest,
     SeriesBatch, SeriesStream, StreamEnd, StreamStats, StreamStep,
@@ -114,13 +114,11 @@ impl Queryable for Fanout {
     }
 
     fn select_latest(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
-        // The limit is one on rows, and not every series has one.
         let unlimited = SelectRequest { limit: None, ..request.clone() };
         let Some(mut merged) = self.select_merged(scope, &unlimited)? else {
             return self.primary.select_latest(scope, request);
         };
-        let (rows, end) = newest_samples(&mut merged, scope, request.range)?;
-        Ok(Box::new(NewestRows::new(scope, rows, end.annotations, request.limit)?))
+        Ok(Box::new(NewestRows::read(&mut merged, scope, request.range, request.limit)?))
     }
 
     fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {

@@ -16,7 +16,7 @@ const BATCH_ROWS: usize = 1000;
 
 /// Reads a stream to its end and keeps the newest sample of each series in the range, leaving out series whose newest sample
 /// there is a staleness marker.
-pub(crate) fn newest_samples(
+fn newest_samples(
     stream: &mut dyn SeriesStream,
     scope: &Scope,
     range: TimeRange,
@@ -62,6 +62,18 @@ pub(crate) struct NewestRows {
 }
 
 impl NewestRows {
+    /// The rows of a stream, of which at most `limit` are given out. The stream itself was opened without a limit: not every
+    /// series has a row.
+    pub(crate) fn read(
+        stream: &mut dyn SeriesStream,
+        scope: &Scope,
+        range: TimeRange,
+        limit: Limit,
+    ) -> Result<NewestRows, QueryError> {
+        let (rows, end) = newest_samples(stream, scope, range)?;
+        NewestRows::new(scope, rows, end.annotations, limit)
+    }
+
     /// A stream of these rows, which may come in any order.
     pub(crate) fn new(
         scope: &Scope,

@@ -47,6 +47,8 @@ impl ByteBudget {
 #[derive(Clone, Debug)]
 pub struct Scope {
     inner: Arc<Inner>,
+    /// Stops this handle and its clones, and no others.
+    stop: Option<Arc<AtomicBool>>,
 }
 
 #[derive(Debug)]
@@ -99,7 +101,7 @@ impl Scope {
             bytes: AtomicU64::new(0),
             shared,
         };
-        Scope { inner: Arc::new(inner) }
+        Scope { inner: Arc::new(inner), stop: None }
     }
 
     /// Tells everyone who works on the read to stop.
@@ -107,9 +109,15 @@ impl Scope {
         self.inner.cancelled.store(true, Ordering::Relaxed);
     }
 
+    /// The same scope for a part of the work that is also stopped by setting `stop`, while the rest goes on.
+    pub fn part(&self, stop: Arc<AtomicBool>) -> Scope {
+        Scope { inner: self.inner.clone(), stop: Some(stop) }
+    }
+
     /// Fails once the read has been cancelled or its deadline is over. Ask once per batch.
     pub fn check(&self) -> Result<(), Cancelled> {
-        if self.inner.cancelled.load(Ordering::Relaxed) {
+        let is_stopped = self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed));
+        if is_stopped || self.inner.cancelled.load(Ordering::Relaxed) {
             return Err(Cancelled::Client);
         }
         match self.inner.deadline {
@@ -206,6 +214,18 @@ mod tests {
         assert_eq!(second.charge(1, 1), Err(Cancelled::AllBytes(100)));
         drop(first);
         assert_eq!((all.held(), second.charge(0, 39)), (41, Ok(())));
+    }
+
+    #[test]
+    fn a_part_of_the_work_is_stopped_alone_and_with_the_whole() {
+        let (whole, stop) = (Scope::unbounded(), Arc::new(AtomicBool::new(false)));
+        let (first, second) = (whole.part(stop.clone()), whole.part(Arc::default()));
+        first.charge(1, 10).unwrap();
+        assert_eq!((first.check(), whole.peak_samples()), (Ok(()), 1));
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!((first.check(), second.check(), whole.check()), (Err(Cancelled::Client), Ok(()), Ok(())));
+        whole.cancel();
+        assert_eq!(second.check(), Err(Cancelled::Client));
     }
 
     #[test]

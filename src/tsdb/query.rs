@@ -19,7 +19,7 @@ use super::head::Index;
 use super::readers::Reading;
 use crate::model::Annotations;
 use crate::storage::merge::MergedStream;
-use crate::storage::newest::{NewestRows, newest_samples};
+use crate::storage::newest::NewestRows;
 use crate::storage::{
     BoxedLatest, BoxedSeries, Cancelled, LabelRequest, LabelTexts, LatestBatch, LatestStream, PartOf, QueryError,
     Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesStream, StreamStep, TimeRange,
@@ -44,10 +44,9 @@ impl Queryable for Tsdb {
             let stream: BoxedLatest<'_> = Box::new(self.head.select_latest(scope, request, &self.metadata)?);
             return Ok(Box::new(Held { stream, _reading: reading }));
         }
-        // The limit is one on rows, and not every series has one.
         let unlimited = SelectRequest { limit: None, ..request.clone() };
-        let (rows, end) = newest_samples(&mut self.select_merged(scope, &unlimited, &blocks)?, scope, request.range)?;
-        Ok(Box::new(NewestRows::new(scope, rows, end.annotations, request.limit)?))
+        let mut merged = self.select_merged(scope, &unlimited, &blocks)?;
+        Ok(Box::new(NewestRows::read(&mut merged, scope, request.range, request.limit)?))
     }
 
     fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {

@@ -1,124 +1,135 @@
-//! The frontend over three real Prometheus servers says what one engine says that holds what all three hold.
+//! The frontend over three real servers says what one server says that holds what all three hold.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Runtime;
-use url::Url;
-use watershed::cluster::{CLUSTER, FederationConfig, Frontend, Member, MemberConfig, MemberMetrics, Sender, Source};
-use watershed::disk::RealDisk;
-use watershed::model::{Labels, TimestampMs};
+use parking_lot::Mutex;
+use watershed::cluster::{Frontend, Sender, Via};
 use watershed::promql::{Engine, EngineOptions, ParserOptions, Span};
-use watershed::remote::read::{Deps, Endpoint, EndpointConfig};
-use watershed::runtime::{Clock, Tasks};
+use watershed::storage::Scope;
 use watershed::storage::memory::MemoryStore;
-use watershed::storage::{Queryable, Scope};
-use watershed::telemetry::Registry;
-use watershed::tsdb::{self, Options, Tsdb};
 
-use crate::fuzz::data::{self, Series};
-use crate::fuzz::random::Random;
-use crate::shown::{Shown, shown};
+use crate::fleet::{self, Kind, Servers};
+use crate::fuzz::data;
+use crate::peer::Connection;
+use crate::shown::{Shown, difference, shown};
 use crate::support::peers::Peers;
-use crate::support::process::{Home, Server};
-use crate::{MEMBERS, Ways, compare, variable};
-
-const FEATURES: &str = "--enable-feature=promql-experimental-functions";
+use crate::{Ways, compare, variable};
 
 struct Fleet {
     engine: Engine,
     union: MemoryStore,
     frontend: Frontend,
-    _runtime: Runtime,
-    _servers: Vec<(Home, Server)>,
+    /// A real Prometheus that holds everything, if it is what answers are compared with.
+    reference: Option<Mutex<Connection>>,
+    _servers: Servers,
 }
 
 impl Fleet {
-    /// Starts the servers. `is_pushed` says whether they evaluate, or only hand out samples.
-    fn start(peers: &Peers, seed: u64, is_pushed: bool) -> Fleet {
-        let mut all = Vec::new();
-        let mut servers = Vec::new();
-        for (number, (name, region)) in MEMBERS.iter().enumerate() {
-            let series = data::series(&mut Random(seed * 10 + number as u64), true);
-            let home = Home::new();
-            let deps = tsdb::Deps {
-                disk: Arc::new(RealDisk),
-                clock: Clock::manual(TimestampMs(data::END)),
-                registry: Registry::new(),
-            };
-            let store = Tsdb::open(&home.data_path(), Options::default(), deps).expect("the store opens").0;
-            data::write(&series, &store);
-            store.close().expect("the store closes");
-            home.write_config("global: {scrape_interval: 1m}\n");
-            let server = home.prometheus(peers, &[FEATURES, "--storage.tsdb.retention.time=100y"]);
-            servers.push((home, server));
-            let virtual_labels: Vec<_> =
-                std::iter::once((CLUSTER, *name)).chain(region.iter().map(|region| ("region", *region))).collect();
-            all.extend(series.into_iter().map(|s| {
-                let labels = Labels::from_pairs(s.labels.iter().chain(virtual_labels.iter().copied()));
-                Series { labels, samples: s.samples }
-            }));
-        }
+    fn start(peers: &Peers, seed: u64, kinds: [Kind; 3], vias: [Via; 3], is_compared_with_prometheus: bool) -> Fleet {
+        let mut servers = Servers::start(peers, seed, kinds);
         let union = MemoryStore::new();
-        data::write(&all, &union);
-        let runtime = Runtime::new().expect("a runtime starts");
-        let frontend = {
-            let _entered = runtime.enter();
-            let sources = MEMBERS.iter().zip(&servers).map(|(member, (home, _))| source(*member, home, is_pushed));
-            let config = FederationConfig::default();
-            Frontend::new(&config, sources.collect(), Tasks::new()).expect("few labels")
-        };
+        data::write(&servers.all, &union);
+        let reference = is_compared_with_prometheus.then(|| Mutex::new(servers.start_reference(peers)));
+        let frontend = servers.frontend(vias);
         let options = EngineOptions { parser: ParserOptions::ALL, ..EngineOptions::default() };
-        Fleet { engine: Engine::new(options), union, frontend, _runtime: runtime, _servers: servers }
+        Fleet { engine: Engine::new(options), union, frontend, reference, _servers: servers }
     }
-}
 
-impl Ways for Fleet {
-    fn whole(&self, text: &str, span: Span) -> Shown {
+    fn over_union(&self, text: &str, span: Span) -> Shown {
         shown((|| {
             let expr = self.engine.parse(text).map_err(|e| e.to_string())?;
             let query = self.engine.query(text, &expr, span, None).map_err(|e| e.to_string())?;
             query.run(&self.union, &Scope::unbounded()).answer.map_err(|e| e.to_string())
         })())
     }
+}
+
+impl Ways for Fleet {
+    fn whole(&self, text: &str, span: Span) -> Shown {
+        match &self.reference {
+            Some(reference) => fleet::ask(&mut reference.lock(), text, span),
+            None => self.over_union(text, span),
+        }
+    }
 
     fn by_parts(&self, text: &str, span: Span) -> Shown {
         let scope = Scope::new(Some(Instant::now() + Duration::from_secs(60)), u64::MAX, 1 << 30);
         let outcome = self.frontend.run(&self.engine, text, span, &Sender::default(), &scope);
-        shown(outcome.map_err(|e| e.to_string()).and_then(|outcome| outcome.answer.map_err(|e| e.to_string())))
+        let answer = outcome.map_err(|e| e.to_string()).and_then(|outcome| outcome.answer.map_err(|e| e.to_string()));
+        let histograms_as_text = self.reference.is_some();
+        if histograms_as_text { crate::shown::as_the_api_shows(answer) } else { shown(answer) }
     }
 
     /// The awkward metric has 1e300 and -1e300: what is left of a sum depends on its order.
     fn depends_on_order(&self, text: &str, _: Span, _: &Shown) -> bool {
         text.contains("awkward") && ["sum", "avg", "stddev", "stdvar"].iter().any(|op| text.contains(op))
     }
+
+    /// The reference may be of another version than what the engine follows; the tests of the language list how they differ.
+    fn is_of_language(&self, text: &str, span: Span, whole: &Shown) -> bool {
+        self.reference.is_some() && difference(whole, &self.engine_as_shown(text, span)).is_some()
+    }
 }
 
-fn source((name, region): (&str, Option<&str>), home: &Home, is_pushed: bool) -> Source {
-    let url = |path: &str| Url::parse(&format!("http://{}{path}", home.address())).expect("a URL");
-    let registry = Registry::new();
-    let mut config = MemberConfig::new(name, url(""));
-    config.labels = Labels::from_pairs(region.map(|region| ("region", region)));
-    let member = Member::new(config, 3, 16, MemberMetrics::new(&registry, name)).expect("a member");
-    let read = EndpointConfig { read_recent: true, ..EndpointConfig::new(url("/api/v1/read")) };
-    let deps = Deps { registry, tasks: Tasks::new(), local_start: Arc::new(|| TimestampMs(0)) };
-    let samples: Arc<dyn Queryable> = Arc::new(Endpoint::new(read, deps).expect("an endpoint"));
-    Source { member: Arc::new(member), samples: Some(samples), is_pushed }
+impl Fleet {
+    fn engine_as_shown(&self, text: &str, span: Span) -> Shown {
+        crate::shown::as_the_api_shows((|| {
+            let expr = self.engine.parse(text).map_err(|e| e.to_string())?;
+            let query = self.engine.query(text, &expr, span, None).map_err(|e| e.to_string())?;
+            query.run(&self.union, &Scope::unbounded()).answer.map_err(|e| e.to_string())
+        })())
+    }
 }
 
-/// Compares the frontend over real servers with one engine.
-fn over_servers(is_pushed: bool) {
-    let Some(peers) = Peers::find(&["prometheus"]) else { return };
-    let seed = variable("WATERSHED_FUZZ_SEED", 1);
-    compare(seed, 300, &Fleet::start(&peers, seed, is_pushed));
-}
+/// How many expressions are compared with the engine, unless the environment says otherwise.
+const COUNT: u64 = 300;
+/// And with a server.
+const COUNT_BESIDE_A_SERVER: u64 = 1500;
 
 #[test]
 fn what_members_evaluate_and_what_is_evaluated_here_are_the_whole() {
-    over_servers(true);
+    let Some(peers) = Peers::find(&["prometheus"]) else { return };
+    let seed = variable("WATERSHED_FUZZ_SEED", 1);
+    let kinds = [Kind::Prometheus; 3];
+    compare(seed, COUNT, &Fleet::start(&peers, seed, kinds, [Via::Pushdown; 3], false));
 }
 
 #[test]
 fn what_is_evaluated_over_samples_of_members_is_the_whole() {
-    over_servers(false);
+    let Some(peers) = Peers::find(&["prometheus"]) else { return };
+    let seed = variable("WATERSHED_FUZZ_SEED", 1);
+    let kinds = [Kind::Prometheus; 3];
+    compare(seed, COUNT, &Fleet::start(&peers, seed, kinds, [Via::RemoteRead; 3], false));
+}
+
+/// Two Prometheus and a VictoriaMetrics, beside one Prometheus with everything.
+fn beside_a_reference(vias: [Via; 3], has_histograms: bool) {
+    let Some(peers) = Peers::find(&["prometheus", "victoria-metrics"]) else { return };
+    let seed = variable("WATERSHED_FUZZ_SEED", 1);
+    let first = if has_histograms { Kind::Prometheus } else { Kind::FloatsOnly };
+    let fleet = Fleet::start(&peers, seed, [first, first, Kind::Victoria], vias, true);
+    compare(seed, COUNT_BESIDE_A_SERVER, &fleet);
+}
+
+#[test]
+fn a_prometheus_that_holds_everything_says_the_same_when_the_way_is_chosen() {
+    beside_a_reference([Via::Auto; 3], true);
+}
+
+/// The VictoriaMetrics evaluates in a way of its own, so that it is not asked to.
+#[test]
+fn a_prometheus_that_holds_everything_says_the_same_of_what_is_pushed_down() {
+    beside_a_reference([Via::Pushdown, Via::Pushdown, Via::Auto], true);
+}
+
+/// The VictoriaMetrics knows no remote read.
+#[test]
+fn a_prometheus_that_holds_everything_says_the_same_of_what_is_read_remotely() {
+    beside_a_reference([Via::RemoteRead, Via::RemoteRead, Via::Auto], true);
+}
+
+/// A query API does not show native histograms as they are stored, so that there are none.
+#[test]
+fn a_prometheus_that_holds_everything_says_the_same_of_what_range_selectors_read() {
+    beside_a_reference([Via::Query; 3], false);
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use watershed::model::TimestampMs;
+use serde_json::Value as Json;
+use watershed::model::{Labels, TimestampMs};
 use watershed::promql::{Answer, Point};
 
 use crate::closeness::Closeness;
@@ -56,6 +57,64 @@ fn histogram(h: &watershed::model::FloatHistogram) -> Value {
         numbers.extend([bucket.lower, bucket.upper, bucket.count]);
     }
     Value::Histogram(numbers)
+}
+
+/// An answer with histograms as the API shows them.
+pub fn as_the_api_shows(answer: Result<Answer, String>) -> Shown {
+    let mut all = shown(answer)?;
+    for value in all.values_mut().flat_map(BTreeMap::values_mut) {
+        if let Value::Histogram(numbers) = value {
+            // The zero bucket's count is among the buckets.
+            numbers.remove(2);
+            let (totals, buckets) = numbers.split_at(2);
+            let mut buckets: Vec<[f64; 3]> = buckets.chunks(3).map(|b| [b[0], b[1], b[2]]).collect();
+            buckets.sort_by(|a, b| a[0].total_cmp(&b[0]));
+            *numbers = totals.iter().copied().chain(buckets.into_iter().flatten()).collect();
+        }
+    }
+    Ok(all)
+}
+
+/// What a server said.
+pub fn of_json(reply: &Json) -> Shown {
+    if reply["status"] != "success" {
+        return Err(reply["error"].to_string());
+    }
+    let text = |json: &Json| json.as_str().expect("a text").to_owned();
+    let number = |json: &Json| json.as_str().expect("a number in quotes").parse::<f64>().expect("a number");
+    let time = |json: &Json| (json.as_f64().expect("a time") * 1000.0).round() as i64;
+    let float = |pair: &Json| (time(&pair[0]), Value::Float(number(&pair[1])));
+    let histogram = |pair: &Json| {
+        let totals = ["count", "sum"].map(|key| number(&pair[1][key]));
+        let buckets = pair[1]["buckets"].as_array().into_iter().flatten();
+        let mut buckets: Vec<[f64; 3]> = buckets.map(|b| [1, 2, 3].map(|at| number(&b[at]))).collect();
+        buckets.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        (time(&pair[0]), Value::Histogram(totals.into_iter().chain(buckets.into_iter().flatten()).collect()))
+    };
+    let result = &reply["data"]["result"];
+    let alone = |t, value| BTreeMap::from([(String::new(), BTreeMap::from([(t, value)]))]);
+    match reply["data"]["resultType"].as_str() {
+        Some("scalar") => {
+            let (t, value) = float(result);
+            return Ok(alone(t, value));
+        }
+        Some("string") => return Ok(alone(time(&result[0]), Value::Text(text(&result[1])))),
+        _ => {}
+    }
+    let mut all = BTreeMap::new();
+    for series in result.as_array().into_iter().flatten() {
+        let pairs = series["metric"].as_object().into_iter().flatten();
+        let pairs: Vec<(String, String)> = pairs.map(|(name, value)| (name.clone(), text(value))).collect();
+        let labels = Labels::from_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let list = |one: &str, many: &str| -> Vec<Json> {
+            let many = series[many].as_array().cloned().unwrap_or_default();
+            many.into_iter().chain(series.get(one).cloned()).collect()
+        };
+        let floats = list("value", "values").iter().map(float).collect::<Vec<_>>();
+        let histograms = list("histogram", "histograms").iter().map(histogram).collect::<Vec<_>>();
+        all.insert(format!("{labels:?}"), floats.into_iter().chain(histograms).collect());
+    }
+    Ok(all)
 }
 
 /// What is different, if anything is.

@@ -19,11 +19,14 @@ const MIB: u64 = 1 << 20;
 /// What a server may grow by under any of these attacks; a receiver of remote write reads bodies of 20 MB by default.
 const GROWTH_MAX: u64 = 128 * MIB;
 
-/// A server that scrapes a target twice a second, and the figures from before the attack.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// A server that scrapes a target at that interval, and the figures from before the attack.
 struct Besieged {
     server: Server,
     scrapes: Arc<AtomicU64>,
     scrapes_before: u64,
+    since: Instant,
     rss_before: u64,
     _home: Home,
     _alone: MutexGuard<'static, ()>,
@@ -48,14 +51,15 @@ impl Besieged {
         });
         let home = Home::new();
         home.write_config(&format!(
-            "scrape_configs: [{{job_name: t, scrape_interval: 500ms, scrape_timeout: 500ms, \
-             static_configs: [{{targets: ['{}']}}]}}]",
+            "scrape_configs: [{{job_name: t, scrape_interval: {0}ms, scrape_timeout: {0}ms, \
+             static_configs: [{{targets: ['{1}']}}]}}]",
+            INTERVAL.as_millis(),
             target.address()
         ));
         let server = home.watershed_unready(flags);
         wait_for("some scrapes", LIMIT, || (scrapes.load(Ordering::Acquire) > 4).then_some(()).ok_or("none yet"));
         let (scrapes_before, rss_before) = (scrapes.load(Ordering::Acquire), server.status_bytes("VmRSS"));
-        Besieged { server, scrapes, scrapes_before, rss_before, _home: home, _alone: alone }
+        Besieged { server, scrapes, scrapes_before, since: Instant::now(), rss_before, _home: home, _alone: alone }
     }
 
     fn connect(&self) -> TcpStream {
@@ -79,8 +83,11 @@ impl Besieged {
         let peak = self.server.status_bytes("VmHWM");
         println!("resident: {} MiB before, {} MiB at most", self.rss_before / MIB, peak / MIB);
         assert!(peak < self.rss_before + GROWTH_MAX, "{peak} bytes after {} before", self.rss_before);
-        // An attack that is over within half a second has none of its own.
-        let so_far = self.scrapes.load(Ordering::Acquire).max(self.scrapes_before);
+        let so_far = self.scrapes.load(Ordering::Acquire);
+        let (made, due) = (so_far - self.scrapes_before, self.since.elapsed().as_millis() / INTERVAL.as_millis());
+        println!("{made} scrapes, {due} were due");
+        // Half of them: attackers and server share the machine's processors, and an attack may be over before the first.
+        assert!(u128::from(made) >= due / 2, "{made} scrapes during the attack, where {due} were due");
         wait_for("further scrapes", LIMIT, || {
             (self.scrapes.load(Ordering::Acquire) > so_far + 2).then_some(()).ok_or("none")
         });
@@ -365,6 +372,7 @@ fn two_hundred_heavy_queries_at_once_are_answered_or_refused_within_their_memory
     });
     let statuses = statuses.into_inner().expect("no panic");
     println!("answers by status: {statuses:?}");
+    assert!(statuses.contains_key(&200), "nobody was served: {statuses:?}");
     assert!(statuses.keys().all(|status| matches!(status, 200 | 422 | 503)), "{statuses:?}");
     assert_eq!(statuses.values().sum::<usize>(), 200);
     besieged.assert_undisturbed();
@@ -379,9 +387,13 @@ fn bomb(length: u64) -> Vec<u8> {
         rest >>= 7;
     }
     block.extend([rest as u8, 0x00, b'\n']);
-    // Each copies 64 bytes from one byte before.
+    // Each copies 64 bytes from one byte before, the last one what is left.
     for _ in 0..(length - 1) / 64 {
         block.extend([0xfe, 0x01, 0x00]);
+    }
+    let left = (length - 1) % 64;
+    if left > 0 {
+        block.extend([((left - 1) as u8) << 2 | 2, 0x01, 0x00]);
     }
     block
 }
@@ -408,30 +420,47 @@ fn nested(depth: usize, field: u8, groups: bool) -> Vec<u8> {
     backwards
 }
 
+/// A gzip stream of all of it.
+fn gzipped(chunks: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    chunks.for_each(|chunk| gzip.write_all(&chunk).expect("memory"));
+    gzip.finish().expect("memory")
+}
+
 #[test]
-fn snappy_bombs_and_deep_messages_are_refused_where_they_are_read() {
-    let besieged = Besieged::start(10, &["--web.enable-remote-write-receiver"]);
+fn bombs_and_deep_messages_are_refused_where_they_are_read() {
+    let besieged = Besieged::start(10, &["--web.enable-remote-write-receiver", "--web.enable-otlp-receiver"]);
     let packed = |bytes: Vec<u8>| snap::raw::Encoder::new().compress_vec(&bytes).expect("a block");
-    let bodies = [
+    let gzip = |bytes: Vec<u8>| gzipped(std::iter::once(bytes));
+    let deep = [
+        ("messages in messages", nested(100_000, 1, false)),
+        ("messages in messages of another field", nested(100_000, 4, false)),
+        ("groups in groups", nested(1_000_000, 1, true)),
+        ("groups in groups of an unknown field", nested(1_000_000, 15, true)),
+        ("a group without an end", vec![15 << 3 | 3; 1_000_000]),
+    ];
+    let bombs = [
         ("a block that declares 4 GiB", vec![0xff, 0xff, 0xff, 0xff, 0x0f, 0x00, b'a']),
         ("a block of 512 MiB", bomb(512 << 20)),
         ("a block of 16 MiB", bomb(16 << 20)),
-        ("messages in messages", packed(nested(100_000, 1, false))),
-        ("messages in messages of another field", packed(nested(100_000, 4, false))),
-        ("groups in groups", packed(nested(1_000_000, 1, true))),
-        ("groups in groups of an unknown field", packed(nested(1_000_000, 15, true))),
-        ("a group without an end", packed(vec![15 << 3 | 3; 1_000_000])),
     ];
-    for path in ["/api/v1/write", "/api/v1/read"] {
-        for (what, body) in &bodies {
-            let head = "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n";
-            let url = format!("{}{path}", besieged.server.url);
-            match http::post_bytes(&url, head, body) {
+    let zeros = gzipped((0..256).map(|_| vec![0; 1 << 20]));
+    let snappy: Vec<_> = bombs.into_iter().chain(deep.clone().map(|(what, body)| (what, packed(body)))).collect();
+    let gzip: Vec<_> = [("256 MiB", zeros)].into_iter().chain(deep.map(|(what, body)| (what, gzip(body)))).collect();
+    let attacks: [(&str, &str, &Vec<(&str, Vec<u8>)>); 3] = [
+        ("/api/v1/write", "snappy", &snappy),
+        ("/api/v1/read", "snappy", &snappy),
+        ("/api/v1/otlp/v1/metrics", "gzip", &gzip),
+    ];
+    for (path, encoding, bodies) in attacks {
+        for (what, body) in bodies {
+            let head = format!("Content-Type: application/x-protobuf\r\nContent-Encoding: {encoding}\r\n");
+            match http::post_bytes(&format!("{}{path}", besieged.server.url), &head, body) {
                 Ok(answer) => {
-                    println!("{path}, {what}: {}", answer.status);
-                    assert!((200..500).contains(&answer.status), "{path}, {what}: {}", answer.text());
-                    let bomb = what.contains("block");
-                    assert!(!bomb || answer.status >= 400, "{path}, {what}: {}", answer.text());
+                    println!("{path}, {what}: {} {}", answer.status, answer.text());
+                    // Where a field is not known, or a text, what is in it is nobody's business.
+                    let may_pass = what.starts_with("messages in messages") && matches!(answer.status, 200 | 204);
+                    assert!(may_pass || matches!(answer.status, 400 | 413), "{path}, {what}: {}", answer.status);
                 }
                 // Closed with bytes of the body unread.
                 Err(error) => println!("{path}, {what}: {error}"),

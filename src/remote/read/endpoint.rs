@@ -18,7 +18,7 @@ use crate::net::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, Header
 use crate::net::{Admitted, Breaker, BreakerLimits, Client, ClientError, Method, Request};
 use crate::remote::snappy;
 use crate::runtime::Tasks;
-use crate::storage::newest::{NewestRows, newest_samples};
+use crate::storage::newest::NewestRows;
 use crate::storage::{
     BoxedLatest, BoxedSeries, LabelRequest, LabelTexts, Limit, Nothing, QueryError, Queryable, Scope, Secondary,
     SelectRequest, Selector, SeriesBatch, SeriesStream, StreamStep, TimeRange,
@@ -50,7 +50,11 @@ pub struct Deps {
 /// A server that is asked by remote read. Reads block the thread that pulls them, so they belong on threads for work, not
 /// on those of an async runtime. Cloning gives another handle to the same endpoint.
 #[derive(Clone)]
-pub struct Endpoint(Arc<Inner>);
+pub struct Endpoint {
+    inner: Arc<Inner>,
+    /// Sent besides the configured headers, which they replace.
+    further: Arc<HeaderMap>,
+}
 
 struct Inner {
     config: EndpointConfig,
@@ -69,20 +73,26 @@ impl Endpoint {
         let headers = headers(&config)?;
         let metrics = Metrics::new(&deps.registry, &config.name);
         let (runtime, breaker) = (Handle::current(), Breaker::new(BREAKER));
-        Ok(Endpoint(Arc::new(Inner { config, client, headers, runtime, deps, breaker, metrics })))
+        let inner = Arc::new(Inner { config, client, headers, runtime, deps, breaker, metrics });
+        Ok(Endpoint { inner, further: Arc::default() })
+    }
+
+    /// The same endpoint, asked with these headers besides the configured ones, which they replace.
+    pub fn with_headers(&self, further: Arc<HeaderMap>) -> Endpoint {
+        Endpoint { inner: self.inner.clone(), further }
     }
 
     /// How it is asked.
     pub fn config(&self) -> &EndpointConfig {
-        &self.0.config
+        &self.inner.config
     }
 
     /// What is to be asked for a read; `None` if nothing is.
     fn asked(&self, selectors: &[Selector], range: TimeRange, labels_only: bool) -> Option<Vec<Asked>> {
-        let config = &self.0.config;
+        let config = &self.inner.config;
         let mut range = range;
         if !config.read_recent {
-            let start = (self.0.deps.local_start)();
+            let start = (self.inner.deps.local_start)();
             if range.min > start {
                 return None;
             }
@@ -108,14 +118,17 @@ impl Endpoint {
         limit: Limit,
     ) -> Result<EndpointStream, QueryError> {
         scope.check()?;
-        let inner = &self.0;
+        let inner = &self.inner;
         let admitted = inner.breaker.admit(Instant::now()).map_err(|resting| {
             let error = EndpointError::Resting(resting);
             inner.metrics.count(error.outcome());
             inner.failure(&error)
         })?;
         let attempt = Attempt::new(inner.clone(), admitted);
-        let request = inner.request(&asked).map_err(|error| inner.failure(&error))?;
+        let mut request = inner.request(&asked).map_err(|error| inner.failure(&error))?;
+        for (name, value) in &*self.further {
+            request.headers.insert(name, value.clone());
+        }
         let (transfer, incoming) = channel(scope);
         let stop = inner.deps.tasks.stopping();
         let work = transfer.run(inner.client.clone(), request);
@@ -137,7 +150,7 @@ impl Endpoint {
         let mut annotations = Annotations::none();
         if request.selectors.is_empty() {
             // Servers that do not know the hint would send everything that they have.
-            let name = &self.0.config.name;
+            let name = &self.inner.config.name;
             annotations.warn(format!("{name}: labels are read from remote servers only together with a selector"));
             return Ok((Vec::new(), annotations));
         }
@@ -284,10 +297,8 @@ impl Queryable for Endpoint {
         let Some(asked) = self.asked(request.selectors, request.range, false) else {
             return Ok(Box::new(Nothing::default()));
         };
-        // The limit is one on rows, and not every series has one.
         let mut stream = self.open_asked(scope, asked, false, None)?;
-        let (rows, end) = newest_samples(&mut stream, scope, request.range)?;
-        Ok(Box::new(NewestRows::new(scope, rows, end.annotations, request.limit)?))
+        Ok(Box::new(NewestRows::read(&mut stream, scope, request.range, request.limit)?))
     }
 
     fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
@@ -305,7 +316,7 @@ impl Queryable for Endpoint {
         for selector in &mut narrowed {
             // A matcher without an expression can always be built. One on an external label would keep that from being
             // added, and so from being taken away again.
-            if self.0.config.external.get(name).is_none() {
+            if self.inner.config.external.get(name).is_none() {
                 selector.extend(Matcher::new(MatchOp::NotEqual, name, ""));
             }
         }

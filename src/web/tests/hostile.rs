@@ -1,7 +1,7 @@
 //! Peers that mean no good: the server stays bounded and goes on serving.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
@@ -234,19 +234,24 @@ async fn slow_bodies_that_take_every_place_give_way() {
 /// So many series as the hostile queries are asked of.
 const CROWD: usize = 1_000_000;
 
-/// A store with a crowd of series, each with a sample and a name of its own.
+/// A store with a crowd of series, each with a sample and a name of its own; made once, since that takes a while.
 fn crowded() -> Arc<Tsdb> {
-    let deps = tsdb::Deps { disk: Arc::new(MemDisk::new()), clock: Clock::manual(NOW), registry: Registry::new() };
-    let (store, _) = Tsdb::open(Path::new("/data"), tsdb::Options::default(), deps).expect("a disk in memory");
-    let mut appender = store.appender();
-    for n in 0..CROWD {
-        let (name, path) = (format!("metric_{n}"), format!("/some/path/{}/{n}", n % 100));
-        let labels = Labels::from_pairs([("__name__", name.as_str()), ("path", path.as_str())]);
-        let series = appender.series(&labels).expect("a disk in memory");
-        appender.append(&[FloatSample { series, t: NOW, v: n as f64 }]).expect("a disk in memory");
-    }
-    appender.commit().expect("a disk in memory");
-    Arc::new(store)
+    static STORE: LazyLock<Arc<Tsdb>> = LazyLock::new(|| {
+        let deps = tsdb::Deps { disk: Arc::new(MemDisk::new()), clock: Clock::manual(NOW), registry: Registry::new() };
+        let (store, _) = Tsdb::open(Path::new("/data"), tsdb::Options::default(), deps).expect("a disk in memory");
+        let mut appender = store.appender();
+        let sample = |n: usize| {
+            let (name, path) = (format!("metric_{n}"), format!("/some/path/{}/{n}", n % 100));
+            let labels = Labels::from_pairs([("__name__", name.as_str()), ("path", path.as_str())]);
+            let series = appender.series(&labels).expect("a disk in memory");
+            FloatSample { series, t: NOW, v: n as f64 }
+        };
+        let samples: Vec<_> = (0..CROWD).map(sample).collect();
+        appender.append(&samples).expect("a disk in memory");
+        appender.commit().expect("a disk in memory");
+        Arc::new(store)
+    });
+    STORE.clone()
 }
 
 fn posted(path: &str, form: &[(&str, &str)]) -> String {

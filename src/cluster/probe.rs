@@ -1,0 +1,141 @@
+//! What a server can do: asked before it is first needed, and again from time to time.
+//!
+//! A server tells its kind by its build information, and its external labels by its configuration. Servers behind a proxy
+//! may tell neither; then they are taken for what most are, a Prometheus without external labels.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde::Deserialize;
+
+use crate::model::{Labels, LabelsBuilder};
+
+/// How long what a server has said is believed.
+const FRESH: Duration = Duration::from_secs(300);
+/// Bytes of an answer.
+pub(super) const MAX_BYTES: u64 = 16 << 20;
+/// The header that VictoriaMetrics sends with every answer.
+pub(super) const VICTORIA_HEADER: &str = "x-server-hostname";
+
+/// What evaluates a member's expressions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Flavour {
+    /// Evaluates as Prometheus does, or has said nothing else.
+    #[default]
+    Prometheus,
+    /// Evaluates rate, increase, delta and their kin in a way of its own.
+    VictoriaMetrics,
+}
+
+/// What a server can do.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Capabilities {
+    /// What evaluates.
+    pub flavour: Flavour,
+    /// Its version; empty if it does not tell.
+    pub version: String,
+    /// Labels that it adds to series for others.
+    pub external: Labels,
+    /// Whether it answers remote read.
+    pub has_remote_read: bool,
+}
+
+/// What is known of a server.
+#[derive(Debug, Default)]
+pub(super) struct Known(Mutex<Option<(Instant, Arc<Capabilities>)>>);
+
+impl Known {
+    /// What it has said last, if anything.
+    pub(super) fn last(&self) -> Option<Arc<Capabilities>> {
+        self.0.lock().as_ref().map(|(_, known)| known.clone())
+    }
+
+    /// What it has said not long ago.
+    pub(super) fn fresh(&self) -> Option<Arc<Capabilities>> {
+        self.0.lock().as_ref().filter(|(since, _)| since.elapsed() < FRESH).map(|(_, known)| known.clone())
+    }
+
+    pub(super) fn put(&self, capabilities: Capabilities) -> Arc<Capabilities> {
+        let known = Arc::new(capabilities);
+        *self.0.lock() = Some((Instant::now(), known.clone()));
+        known
+    }
+
+    /// An answer has shown that the server is not what it was taken for.
+    pub(super) fn is_victoria(&self) {
+        let mut state = self.0.lock();
+        let known = state.as_ref().map(|(_, known)| known.clone()).unwrap_or_default();
+        if known.flavour != Flavour::VictoriaMetrics {
+            let known = Capabilities { flavour: Flavour::VictoriaMetrics, ..(*known).clone() };
+            *state = Some((Instant::now(), Arc::new(known)));
+        }
+    }
+}
+
+/// Reads build information: the version, and whether it is that of a Prometheus, which tells its revision, too.
+pub(super) fn parse_build(body: &[u8]) -> Option<(String, bool)> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        data: Build,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Build {
+        #[serde(default)]
+        version: String,
+        #[serde(default)]
+        go_version: String,
+        #[serde(default)]
+        revision: String,
+    }
+    let Envelope { data } = serde_json::from_slice(body).ok()?;
+    let tells_revision = !data.go_version.is_empty() || !data.revision.is_empty();
+    Some((data.version, tells_revision))
+}
+
+/// Reads external labels from the configuration that a server shows.
+pub(super) fn parse_external(body: &[u8]) -> Option<Labels> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        data: Shown,
+    }
+    #[derive(Deserialize)]
+    struct Shown {
+        yaml: String,
+    }
+    #[derive(Default, Deserialize)]
+    struct Config {
+        #[serde(default)]
+        global: Global,
+    }
+    #[derive(Default, Deserialize)]
+    struct Global {
+        #[serde(default)]
+        external_labels: std::collections::BTreeMap<String, String>,
+    }
+    let Envelope { data } = serde_json::from_slice(body).ok()?;
+    let config: Config = serde_yaml::from_str(&data.yaml).ok()?;
+    let mut builder = LabelsBuilder::new();
+    config.global.external_labels.iter().for_each(|(name, value)| builder.set(name, value));
+    Some(builder.labels())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_servers_tell_about_themselves_is_read() {
+        let prometheus = br#"{"status":"success","data":{"version":"3.5.3","revision":"abc","goVersion":"go1.24"}}"#;
+        assert_eq!(parse_build(prometheus), Some(("3.5.3".to_owned(), true)));
+        let victoria = br#"{"status":"success","data":{"version":"2.24.0"}}"#;
+        assert_eq!(parse_build(victoria), Some(("2.24.0".to_owned(), false)));
+        assert_eq!(parse_build(b"<html>"), None);
+        let config = br#"{"status":"success","data":{"yaml":"global:\n  scrape_interval: 15s\n  external_labels:\n    a: b\n    replica: \"1\"\nscrape_configs:\n- job_name: x\n"}}"#;
+        assert_eq!(parse_external(config), Some(Labels::from_pairs([("a", "b"), ("replica", "1")])));
+        let without = br#"{"status":"success","data":{"yaml":"global: {}\n"}}"#;
+        assert_eq!(parse_external(without), Some(Labels::empty()));
+        assert_eq!(parse_external(br#"{"status":"success","data":{"yaml":"a: [}"}}"#), None);
+    }
+}

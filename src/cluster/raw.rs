@@ -1,0 +1,482 @@
+//! The samples of one member, under its own labels, as a store.
+//!
+//! They come by remote read, or by range selectors from servers that do not answer it. What the ways show differently is made
+//! the same: external labels, which only remote read shows, are taken off; labels that tell replicas apart as well; and the
+//! series of several replicas become one (see [`replicas`](super::replicas)).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use super::answer::QueryAnswer;
+use super::config::{ExternalLabels, Via};
+use super::frontend::{Frontend, Reads, Source};
+use super::member::{Credentials, Member, MemberError, Question};
+use super::probe::{Capabilities, Flavour};
+use super::replicas;
+use super::strip::any_name;
+use crate::model::{Annotations, Labels, LabelsBuilder, Matcher, STALE_NAN, TimestampMs};
+use crate::remote::read::Endpoint;
+use crate::storage::{
+    BatchSize, BoxedLatest, BoxedSeries, Cancelled, Chunk, ChunkBuilder, LabelRequest, LabelTexts, Nothing, QueryError,
+    Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats,
+    StreamStep, TimeRange, TimedValue, decode_values,
+};
+
+/// Series that are handed on at a time.
+const BATCH: usize = 128;
+/// Once a replica has answered the others have as long again, and at least this long.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A member's samples, for one query.
+pub(super) struct Raw<'q> {
+    pub frontend: &'q Frontend,
+    pub source: &'q Source,
+    pub credentials: &'q Credentials,
+    /// By when the member has to have answered.
+    pub deadline: Instant,
+}
+
+/// What one replica has.
+struct Share {
+    series: Vec<SeriesChunks>,
+    annotations: Annotations,
+}
+
+impl Raw<'_> {
+    fn member(&self) -> &Member {
+        &self.source.member
+    }
+
+    /// What all replicas have, as one.
+    fn of_servers(
+        &self,
+        endpoints: &[Endpoint],
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+    ) -> Result<InHand, QueryError> {
+        let mut held = InHand::new(scope);
+        let mut shares = match endpoints {
+            [endpoint] => vec![self.of_server(0, endpoint, scope, request)?],
+            _ => self.of_all(endpoints, scope, request, &mut held.annotations)?,
+        };
+        for share in &mut shares {
+            held.annotations.merge(std::mem::take(&mut share.annotations));
+        }
+        // All of this is charged already, as streams charge what they hand on.
+        let size = shares.iter().map(|share| size_of(&share.series)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+        held.charged = size;
+        held.put(merge(shares)?)?;
+        Ok(held)
+    }
+
+    /// Reads all replicas at once. Who fails, or is much slower than another, is left out if another has answered.
+    fn of_all(
+        &self,
+        endpoints: &[Endpoint],
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+        annotations: &mut Annotations,
+    ) -> Result<Vec<Share>, QueryError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let started = Instant::now();
+        let mut answers: Vec<Option<Result<Share, QueryError>>> = endpoints.iter().map(|_| None).collect();
+        std::thread::scope(|threads| {
+            let (sender, receiver) = mpsc::channel();
+            for (replica, endpoint) in endpoints.iter().enumerate() {
+                let (sender, part) = (sender.clone(), scope.part(stop.clone()));
+                threads.spawn(move || {
+                    // Nobody needs the answer of who was too slow.
+                    drop(sender.send((replica, self.of_server(replica, endpoint, &part, request))));
+                });
+            }
+            drop(sender);
+            let mut patience = None;
+            loop {
+                let answer = match patience {
+                    None => receiver.recv().ok(),
+                    Some(end) => receiver.recv_timeout(Instant::saturating_duration_since(&end, Instant::now())).ok(),
+                };
+                let Some((replica, answer)) = answer else { break };
+                if answer.is_ok() && patience.is_none() {
+                    patience = Instant::now().checked_add(PATIENCE.max(started.elapsed()));
+                }
+                answers[replica] = Some(answer);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        let (mut shares, mut failure) = (Vec::new(), None);
+        for (replica, answer) in answers.into_iter().enumerate() {
+            let why = match answer {
+                Some(Ok(share)) => {
+                    shares.push(share);
+                    continue;
+                }
+                Some(Err(QueryError::Cancelled(cancelled))) => {
+                    // Cancelled as a whole, or at a limit of all: nobody has an answer then.
+                    scope.check()?;
+                    return Err(cancelled.into());
+                }
+                Some(Err(error)) => error,
+                None => self.failed("it is much slower than the others".to_owned()),
+            };
+            annotations.add(self.frontend.info(
+                self.member(),
+                format!("replica {} is left out, so that it fills no gaps of the others: {why}", replica + 1),
+            ));
+            failure = Some(why);
+        }
+        match failure {
+            Some(failure) if shares.is_empty() => Err(failure),
+            _ => Ok(shares),
+        }
+    }
+
+    fn failed(&self, reason: String) -> QueryError {
+        QueryError::Peer { peer: self.member().config().name.clone(), reason }
+    }
+
+    /// What one replica has.
+    fn of_server(
+        &self,
+        replica: usize,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+    ) -> Result<Share, QueryError> {
+        let known = self.known(replica, scope)?;
+        let config = self.member().config();
+        let by_query = self.is_by_query(&known);
+        let is_dropped = config.external_labels == ExternalLabels::Drop && !by_query;
+        let external = if is_dropped { known.external.clone() } else { Labels::empty() };
+        let hidden = Hidden { external, replica: &config.replica_labels };
+        let selectors: Vec<Selector> = request.selectors.iter().filter_map(|s| hidden.withheld(s)).collect();
+        let mut share = Share { series: Vec::new(), annotations: Annotations::none() };
+        if selectors.is_empty() {
+            return Ok(share);
+        }
+        let asked = SelectRequest { selectors: &selectors, sorted: false, limit: None, ..request.clone() };
+        match by_query {
+            true => self.by_query(replica, known.flavour, scope, &asked, &mut share)?,
+            false => self.by_remote_read(endpoint, scope, &asked, &mut share)?,
+        }
+        if hidden.is_any() {
+            for series in &mut share.series {
+                series.labels = hidden.off(&series.labels);
+            }
+            // What was withheld from the server is decided here.
+            let meets = |series: &SeriesChunks, s: &Selector| s.iter().all(|m| m.matches_labels(series.labels.iter()));
+            let (kept, gone): (Vec<_>, Vec<_>) =
+                share.series.drain(..).partition(|series| request.selectors.iter().any(|s| meets(series, s)));
+            let (samples, bytes) = size_of(&gone);
+            scope.release(samples, bytes);
+            share.series = kept;
+        }
+        Ok(share)
+    }
+
+    /// Whether reading does not show where series end. Waits for the member's first answer if it has not been asked.
+    pub(super) fn hides_ends(&self, scope: &Scope) -> Result<bool, QueryError> {
+        if let Reads::Local(_) = self.source.reads {
+            return Ok(false);
+        }
+        let known = self.known(0, scope)?;
+        Ok(self.is_by_query(&known) && known.flavour == Flavour::Prometheus)
+    }
+
+    /// Whether samples are read by range selectors.
+    fn is_by_query(&self, known: &Capabilities) -> bool {
+        let config = self.member().config();
+        match config.via {
+            Via::Query => true,
+            Via::RemoteRead => false,
+            Via::Auto | Via::Pushdown => !known.has_remote_read && config.external_labels == ExternalLabels::Drop,
+        }
+    }
+
+    /// What a replica can do. Waits for its answer if it has not been asked.
+    fn known(&self, replica: usize, scope: &Scope) -> Result<Arc<Capabilities>, QueryError> {
+        let (member, credentials, deadline) = (self.source.member.clone(), self.credentials.clone(), self.deadline);
+        if let Some(known) = member.freshly_known(replica) {
+            return Ok(known);
+        }
+        let asked = async move { member.capabilities(replica, &credentials, deadline).await };
+        self.frontend.wait(self.frontend.begin(asked), scope)?.map_err(|error| self.failed(error.to_string()))
+    }
+
+    fn by_remote_read(
+        &self,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+        share: &mut Share,
+    ) -> Result<(), QueryError> {
+        let endpoint = endpoint.with_headers(Arc::new(self.member().headers(self.credentials)));
+        let mut stream = endpoint.select(scope, request)?;
+        let mut batch = SeriesBatch::default();
+        loop {
+            match stream.next(&mut batch)? {
+                StreamStep::Batch => share.series.append(&mut batch.series),
+                StreamStep::End(end) => {
+                    share.annotations.merge(end.annotations);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn by_query(
+        &self,
+        replica: usize,
+        flavour: Flavour,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+        share: &mut Share,
+    ) -> Result<(), QueryError> {
+        // No server has samples of earlier times, and some refuse to be asked for them.
+        let range = TimeRange { min: request.range.min.max(TimestampMs(0)), ..request.range };
+        if range.min > range.max {
+            return Ok(());
+        }
+        let asked = request.selectors.iter().map(|selector| {
+            let question = Question::samples(selector, range);
+            let (member, credentials, deadline) = (self.source.member.clone(), self.credentials.clone(), self.deadline);
+            let max_bytes = scope.bytes_left();
+            self.frontend
+                .begin(async move { member.ask_replica(replica, &question, &credentials, max_bytes, deadline).await })
+        });
+        let asked: Vec<_> = asked.collect();
+        let mut found: BTreeMap<Labels, SeriesChunks> = BTreeMap::new();
+        for answer in asked {
+            let answer: Result<QueryAnswer, MemberError> = self.frontend.wait(answer, scope)?;
+            let answer = answer.map_err(|error| self.failed(error.to_string()))?;
+            if answer.has_histograms {
+                let why = "it has native histograms, which are read by remote read only";
+                return Err(self.failed(why.to_owned()));
+            }
+            for warning in answer.warnings {
+                share.annotations.add(self.frontend.warning(self.member(), warning));
+            }
+            for series in answer.series {
+                let chunks = encode(&series.floats, flavour);
+                found.entry(series.labels.clone()).or_insert(SeriesChunks { labels: series.labels, chunks });
+            }
+        }
+        share.series.extend(found.into_values());
+        let (samples, bytes) = size_of(&share.series);
+        Ok(scope.charge(samples, bytes)?)
+    }
+}
+
+impl Queryable for Raw<'_> {
+    fn select(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedSeries<'_>, QueryError> {
+        let bounds = self.source.range();
+        let range = TimeRange { min: request.range.min.max(bounds.min), max: request.range.max.min(bounds.max) };
+        if range.min > range.max {
+            return Ok(Box::new(Nothing::default()));
+        }
+        let request = SelectRequest { range, ..request.clone() };
+        match &self.source.reads {
+            Reads::Local(store) => store.select(scope, &request),
+            Reads::Remote(endpoints) => Ok(Box::new(self.of_servers(endpoints, scope, &request)?)),
+        }
+    }
+
+    fn select_latest(&self, _: &Scope, _: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
+        Err(QueryError::NotReady("the newest samples of a member are those of the whole cluster".to_owned()))
+    }
+
+    fn label_names(&self, _: &Scope, _: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
+        Err(QueryError::NotReady("labels of a member are lists of their own".to_owned()))
+    }
+
+    fn label_values(&self, _: &Scope, _: &str, _: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
+        Err(QueryError::NotReady("labels of a member are lists of their own".to_owned()))
+    }
+}
+
+/// Labels that nobody sees.
+struct Hidden<'c> {
+    /// Taken off where series have exactly these.
+    external: Labels,
+    /// Taken off whatever their values are.
+    replica: &'c [String],
+}
+
+impl Hidden<'_> {
+    fn is_any(&self) -> bool {
+        !self.external.is_empty() || !self.replica.is_empty()
+    }
+
+    /// A selector without conditions on what nobody sees; `None` if there is one that a missing label does not meet.
+    /// Servers would take conditions on external labels for their own.
+    fn withheld(&self, selector: &Selector) -> Option<Selector> {
+        let mut left = Selector::with_capacity(selector.len());
+        for matcher in selector {
+            let is_replica = self.replica.iter().any(|name| **name == *matcher.name);
+            if is_replica && !matcher.matches("") {
+                return None;
+            }
+            if !is_replica && self.external.get(&matcher.name).is_none() {
+                left.push(matcher.clone());
+            }
+        }
+        if left.iter().all(Matcher::matches_empty) {
+            left.push(any_name());
+        }
+        Some(left)
+    }
+
+    fn off(&self, labels: &Labels) -> Labels {
+        let mut builder = LabelsBuilder::new();
+        for (name, value) in labels {
+            let is_hidden = self.external.get(name) == Some(value) || self.replica.iter().any(|hidden| hidden == name);
+            if !is_hidden {
+                builder.push_new(name, value);
+            }
+        }
+        builder.labels()
+    }
+}
+
+/// Floats as chunks. A `NaN` of VictoriaMetrics is the end of a series: it keeps no others.
+fn encode(floats: &[(TimestampMs, f64)], flavour: Flavour) -> Vec<Chunk> {
+    let mut builder = ChunkBuilder::new();
+    let mut last = TimestampMs::MIN;
+    for (t, v) in floats {
+        // Times that do not ascend are none that a server of samples has.
+        if *t <= last {
+            continue;
+        }
+        last = *t;
+        let is_end = flavour == Flavour::VictoriaMetrics && v.is_nan();
+        builder.push_float(*t, TimestampMs(0), if is_end { STALE_NAN } else { *v });
+    }
+    builder.finish()
+}
+
+/// Puts what replicas have together.
+fn merge(shares: Vec<Share>) -> Result<Vec<SeriesChunks>, QueryError> {
+    let mut found: BTreeMap<Labels, Vec<Vec<Chunk>>> = BTreeMap::new();
+    for series in shares.into_iter().flat_map(|share| share.series) {
+        found.entry(series.labels).or_default().push(series.chunks);
+    }
+    let one = |(labels, mut chunks): (Labels, Vec<Vec<Chunk>>)| {
+        let chunks = match chunks.len() {
+            1 => chunks.swap_remove(0),
+            _ => merge_series(&chunks).map_err(|reason| QueryError::Corrupt {
+                path: labels.to_string(),
+                offset: 0,
+                reason,
+            })?,
+        };
+        Ok(SeriesChunks { labels, chunks })
+    };
+    found.into_iter().map(one).collect()
+}
+
+fn merge_series(replicas: &[Vec<Chunk>]) -> Result<Vec<Chunk>, String> {
+    let mut decoded = Vec::with_capacity(replicas.len());
+    for chunks in replicas {
+        let mut samples: Vec<TimedValue> = Vec::new();
+        for chunk in chunks {
+            decode_values(chunk, &mut samples).map_err(|e| e.to_string())?;
+        }
+        decoded.push(samples);
+    }
+    let mut builder = ChunkBuilder::new();
+    for sample in replicas::merge(decoded) {
+        builder.push(sample.t, sample.start, &sample.value).map_err(|e| e.to_string())?;
+    }
+    Ok(builder.finish())
+}
+
+/// Samples and bytes, as a batch of these series counts them.
+fn size_of(series: &[SeriesChunks]) -> (u64, u64) {
+    let chunks = series.iter().flat_map(|series| &series.chunks);
+    chunks.fold((0, 0), |(samples, bytes), chunk| {
+        (samples + u64::from(chunk.sample_count()), bytes + chunk.data.len() as u64)
+    })
+}
+
+/// Series that are all there. They are charged to the scope until they are handed on, and then as any batch.
+pub(super) struct InHand {
+    /// The next is the last.
+    series: Vec<SeriesChunks>,
+    pub(super) annotations: Annotations,
+    stats: StreamStats,
+    scope: Scope,
+    /// Samples and bytes.
+    charged: (u64, u64),
+}
+
+impl InHand {
+    pub(super) fn new(scope: &Scope) -> InHand {
+        InHand {
+            series: Vec::new(),
+            annotations: Annotations::none(),
+            stats: StreamStats::default(),
+            scope: scope.clone(),
+            charged: (0, 0),
+        }
+    }
+
+    /// Takes a batch, and what its stream has charged for it.
+    pub(super) fn take(&mut self, batch: &mut SeriesBatch, dress: impl Fn(&Labels) -> Labels) {
+        let BatchSize { samples, bytes, .. } = batch.size();
+        self.charged = (self.charged.0 + samples, self.charged.1 + bytes);
+        for mut series in batch.series.drain(..) {
+            series.labels = dress(&series.labels);
+            self.series.push(series);
+        }
+    }
+
+    /// What another has in hand, too.
+    pub(super) fn append(&mut self, mut other: InHand) {
+        self.series.append(&mut other.series);
+        self.annotations.merge(std::mem::take(&mut other.annotations));
+        let (samples, bytes) = std::mem::take(&mut other.charged);
+        self.charged = (self.charged.0 + samples, self.charged.1 + bytes);
+    }
+
+    /// In descending order: it is handed on from the end.
+    pub(super) fn sort(&mut self) {
+        self.series.sort_by(|a, b| b.labels.cmp(&a.labels));
+    }
+
+    /// Takes these instead of what has been charged for until now.
+    fn put(&mut self, mut series: Vec<SeriesChunks>) -> Result<(), Cancelled> {
+        let (samples, bytes) = std::mem::replace(&mut self.charged, size_of(&series));
+        let outcome = self.scope.charge(self.charged.0, self.charged.1);
+        self.scope.release(samples, bytes);
+        series.reverse();
+        self.series = series;
+        outcome
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.scope.release(self.charged.0, self.charged.1);
+    }
+}
+
+impl SeriesStream for InHand {
+    fn next(&mut self, batch: &mut SeriesBatch) -> Result<StreamStep, QueryError> {
+        self.scope.check()?;
+        batch.series.clear();
+        let from = self.series.len().saturating_sub(BATCH);
+        batch.series.extend(self.series.drain(from..).rev());
+        if batch.series.is_empty() {
+            let annotations = std::mem::take(&mut self.annotations);
+            return Ok(StreamStep::End(StreamEnd { annotations, stats: self.stats }));
+        }
+        let size = batch.size();
+        self.stats.add(&size);
+        // The charge goes along with the batch.
+        self.charged = (self.charged.0.saturating_sub(size.samples), self.charged.1.saturating_sub(size.bytes));
+        Ok(StreamStep::Batch)
+    }
+}
