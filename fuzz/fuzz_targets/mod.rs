@@ -63,6 +63,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("cluster_split", cluster::split),
     ("printed_answer", command_line::answer),
     ("pushed_text", command_line::pushed),
+    ("certificate", wire::certificate),
     ("numbers", numbers::numbers),
 ];
 

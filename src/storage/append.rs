@@ -150,6 +150,17 @@ pub trait Appender: Send {
     /// Finds or creates the series of `labels` (encoded as [`Labels`] are, not empty).
     fn series(&mut self, labels: &Labels) -> Result<SeriesRef, AppendError>;
 
+    /// Finds the series of `labels` and creates none. A store that cannot tell creates it.
+    fn find(&mut self, labels: &Labels) -> Result<Option<SeriesRef>, AppendError> {
+        self.series(labels).map(Some)
+    }
+
+    /// Whether a new series could begin with a sample at `t`, as far as the store tells before it is created.
+    fn judge_new(&self, t: TimestampMs) -> Result<(), Refusal> {
+        let _ = t;
+        Ok(())
+    }
+
     /// Takes samples. Order within the batch is kept per series.
     fn append(&mut self, samples: &[FloatSample]) -> Result<UnknownSeries, AppendError>;
 

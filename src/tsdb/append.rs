@@ -169,6 +169,19 @@ impl Appender for HeadAppender<'_> {
         found.map_err(|error| AppendError::TooManySeries(error.to_string()))
     }
 
+    fn find(&mut self, labels: &Labels) -> Result<Option<SeriesRef>, AppendError> {
+        self.tsdb.log.check()?;
+        Ok(self.tsdb.head.find(labels.as_bytes(), &mut self.scratch.pair_ids))
+    }
+
+    fn judge_new(&self, t: TimestampMs) -> Result<(), Refusal> {
+        let verdict = if t.0 < self.min_valid { Verdict::TooOld } else { Verdict::Keep };
+        match self.late_rule.settle(verdict, t.0) {
+            Settled::InOrder(Verdict::TooOld) => Err(Refusal::TooOld),
+            Settled::InOrder(_) | Settled::Late => Ok(()),
+        }
+    }
+
     fn append(&mut self, samples: &[FloatSample]) -> Result<UnknownSeries, AppendError> {
         self.append_floats(samples.iter().map(|sample| (*sample, 0)), self.late_rule)
     }

@@ -654,3 +654,27 @@ fn in_low_write_mode_the_log_is_written_when_enough_has_come_or_time_is_up() {
     assert_eq!((report.samples, report.damage), (208, vec![]));
     assert_eq!(everything(&store).values().map(Vec::len).sum::<usize>(), 208);
 }
+
+#[test]
+fn a_series_is_found_once_it_is_there_and_a_new_one_is_judged_as_it_will_be() {
+    for window in [0, HOUR] {
+        let settings = Settings { out_of_order_window: DurationMs(window), ..Settings::default() };
+        let clock = Clock::manual(TimestampMs(START + 24 * HOUR));
+        let (tsdb, _) = open_with(&MemDisk::new(), &clock, Options { settings, ..Options::default() });
+        let memory = MemoryStore::with_window(DurationMs(window));
+        for store in [&tsdb as &dyn Appendable, &memory] {
+            append(store, &[(labels(0), START + 12 * HOUR, 1.0)]).unwrap();
+            memory.refuse_before(TimestampMs(START + 11 * HOUR));
+            for (i, hours) in (1..).zip([0, 10, 11, 12, 13]) {
+                let (mut appender, labels, t) = (store.appender(), labels(i), TimestampMs(START + hours * HOUR));
+                let judged = appender.judge_new(t);
+                assert_eq!(appender.find(&labels).unwrap(), None);
+                let series = appender.series(&labels).unwrap();
+                assert_eq!(appender.find(&labels).unwrap(), Some(series));
+                appender.append(&[FloatSample { series, t, v: 1.0 }]).unwrap();
+                assert_eq!(judged.is_err(), !appender.refused().is_empty(), "at {hours} h with a window of {window}");
+                assert_eq!(judged.is_err(), hours < 11);
+            }
+        }
+    }
+}

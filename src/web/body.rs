@@ -4,13 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use axum::http::{HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt as _;
+
+use super::encoding::plain;
 
 /// Of a declared length no more is believed before it has come.
 const RESERVED_MAX: usize = 1 << 20;
+/// Seconds after which a sender may come again if there was no room.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// Why a body was not read.
 #[derive(Debug, thiserror::Error)]
@@ -26,13 +31,19 @@ pub(super) enum BodyError {
 }
 
 impl BodyError {
-    pub(super) fn status(&self) -> StatusCode {
-        match self {
+    /// What the sender is told.
+    pub(super) fn response(&self) -> Response<Body> {
+        let status = match self {
             BodyError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             BodyError::Busy => StatusCode::SERVICE_UNAVAILABLE,
             BodyError::Incomplete => StatusCode::BAD_REQUEST,
             BodyError::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+        };
+        let mut response = plain(status, format!("{self}\n"));
+        if matches!(self, BodyError::Busy) {
+            response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
         }
+        response
     }
 }
 
@@ -59,6 +70,11 @@ impl Drop for HeldBody {
 impl BodyBudget {
     pub(super) fn new(max: usize) -> Arc<BodyBudget> {
         Arc::new(BodyBudget { max, held: AtomicUsize::new(0) })
+    }
+
+    /// Bytes that are held now.
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Reads a body of at most `max` bytes within `timeout`.
@@ -96,8 +112,6 @@ impl BodyBudget {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
-
     use super::*;
 
     #[tokio::test]
@@ -112,7 +126,8 @@ mod tests {
         assert!(matches!(read(61).await, Err(BodyError::TooLarge(60))));
         assert!(matches!(read(41).await, Err(BodyError::Busy)));
         let second = read(40).await.expect("it fits");
+        assert_eq!(budget.held(), 100);
         drop((first, second));
-        assert_eq!(budget.held.load(Ordering::Relaxed), 0);
+        assert_eq!(budget.held(), 0);
     }
 }

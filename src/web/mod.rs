@@ -50,6 +50,8 @@ pub use door::read_header;
 pub use form::check_parameter;
 pub use notifications::{Notification, Notifications};
 pub use server::{BindError, Server};
+#[doc(hidden)]
+pub use tls::certificate_names;
 pub use tls::{ClientAuth, Named, TlsFault, TlsServer, TlsServerConfig, cipher_suite, curve};
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use opentelemetry_proto::tonic::metrics::v1::{ExponentialHistogramDataPoint, HistogramDataPoint};
 
-use super::translate::has_no_value;
+use super::points::has_no_value;
 use crate::model::{BucketLayout, Histogram, STALE_NAN, Span};
 
 /// The coarsest and the finest resolution.
@@ -13,11 +13,16 @@ const MAX_SCALE: i32 = 8;
 const CUSTOM_BOUNDS: i32 = -53;
 /// What exponential histograms mean by zero; those that say are few.
 const ZERO_THRESHOLD: f64 = 1e-128;
+/// Buckets of one sign, or bounds, that one histogram may have, as for remote write.
+const MAX_BUCKETS: usize = 1 << 16;
 /// Empty buckets up to which a gap is filled instead of beginning a span.
 const MAX_GAP: i64 = 2;
 
 /// A native histogram of the same resolution, or of the finest that there is. The error is the reference's sentence.
 pub(super) fn from_exponential(point: &ExponentialHistogramDataPoint) -> Result<Histogram, String> {
+    for buckets in point.positive.iter().chain(&point.negative) {
+        check_number(buckets.bucket_counts.len())?;
+    }
     if point.scale < MIN_SCALE {
         return Err(format!(
             "cannot convert exponential to native histogram. Scale must be >= {MIN_SCALE}, was {}",
@@ -56,6 +61,7 @@ pub(super) fn from_exponential(point: &ExponentialHistogramDataPoint) -> Result<
 /// A native histogram with the bounds of an explicit one.
 pub(super) fn from_explicit(point: &HistogramDataPoint) -> Result<Histogram, String> {
     let counts = &point.bucket_counts;
+    check_number(counts.len().max(point.explicit_bounds.len()))?;
     let first = counts.iter().position(|c| *c != 0).unwrap_or(counts.len());
     let buckets = layout(&counts[first..], first as i64, 0, Indexing::Custom)?;
     let layout = BucketLayout {
@@ -69,6 +75,13 @@ pub(super) fn from_explicit(point: &HistogramDataPoint) -> Result<Histogram, Str
     }
     let (count, sum) = (point.count, point.sum.unwrap_or(0.0));
     Ok(Histogram { layout, count, sum, positive_buckets: buckets.deltas, ..Histogram::default() })
+}
+
+fn check_number(buckets: usize) -> Result<(), String> {
+    if buckets > MAX_BUCKETS {
+        return Err(format!("{buckets} buckets are more than the {MAX_BUCKETS} allowed"));
+    }
+    Ok(())
 }
 
 /// The marker that a series has ended; it has no buckets.
@@ -105,7 +118,7 @@ impl Side {
     /// Adds a bucket `gap` behind the one before, of whose absence a span tells if it is large.
     fn add(&mut self, gap: i64, count: i64) -> Result<(), String> {
         if self.spans.is_empty() || gap > MAX_GAP {
-            let offset = i32::try_from(gap).map_err(|_| format!("bucket index {gap} is out of range"))?;
+            let offset = i32::try_from(gap).map_err(|_| format!("a gap of {gap} buckets is too wide"))?;
             self.spans.push(Span { offset, length: 0 });
         } else {
             (0..gap).for_each(|_| self.push(0));
@@ -124,6 +137,8 @@ fn layout(counts: &[u64], offset: i64, halvings: u32, indexing: Indexing) -> Res
     let mut pending: Option<(i64, i64)> = None;
     for (i, count) in counts.iter().enumerate().filter(|(_, count)| **count != 0) {
         let (at, count) = (index(i), count.cast_signed());
+        // Also the end behind a bucket is an index.
+        i32::try_from(at + 1).map_err(|_| format!("bucket index {at} is out of range"))?;
         pending = match pending {
             Some((same, so_far)) if same == at => Some((at, so_far.wrapping_add(count))),
             Some((done, whole)) => {
@@ -162,6 +177,23 @@ mod tests {
     }
 
     #[test]
+    fn more_buckets_than_any_histogram_has_are_refused() {
+        let buckets = |n: usize| Some(Buckets { offset: 0, bucket_counts: vec![1; n] });
+        let exponential = |positive, negative| {
+            from_exponential(&ExponentialHistogramDataPoint { positive, negative, ..Default::default() })
+        };
+        assert!(exponential(buckets(MAX_BUCKETS), buckets(3)).is_ok());
+        assert!(exponential(buckets(MAX_BUCKETS + 1), None).unwrap_err().contains("65537 buckets"));
+        assert!(exponential(None, buckets(MAX_BUCKETS + 1)).is_err());
+        let explicit = |bounds, counts| {
+            let (explicit_bounds, bucket_counts) = (vec![0.5; bounds], vec![1; counts]);
+            from_explicit(&HistogramDataPoint { explicit_bounds, bucket_counts, ..Default::default() })
+        };
+        assert!(explicit(MAX_BUCKETS - 1, MAX_BUCKETS).is_ok());
+        assert!(explicit(0, MAX_BUCKETS + 1).is_err() && explicit(MAX_BUCKETS + 1, 0).is_err());
+    }
+
+    #[test]
     fn dense_counts_keep_their_indexes_whatever_the_gaps() {
         for offset in [-7, -1, 0, 1, 5] {
             for counts in [&[][..], &[0, 0], &[5], &[0, 0, 0, 5], &[5, 0, 0, 7, 1], &[1, 0, 0, 0, 0, 2, 0, 3, 0, 0]] {
@@ -177,6 +209,15 @@ mod tests {
             }
         }
         assert_eq!(buckets(&layout(&[3, 0, 4], 2, 0, Indexing::Custom).unwrap()), [(2, 3), (4, 4)]);
-        assert!(layout(&[1], i64::from(i32::MAX), 0, Indexing::Exponential).is_err());
+        let last = i64::from(i32::MAX);
+        assert_eq!(
+            buckets(&layout(&[1, 1], last - 3, 0, Indexing::Exponential).unwrap()),
+            [(last - 2, 1), (last - 1, 1)]
+        );
+        for (counts, offset) in [(&[1][..], last), (&[1], last - 1), (&[1, 1, 1], last - 3)] {
+            assert!(layout(counts, offset, 0, Indexing::Exponential).is_err(), "{counts:?} from {offset}");
+        }
+        let lowest = layout(&[1], i64::from(i32::MIN), 0, Indexing::Exponential).unwrap();
+        assert_eq!(buckets(&lowest), [(i64::from(i32::MIN) + 1, 1)]);
     }
 }

@@ -3,11 +3,13 @@
 //! OTLP's JSON is that of protocol buffers with ids in hexadecimal and enumerations as numbers. 64-bit integers may be texts,
 //! unknown keys are ignored, and keys may be written in either case style.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use crate::net::protobuf::Writer;
+use crate::net::protobuf::{Writer, zigzag};
 
 /// What a key stands for in a message.
 struct Key {
@@ -16,118 +18,145 @@ struct Key {
     kind: Kind,
 }
 
+/// How a value is written.
 #[derive(Clone, Copy)]
 enum Kind {
-    Text,
-    Bool,
-    /// Unsigned varint.
-    Uint,
-    /// Signed varint.
-    Int,
-    /// Signed varint, zigzag.
-    Zigzag,
-    Fixed,
-    /// Signed and fixed.
-    FixedInt,
-    Double,
-    Hex,
-    Base64,
-    Uints,
-    Fixeds,
-    Doubles,
+    Bytes(Text),
+    Varint(Number),
+    /// In eight bytes.
+    Fixed(Number),
+    /// A packed list, as those that follow.
+    Varints(Number),
+    Fixeds(Number),
     One(&'static [Key]),
     Many(&'static [Key]),
 }
 
 use Kind::*;
 
+/// A value that is a text in JSON, and what it is called.
+#[derive(Clone, Copy)]
+struct Text {
+    what: &'static str,
+    bytes: fn(&str) -> Option<Cow<'_, [u8]>>,
+}
+
+const TEXT: Text = Text { what: "a text", bytes: |text| Some(Cow::Borrowed(text.as_bytes())) };
+const HEX: Text = Text { what: "hexadecimal", bytes: |text| unhex(text).map(Cow::Owned) };
+const BASE64: Text = Text { what: "base64", bytes: |text| STANDARD.decode(text).ok().map(Cow::Owned) };
+
+/// A value that is a number on the wire, by its bits there.
+#[derive(Clone, Copy)]
+struct Number {
+    what: &'static str,
+    bits: fn(&Value) -> Option<u64>,
+}
+
+const BOOL: Number = Number { what: "true or false", bits: |value| value.as_bool().map(u64::from) };
+const UINT: Number = Number { what: "an unsigned integer", bits: uint };
+const INT: Number = Number { what: "an integer", bits: |value| int(value).map(i64::cast_unsigned) };
+const ZIGZAG: Number = Number { what: "an integer", bits: |value| int(value).map(zigzag) };
+const DOUBLE: Number = Number { what: "a number", bits: |value| double(value).map(f64::to_bits) };
+
 const fn key(name: &'static str, number: u32, kind: Kind) -> Key {
     Key { name, number, kind }
 }
 
+/// The keys of histograms of either kind.
+const fn histograms(points: &'static [Key]) -> [Key; 2] {
+    [key("dataPoints", 1, Many(points)), key("aggregationTemporality", 2, Varint(UINT))]
+}
+
 static REQUEST: [Key; 1] = [key("resourceMetrics", 1, Many(&RESOURCE_METRICS))];
-static RESOURCE_METRICS: [Key; 3] =
-    [key("resource", 1, One(&RESOURCE)), key("scopeMetrics", 2, Many(&SCOPE_METRICS)), key("schemaUrl", 3, Text)];
+static RESOURCE_METRICS: [Key; 3] = [
+    key("resource", 1, One(&RESOURCE)),
+    key("scopeMetrics", 2, Many(&SCOPE_METRICS)),
+    key("schemaUrl", 3, Bytes(TEXT)),
+];
 static RESOURCE: [Key; 1] = [key("attributes", 1, Many(&ATTRIBUTE))];
 static SCOPE_METRICS: [Key; 3] =
-    [key("scope", 1, One(&SCOPE)), key("metrics", 2, Many(&METRIC)), key("schemaUrl", 3, Text)];
-static SCOPE: [Key; 3] = [key("name", 1, Text), key("version", 2, Text), key("attributes", 3, Many(&ATTRIBUTE))];
+    [key("scope", 1, One(&SCOPE)), key("metrics", 2, Many(&METRIC)), key("schemaUrl", 3, Bytes(TEXT))];
+static SCOPE: [Key; 3] =
+    [key("name", 1, Bytes(TEXT)), key("version", 2, Bytes(TEXT)), key("attributes", 3, Many(&ATTRIBUTE))];
 static METRIC: [Key; 8] = [
-    key("name", 1, Text),
-    key("description", 2, Text),
-    key("unit", 3, Text),
+    key("name", 1, Bytes(TEXT)),
+    key("description", 2, Bytes(TEXT)),
+    key("unit", 3, Bytes(TEXT)),
     key("gauge", 5, One(&NUMBERS)),
     key("sum", 7, One(&NUMBERS)),
     key("histogram", 9, One(&HISTOGRAMS)),
     key("exponentialHistogram", 10, One(&EXPONENTIALS)),
     key("summary", 11, One(&SUMMARIES)),
 ];
-static NUMBERS: [Key; 3] =
-    [key("dataPoints", 1, Many(&NUMBER)), key("aggregationTemporality", 2, Uint), key("isMonotonic", 3, Bool)];
-static HISTOGRAMS: [Key; 2] = [key("dataPoints", 1, Many(&HISTOGRAM)), key("aggregationTemporality", 2, Uint)];
-static EXPONENTIALS: [Key; 2] = [key("dataPoints", 1, Many(&EXPONENTIAL)), key("aggregationTemporality", 2, Uint)];
+static NUMBERS: [Key; 3] = [
+    key("dataPoints", 1, Many(&NUMBER)),
+    key("aggregationTemporality", 2, Varint(UINT)),
+    key("isMonotonic", 3, Varint(BOOL)),
+];
+static HISTOGRAMS: [Key; 2] = histograms(&HISTOGRAM);
+static EXPONENTIALS: [Key; 2] = histograms(&EXPONENTIAL);
 static SUMMARIES: [Key; 1] = [key("dataPoints", 1, Many(&SUMMARY))];
 static NUMBER: [Key; 7] = [
-    key("startTimeUnixNano", 2, Fixed),
-    key("timeUnixNano", 3, Fixed),
-    key("asDouble", 4, Double),
+    key("startTimeUnixNano", 2, Fixed(UINT)),
+    key("timeUnixNano", 3, Fixed(UINT)),
+    key("asDouble", 4, Fixed(DOUBLE)),
     key("exemplars", 5, Many(&EXEMPLAR)),
-    key("asInt", 6, FixedInt),
+    key("asInt", 6, Fixed(INT)),
     key("attributes", 7, Many(&ATTRIBUTE)),
-    key("flags", 8, Uint),
+    key("flags", 8, Varint(UINT)),
 ];
 static HISTOGRAM: [Key; 9] = [
-    key("startTimeUnixNano", 2, Fixed),
-    key("timeUnixNano", 3, Fixed),
-    key("count", 4, Fixed),
-    key("sum", 5, Double),
-    key("bucketCounts", 6, Fixeds),
-    key("explicitBounds", 7, Doubles),
+    key("startTimeUnixNano", 2, Fixed(UINT)),
+    key("timeUnixNano", 3, Fixed(UINT)),
+    key("count", 4, Fixed(UINT)),
+    key("sum", 5, Fixed(DOUBLE)),
+    key("bucketCounts", 6, Fixeds(UINT)),
+    key("explicitBounds", 7, Fixeds(DOUBLE)),
     key("exemplars", 8, Many(&EXEMPLAR)),
     key("attributes", 9, Many(&ATTRIBUTE)),
-    key("flags", 10, Uint),
+    key("flags", 10, Varint(UINT)),
 ];
 static EXPONENTIAL: [Key; 11] = [
     key("attributes", 1, Many(&ATTRIBUTE)),
-    key("startTimeUnixNano", 2, Fixed),
-    key("timeUnixNano", 3, Fixed),
-    key("count", 4, Fixed),
-    key("sum", 5, Double),
-    key("scale", 6, Zigzag),
-    key("zeroCount", 7, Fixed),
+    key("startTimeUnixNano", 2, Fixed(UINT)),
+    key("timeUnixNano", 3, Fixed(UINT)),
+    key("count", 4, Fixed(UINT)),
+    key("sum", 5, Fixed(DOUBLE)),
+    key("scale", 6, Varint(ZIGZAG)),
+    key("zeroCount", 7, Fixed(UINT)),
     key("positive", 8, One(&BUCKETS)),
     key("negative", 9, One(&BUCKETS)),
-    key("flags", 10, Uint),
+    key("flags", 10, Varint(UINT)),
     key("exemplars", 11, Many(&EXEMPLAR)),
 ];
-static BUCKETS: [Key; 2] = [key("offset", 1, Zigzag), key("bucketCounts", 2, Uints)];
+static BUCKETS: [Key; 2] = [key("offset", 1, Varint(ZIGZAG)), key("bucketCounts", 2, Varints(UINT))];
 static SUMMARY: [Key; 7] = [
-    key("startTimeUnixNano", 2, Fixed),
-    key("timeUnixNano", 3, Fixed),
-    key("count", 4, Fixed),
-    key("sum", 5, Double),
+    key("startTimeUnixNano", 2, Fixed(UINT)),
+    key("timeUnixNano", 3, Fixed(UINT)),
+    key("count", 4, Fixed(UINT)),
+    key("sum", 5, Fixed(DOUBLE)),
     key("quantileValues", 6, Many(&QUANTILE)),
     key("attributes", 7, Many(&ATTRIBUTE)),
-    key("flags", 8, Uint),
+    key("flags", 8, Varint(UINT)),
 ];
-static QUANTILE: [Key; 2] = [key("quantile", 1, Double), key("value", 2, Double)];
+static QUANTILE: [Key; 2] = [key("quantile", 1, Fixed(DOUBLE)), key("value", 2, Fixed(DOUBLE))];
 static EXEMPLAR: [Key; 6] = [
-    key("timeUnixNano", 2, Fixed),
-    key("asDouble", 3, Double),
-    key("spanId", 4, Hex),
-    key("traceId", 5, Hex),
-    key("asInt", 6, FixedInt),
+    key("timeUnixNano", 2, Fixed(UINT)),
+    key("asDouble", 3, Fixed(DOUBLE)),
+    key("spanId", 4, Bytes(HEX)),
+    key("traceId", 5, Bytes(HEX)),
+    key("asInt", 6, Fixed(INT)),
     key("filteredAttributes", 7, Many(&ATTRIBUTE)),
 ];
-static ATTRIBUTE: [Key; 2] = [key("key", 1, Text), key("value", 2, One(&ANY))];
+static ATTRIBUTE: [Key; 2] = [key("key", 1, Bytes(TEXT)), key("value", 2, One(&ANY))];
 static ANY: [Key; 7] = [
-    key("stringValue", 1, Text),
-    key("boolValue", 2, Bool),
-    key("intValue", 3, Int),
-    key("doubleValue", 4, Double),
+    key("stringValue", 1, Bytes(TEXT)),
+    key("boolValue", 2, Varint(BOOL)),
+    key("intValue", 3, Varint(INT)),
+    key("doubleValue", 4, Fixed(DOUBLE)),
     key("arrayValue", 5, One(&LIST)),
     key("kvlistValue", 6, One(&PAIRS)),
-    key("bytesValue", 7, Base64),
+    key("bytesValue", 7, Bytes(BASE64)),
 ];
 static LIST: [Key; 1] = [key("values", 1, Many(&ANY))];
 static PAIRS: [Key; 1] = [key("values", 1, Many(&ATTRIBUTE))];
@@ -164,51 +193,47 @@ fn is_name(given: &str, name: &str) -> bool {
 
 fn write_field(w: &mut Writer<'_>, key: &Key, value: &Value) -> Result<(), String> {
     let number = key.number;
-    let wrong = |wanted: &str| format!("{} is not {wanted}", key.name);
     match key.kind {
-        Text => w.bytes(number, value.as_str().ok_or_else(|| wrong("a text"))?.as_bytes()),
-        Bool => w.varint(number, u64::from(value.as_bool().ok_or_else(|| wrong("true or false"))?)),
-        Uint => w.varint(number, uint(value).ok_or_else(|| wrong("an unsigned integer"))?),
-        Int => w.int(number, int(value).ok_or_else(|| wrong("an integer"))?),
-        Zigzag => w.zigzag(number, int(value).ok_or_else(|| wrong("an integer"))?),
-        Fixed => w.fixed64(number, uint(value).ok_or_else(|| wrong("an unsigned integer"))?),
-        FixedInt => w.fixed64(number, int(value).ok_or_else(|| wrong("an integer"))?.cast_unsigned()),
-        Double => w.double(number, double(value).ok_or_else(|| wrong("a number"))?),
-        Hex => w.bytes(number, &value.as_str().and_then(unhex).ok_or_else(|| wrong("hexadecimal"))?),
-        Base64 => {
-            let bytes = value.as_str().and_then(|text| STANDARD.decode(text).ok());
-            w.bytes(number, &bytes.ok_or_else(|| wrong("base64"))?);
+        Bytes(text) => {
+            let bytes = value.as_str().and_then(text.bytes).ok_or_else(|| key.is_not(text.what))?;
+            w.bytes(number, &bytes);
         }
-        Uints => {
-            let numbers = list(value, uint).ok_or_else(|| wrong("a list of unsigned integers"))?;
-            w.packed(number, numbers.into_iter());
-        }
-        Fixeds => {
-            let numbers = list(value, uint).ok_or_else(|| wrong("a list of unsigned integers"))?;
-            w.bytes(number, &numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>());
-        }
-        Doubles => {
-            let numbers = list(value, double).ok_or_else(|| wrong("a list of numbers"))?;
-            w.bytes(number, &numbers.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+        Varint(kind) => w.varint(number, key.bits(kind, value)?),
+        Fixed(kind) => w.fixed64(number, key.bits(kind, value)?),
+        Varints(kind) => w.packed(number, key.all_bits(kind, value)?.into_iter()),
+        Fixeds(kind) => {
+            let bytes: Vec<u8> = key.all_bits(kind, value)?.into_iter().flat_map(u64::to_le_bytes).collect();
+            w.bytes(number, &bytes);
         }
         One(keys) => write_one(w, key, value, keys)?,
-        Many(keys) => {
-            let items = value.as_array().ok_or_else(|| wrong("a list"))?;
-            items.iter().try_for_each(|item| write_one(w, key, item, keys))?;
-        }
+        Many(keys) => key.items(value)?.iter().try_for_each(|item| write_one(w, key, item, keys))?,
     }
     Ok(())
 }
 
+impl Key {
+    fn is_not(&self, what: &str) -> String {
+        format!("{} is not {what}", self.name)
+    }
+
+    fn bits(&self, kind: Number, value: &Value) -> Result<u64, String> {
+        (kind.bits)(value).ok_or_else(|| self.is_not(kind.what))
+    }
+
+    fn all_bits(&self, kind: Number, value: &Value) -> Result<Vec<u64>, String> {
+        self.items(value)?.iter().map(|item| self.bits(kind, item)).collect()
+    }
+
+    fn items<'v>(&self, value: &'v Value) -> Result<&'v [Value], String> {
+        value.as_array().map(Vec::as_slice).ok_or_else(|| self.is_not("a list"))
+    }
+}
+
 fn write_one(w: &mut Writer<'_>, key: &Key, value: &Value, keys: &'static [Key]) -> Result<(), String> {
-    let object = value.as_object().ok_or_else(|| format!("{} is not an object", key.name))?;
+    let object = value.as_object().ok_or_else(|| key.is_not("an object"))?;
     let mut outcome = Ok(());
     w.message(key.number, |w| outcome = write_message(w, object, keys));
     outcome
-}
-
-fn list<T>(value: &Value, read: fn(&Value) -> Option<T>) -> Option<Vec<T>> {
-    value.as_array()?.iter().map(read).collect()
 }
 
 fn uint(value: &Value) -> Option<u64> {
@@ -249,6 +274,12 @@ mod tests {
         }
     }
 
+    fn of_histogram(point: &str) -> String {
+        format!(
+            r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"histogram":{{"dataPoints":[{{{point}}}]}}}}]}}]}}]}}"#
+        )
+    }
+
     #[test]
     fn what_is_no_request_is_refused_with_a_sentence() {
         for (json, why) in [
@@ -257,6 +288,10 @@ mod tests {
             (r#"{"resourceMetrics":{}}"#, "resourceMetrics is not a list"),
             (r#"{"resourceMetrics":[1]}"#, "resourceMetrics is not an object"),
             (r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":1}]}]}]}"#, "name is not a text"),
+            (&of_histogram(r#""count":-1"#), "count is not an unsigned integer"),
+            (&of_histogram(r#""explicitBounds":[1,"x"]"#), "explicitBounds is not a number"),
+            (&of_histogram(r#""bucketCounts":"1""#), "bucketCounts is not a list"),
+            (&of_histogram(r#""exemplars":[{"spanId":"123"}]"#), "spanId is not hexadecimal"),
         ] {
             let error = to_protobuf(json.as_bytes()).unwrap_err();
             assert!(error.contains(why), "{json}: {error}");

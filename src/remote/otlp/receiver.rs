@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use flate2::read::MultiGzDecoder;
 
-use super::intake::Intake;
+use super::intake::{Intake, MAX_COST};
 use super::translate::{Findings, Stop, Translator};
 use super::{Config, json};
 use crate::model::DurationMs;
@@ -64,9 +64,14 @@ pub enum Failure {
     /// It is no message, or its samples come at a wrong time: 400.
     #[error("{0}")]
     Invalid(String),
-    /// It is larger than allowed: 413.
-    #[error("the message is larger than the {0} bytes allowed")]
-    TooLarge(usize),
+    /// It, or what its samples take in memory, is larger than allowed: 413.
+    #[error("{what} than the {max} bytes allowed")]
+    TooLarge {
+        /// Of what there is more.
+        what: &'static str,
+        /// The limit.
+        max: usize,
+    },
     /// It cannot be translated: 500, as in the reference; a sender does not try again.
     #[error("{0}")]
     Untranslatable(String),
@@ -155,7 +160,7 @@ impl Receiver {
         };
         let message = unpacked.as_deref().unwrap_or(body);
         if message.len() > max {
-            return Err(Failure::TooLarge(max));
+            return Err(too_large(max));
         }
         match format {
             Format::Protobuf => self.take(message),
@@ -171,6 +176,10 @@ impl Receiver {
         match walked {
             Ok(()) => {}
             Err(Stop::Message(why)) => return Err(Failure::Invalid(format!("not a message of OTLP metrics: {why}"))),
+            Err(Stop::Mistake(why)) => return Err(Failure::Untranslatable(why)),
+            Err(Stop::TooCostly) => {
+                return Err(Failure::TooLarge { what: "its samples take more memory", max: MAX_COST });
+            }
             Err(Stop::Store(error)) => return Err(error.into()),
         }
         let findings = translator.findings;
@@ -194,17 +203,22 @@ fn verdict(findings: &Findings, refused: Option<Refusal>) -> Result<(), Failure>
     }
 }
 
+fn too_large(max: usize) -> Failure {
+    Failure::TooLarge { what: "the message is larger", max }
+}
+
 fn gunzip(body: &[u8], max: usize) -> Result<Vec<u8>, Failure> {
     let mut message = Vec::new();
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
     let read = MultiGzDecoder::new(body).take(limit).read_to_end(&mut message);
     read.map_err(|e| Failure::Invalid(format!("gzip: {e}")))?;
-    if message.len() > max { Err(Failure::TooLarge(max)) } else { Ok(message) }
+    if message.len() > max { Err(too_large(max)) } else { Ok(message) }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::path::Path;
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
@@ -220,9 +234,11 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
+    use crate::disk::MemDisk;
     use crate::model::TimestampMs;
     use crate::net::protobuf::Writer;
     use crate::storage::memory::MemoryStore;
+    use crate::tsdb::{self, Tsdb};
 
     const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
 
@@ -242,9 +258,16 @@ mod tests {
         NumberDataPoint { time_unix_nano: t.0.cast_unsigned() * 1_000_000, value, ..NumberDataPoint::default() }
     }
 
-    fn message(points: Vec<NumberDataPoint>) -> Vec<u8> {
+    fn gauge(name: &str, points: Vec<NumberDataPoint>) -> Metric {
         let data = Some(Data::Gauge(Gauge { data_points: points }));
-        let metrics = vec![Metric { name: "m".to_owned(), data, ..Metric::default() }];
+        Metric { name: name.to_owned(), data, ..Metric::default() }
+    }
+
+    fn message(points: Vec<NumberDataPoint>) -> Vec<u8> {
+        message_of(vec![gauge("m", points)])
+    }
+
+    fn message_of(metrics: Vec<Metric>) -> Vec<u8> {
         let text = |text: &str| Value::StringValue(text.to_owned());
         let attributes = vec![attribute("service.name", text("s")), attribute("host", text("h"))];
         let resource = Some(Resource { attributes, ..Resource::default() });
@@ -254,6 +277,7 @@ mod tests {
     }
 
     fn names(store: &MemoryStore) -> Vec<String> {
+        assert_eq!(store.empty_series(), []);
         store.dump().keys().filter_map(|labels| labels.metric_name().map(str::to_owned)).collect()
     }
 
@@ -272,6 +296,79 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_request_leaves_nothing_behind_and_its_repair_is_taken() {
+        let (receiver, store) = receiver();
+        let receive = |metrics| receiver.receive(Format::Protobuf, Packing::Plain, &message_of(metrics));
+        let fresh = |t| gauge("fresh", vec![point(t)]);
+        let (second, hour) = (DurationMs::from_secs(1), DurationMs::from_secs(3600));
+        let untranslatable = receive(vec![fresh(NOW), Metric { data: None, ..fresh(NOW) }]).unwrap_err();
+        assert!(matches!(untranslatable, Failure::Untranslatable(_)), "{untranslatable}");
+        assert_eq!(names(&store), [""; 0]);
+        receive(vec![gauge("known", vec![point(NOW)])]).unwrap();
+        let late = gauge("known", vec![point(NOW - second)]);
+        for metrics in [vec![fresh(NOW), late.clone()], vec![late, fresh(NOW)], vec![fresh(NOW), fresh(NOW + hour)]] {
+            let refused = receive(metrics).unwrap_err();
+            assert!(matches!(refused, Failure::Invalid(_)), "{refused}");
+            assert_eq!(names(&store), ["known", "target_info"]);
+        }
+        store.refuse_before(NOW - second);
+        let too_old = receive(vec![fresh(NOW - second - second), fresh(NOW)]).unwrap_err();
+        assert!(matches!(&too_old, Failure::Invalid(why) if why == "too old sample"), "{too_old}");
+        assert_eq!(names(&store), ["known", "target_info"]);
+        let known = gauge("known", vec![point(NOW + second)]);
+        receive(vec![fresh(NOW), known, fresh(NOW + second)]).unwrap();
+        assert_eq!(names(&store), ["fresh", "known", "target_info"]);
+        let counts = store.dump().into_values().map(|samples| samples.len());
+        assert_eq!(counts.collect::<Vec<_>>(), [2, 2, 2]);
+    }
+
+    #[test]
+    fn a_refused_request_creates_no_series_in_the_head() {
+        let (registry, clock) = (Registry::new(), Clock::manual(NOW));
+        let deps = tsdb::Deps { disk: Arc::new(MemDisk::new()), clock: clock.clone(), registry: registry.clone() };
+        let store = Arc::new(Tsdb::open(Path::new("/data"), tsdb::Options::default(), deps).unwrap().0);
+        let options = Options { lookback: DurationMs::from_secs(300), has_type_labels: false };
+        let receiver = Receiver::new(options, Deps { store, clock, registry: registry.clone() });
+        let series = || {
+            let mut text = String::new();
+            registry.write_text(&mut text);
+            let line = text.lines().find(|line| line.starts_with("watershed_tsdb_head_series ")).unwrap();
+            line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+        };
+        let receive = |metrics| receiver.receive(Format::Protobuf, Packing::Plain, &message_of(metrics));
+        receive(vec![gauge("known", vec![point(NOW)])]).unwrap();
+        assert_eq!(series(), 2.0);
+        let days = DurationMs::from_secs(3 * 24 * 3600);
+        for metrics in [
+            vec![gauge("new", vec![point(NOW)]), Metric::default()],
+            vec![gauge("new", vec![point(NOW)]), gauge("known", vec![point(NOW - DurationMs::from_secs(1))])],
+            vec![gauge("new", vec![point(NOW - days)])],
+        ] {
+            receive(metrics).unwrap_err();
+            assert_eq!(series(), 2.0);
+        }
+        receive(vec![gauge("new", vec![point(NOW)])]).unwrap();
+        assert_eq!(series(), 3.0);
+    }
+
+    #[test]
+    fn a_request_whose_samples_take_more_memory_than_allowed_is_refused_before_they_do() {
+        let (receiver, store) = receiver();
+        receiver.set_config(Config { promote_all_resource_attributes: true, ..Config::default() });
+        let mut w = Vec::new();
+        let metric = gauge("m", (0..2000).map(|_| point(NOW)).collect());
+        let text = Value::StringValue("v".repeat(500 << 10));
+        let resource = Some(Resource { attributes: vec![attribute("long", text)], ..Resource::default() });
+        let scope_metrics = vec![ScopeMetrics { metrics: vec![metric], ..ScopeMetrics::default() }];
+        let resource_metrics = vec![ResourceMetrics { resource, scope_metrics, ..ResourceMetrics::default() }];
+        ExportMetricsServiceRequest { resource_metrics }.encode(&mut w).unwrap();
+        assert!(w.len() < 1 << 20);
+        let failure = receiver.receive(Format::Protobuf, Packing::Plain, &w).unwrap_err();
+        assert!(matches!(failure, Failure::TooLarge { max: MAX_COST, .. }), "{failure}");
+        assert_eq!(names(&store), [""; 0]);
+    }
+
+    #[test]
     fn a_small_body_does_not_unpack_to_a_large_one() {
         let (receiver, _) = receiver();
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
@@ -281,7 +378,7 @@ mod tests {
         assert!(bomb.len() < 1 << 20);
         for format in [Format::Protobuf, Format::Json] {
             let failure = receiver.receive(format, Packing::Gzip, &bomb).unwrap_err();
-            assert!(matches!(failure, Failure::TooLarge(_)), "{failure}");
+            assert!(matches!(failure, Failure::TooLarge { .. }), "{failure}");
         }
     }
 

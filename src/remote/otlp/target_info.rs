@@ -1,8 +1,10 @@
 //! `target_info`: what of a resource does not become labels of its series.
 
+use std::rc::Rc;
+
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 
-use super::translate::{Sink, Stop, Translated, Translator};
+use super::translate::{Measured, Sink, Stop, Translated, Translator};
 use crate::model::{Metadata, MetricType, TimestampMs};
 
 const NAME: &str = "target_info";
@@ -10,6 +12,9 @@ const NAME: &str = "target_info";
 const IDENTIFYING: [&str; 3] = ["service.namespace", "service.name", "service.instance.id"];
 /// Samples for one resource: with the usual lookback those of two days.
 const MAX_SAMPLES: u64 = 1200;
+/// Samples between the first and the last one of its resource, for all resources of a request: a thousand that each come
+/// after hours.
+const MAX_BETWEEN: u64 = 100_000;
 
 /// Appends samples from a resource's first data point to its last, so close that each of its samples finds one.
 pub(super) fn append(
@@ -25,29 +30,27 @@ pub(super) fn append(
         return Ok(());
     }
     let left_out = if translator.config.keep_identifying_resource_attributes { &[][..] } else { &IDENTIFYING };
-    if let Err(why) = translator.own_attributes(attributes, left_out) {
-        translator.findings.mistake(why);
-        return Ok(());
-    }
+    translator.own_attributes(attributes, left_out)?;
     translator.identify();
     if !translator.labels.has("job") && !translator.labels.has("instance") {
         return Ok(());
     }
     let labels = translator.named(NAME, None);
     let interval = (translator.options.lookback.0.max(2).cast_unsigned() / 2).saturating_mul(1_000_000);
-    if (last_nanos - first_nanos) / interval >= MAX_SAMPLES {
-        translator.findings.mistake("the data points of a resource lie too far apart in time".to_owned());
-        return Ok(());
+    let between = last_nanos.saturating_sub(first_nanos) / interval;
+    translator.between = translator.between.saturating_add(between);
+    if between >= MAX_SAMPLES || translator.between > MAX_BETWEEN {
+        return Err(Stop::Mistake("the data points of a resource lie too far apart in time".to_owned()));
     }
     let help = "Target metadata".to_owned();
-    let metadata = Metadata { metric_type: MetricType::Gauge, unit: String::new(), help };
+    let metadata = Rc::new(Metadata { metric_type: MetricType::Gauge, unit: String::new(), help });
     let mut at = first_nanos;
     loop {
         let t = TimestampMs((at.min(last_nanos) / 1_000_000).cast_signed());
         // Several resources of a request may be one target.
         if translator.told.insert((labels.clone(), t)) {
             let sample = Translated { labels: &labels, t, start: TimestampMs(0), metadata: &metadata };
-            sink.float(&sample, 1.0, &[])?;
+            sink.take(&sample, Measured::Float(1.0), &[])?;
         }
         if at >= last_nanos {
             return Ok(());

@@ -21,6 +21,10 @@ const FLOAT_BYTES: usize = 80;
 /// The same of an exemplar or of metadata beside its texts.
 const OTHER_BYTES: usize = 160;
 
+/// Bytes of all labels that one request may spell out for the store. In 2.0 ten bytes name a megabyte of them; honest series
+/// that are all new come to a tenth of this in the largest message.
+const SPELLED_MAX: usize = 512 << 20;
+
 /// A series as a request names it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At<'m> {
@@ -50,6 +54,7 @@ pub(super) enum NamesError {
 pub(super) enum Stop {
     Message(ProtobufError),
     TooManySymbols,
+    TooManyLabels,
     Store(AppendError),
 }
 
@@ -142,6 +147,8 @@ pub(super) struct Intake<'s, 'm, N> {
     written: Written,
     complaints: Complaints,
     pairs: Vec<RawPair<'m>>,
+    /// Bytes of labels that were spelled out.
+    spelled: usize,
 }
 
 impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
@@ -169,6 +176,7 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
             written: Written::default(),
             complaints: Complaints::default(),
             pairs: Vec::new(),
+            spelled: 0,
         }
     }
 
@@ -179,7 +187,10 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
             return Ok(Some(known));
         }
         match self.resolve(at)? {
-            Ok(series) => Ok(Some(Known { series, metadata: 0 })),
+            Ok(series) => {
+                self.settle()?;
+                Ok(Some(Known { series, metadata: 0 }))
+            }
             Err(fault) => {
                 self.complain(fault.into(), contents.all(), at, None);
                 Ok(None)
@@ -243,6 +254,8 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
     ) -> Result<(), Stop> {
         let complaint = match &exemplar {
             Err(fault) => Some(Complaint::ExemplarLabels(*fault)),
+            // It would be one of 1970, and no two of a series could be told apart.
+            Ok(exemplar) if exemplar.t.is_none() => Some(Complaint::UntimedExemplar),
             Ok(exemplar) if exemplar.t.is_some_and(|t| t > self.max_t) => Some(Complaint::FutureExemplar),
             Ok(_) => None,
         };
@@ -341,7 +354,13 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
             Ok(labels) => labels,
             Err(fault) => return Ok(Err(fault)),
         };
+        self.spelled += labels.as_bytes().len();
+        if self.spelled > SPELLED_MAX {
+            return Err(Stop::TooManyLabels);
+        }
         let series = self.appender().series(&labels)?;
+        // A new series waits with its labels for the commit that logs it.
+        self.slice.weight += OTHER_BYTES + labels.as_bytes().len();
         if let Some(key) = at.key {
             self.cache.put(key, Known { series, metadata: 0 }, self.minute);
         }

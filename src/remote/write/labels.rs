@@ -11,6 +11,10 @@ const SHOWN_BYTES_MAX: usize = 300;
 /// Labels of one series or exemplar; real ones have some ten. Each may be two bytes of a message, and is 64 of memory.
 pub(super) const LABELS_MAX: usize = 1 << 14;
 
+/// Bytes of all names and values of one series or exemplar. In 2.0 two bytes of a message name a symbol of megabytes, as
+/// often as they like.
+const LABEL_BYTES_MAX: usize = 1 << 20;
+
 /// A name and a value as they came.
 pub(super) type RawPair<'a> = (&'a [u8], &'a [u8]);
 
@@ -29,6 +33,8 @@ pub(super) enum LabelFault {
     NotUtf8,
     #[error("more than {LABELS_MAX} labels")]
     TooMany,
+    #[error("more than {LABEL_BYTES_MAX} bytes of labels")]
+    TooLong,
     #[error("odd number of label references")]
     OddReferences,
     #[error("label reference outside of the symbols")]
@@ -51,6 +57,10 @@ pub(super) fn exemplar_labels(pairs: &[RawPair<'_>]) -> Result<Labels, LabelFaul
 }
 
 fn sorted<'a>(pairs: &[RawPair<'a>]) -> Result<Vec<(&'a str, &'a str)>, LabelFault> {
+    let bytes = pairs.iter().fold(0, |sum: usize, (name, value)| sum.saturating_add(name.len() + value.len()));
+    if bytes > LABEL_BYTES_MAX {
+        return Err(LabelFault::TooLong);
+    }
     let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|_| LabelFault::NotUtf8);
     let pairs = pairs.iter().map(|(name, value)| Ok((utf8(name)?, utf8(value)?)));
     let mut sorted = pairs.collect::<Result<Vec<_>, _>>()?;
@@ -113,6 +123,17 @@ mod tests {
         assert_eq!(check(&[("__name__", "up"), ("a", "1"), ("a", "")]), Err(LabelFault::Repeated));
         let invalid = &[(&b"__name__"[..], &b"up"[..]), (b"a", &[0xff])];
         assert_eq!(series_labels(invalid), Err(LabelFault::NotUtf8));
+    }
+
+    #[test]
+    fn a_symbol_that_is_named_again_and_again_does_not_make_gigabytes_of_labels() {
+        let (names, value) = ((0..1000).map(|n| format!("n{n}")).collect::<Vec<_>>(), vec![b'v'; 10_000]);
+        let mut pairs: Vec<RawPair<'_>> = vec![(b"__name__", b"up")];
+        pairs.extend(names.iter().map(|name| (name.as_bytes(), &value[..])));
+        assert_eq!(series_labels(&pairs), Err(LabelFault::TooLong));
+        assert_eq!(exemplar_labels(&pairs), Err(LabelFault::TooLong));
+        pairs.truncate(100);
+        assert_eq!(series_labels(&pairs).unwrap().iter().count(), 100);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::cache::SeriesCache;
 use super::outcome::{Complaint, Complaints, Written};
-use crate::telemetry::{Counter, Gauge, Registry};
+use crate::telemetry::{Counter, Registry};
 
 pub(super) struct Metrics {
     registry: Registry,
@@ -20,7 +20,6 @@ pub(super) struct Metrics {
     pub(super) busy: Counter,
     pub(super) unsupported: Counter,
     pub(super) failed: Counter,
-    pub(super) held_bytes: Gauge,
 }
 
 impl Metrics {
@@ -59,11 +58,6 @@ impl Metrics {
             busy: requests("busy"),
             unsupported: requests("unsupported"),
             failed: requests("store"),
-            held_bytes: registry.gauge(
-                "watershed_remote_write_receiver_held_bytes",
-                "Bytes of request bodies of remote write that are held at this moment.",
-                &[],
-            ),
             registry: registry.clone(),
         }
     }

@@ -70,6 +70,8 @@ pub(super) enum Complaint {
     EmptySeries,
     #[error("metadata reference outside of the symbols")]
     Metadata,
+    #[error("exemplar without a timestamp")]
+    UntimedExemplar,
     #[error("out of order exemplar")]
     LateExemplar,
     #[error("exemplar with too long labels")]
@@ -92,7 +94,8 @@ impl Complaint {
             Complaint::Labels(_) => "invalid_labels",
             Complaint::EmptySeries => "empty_series",
             Complaint::Metadata => "invalid_metadata",
-            Complaint::LateExemplar
+            Complaint::UntimedExemplar
+            | Complaint::LateExemplar
             | Complaint::LongExemplar
             | Complaint::FutureExemplar
             | Complaint::ExemplarLabels(_) => "exemplar",

@@ -2,7 +2,6 @@
 
 use std::io::Read as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -72,36 +71,6 @@ pub struct Receiver {
     cache: Arc<SeriesCache>,
     metrics: Metrics,
     buffers: Mutex<Vec<Vec<u8>>>,
-    held: AtomicUsize,
-}
-
-/// Too many bytes of other requests are held: 503, to be tried again soon.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("too many remote write requests are being received")]
-pub struct TooBusy;
-
-/// Bytes of a body that count against the receiver's limit until this is dropped.
-pub struct HeldBytes {
-    receiver: Arc<Receiver>,
-    bytes: usize,
-}
-
-impl HeldBytes {
-    /// Counts further bytes.
-    pub fn add(&mut self, bytes: usize) -> Result<(), TooBusy> {
-        let receiver = &self.receiver;
-        let held = receiver.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        self.bytes += bytes;
-        receiver.metrics.held_bytes.set(held as f64);
-        if held > receiver.config.max_held { Err(TooBusy) } else { Ok(()) }
-    }
-}
-
-impl Drop for HeldBytes {
-    fn drop(&mut self) {
-        let before = self.receiver.held.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.receiver.metrics.held_bytes.set(before.saturating_sub(self.bytes) as f64);
-    }
 }
 
 impl Receiver {
@@ -110,17 +79,12 @@ impl Receiver {
         let cache = Arc::new(SeriesCache::new());
         let metrics = Metrics::new(&deps.registry, &cache);
         let (store, clock) = (deps.store, deps.clock);
-        Receiver { config, store, clock, cache, metrics, buffers: Mutex::default(), held: AtomicUsize::new(0) }
+        Receiver { config, store, clock, cache, metrics, buffers: Mutex::default() }
     }
 
     /// What was configured.
     pub fn config(&self) -> &Config {
         &self.config
-    }
-
-    /// An account for the bytes of one body.
-    pub fn hold(self: &Arc<Receiver>) -> HeldBytes {
-        HeldBytes { receiver: self.clone(), bytes: 0 }
     }
 
     /// Counts a request whose body was not taken because it is too large.
@@ -203,6 +167,7 @@ impl From<Stop> for Failure {
         match stop {
             Stop::Message(error) => error.into(),
             Stop::TooManySymbols => Failure::Invalid("there are too many symbols".to_owned()),
+            Stop::TooManyLabels => Failure::TooLarge("its series have too many bytes of labels".to_owned()),
             Stop::Store(error) => error.into(),
         }
     }

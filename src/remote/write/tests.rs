@@ -308,7 +308,9 @@ fn exemplars_that_are_not_kept_are_told_in_2_0_and_not_in_1_0() {
         symbols(w, &["", "__name__", "up", "trace_id", "x", "", &long]);
         series2(w, &[1, 2], |w| {
             sample2(w, 0, 1.0, 0);
-            for (t, refs) in [(5, [3, 4]), (4, [3, 4]), (6, [3, 6]), (7, [5, 4]), (8, [3, 99]), (700_000, [3, 4])] {
+            for (t, refs) in
+                [(5, [3, 4]), (4, [3, 4]), (6, [3, 6]), (7, [5, 4]), (8, [3, 99]), (700_000, [3, 4]), (-NOW, [3, 4])]
+            {
                 w.message(4, |w| {
                     w.packed(1, refs.into_iter());
                     w.int(3, NOW + t);
@@ -321,7 +323,7 @@ fn exemplars_that_are_not_kept_are_told_in_2_0_and_not_in_1_0() {
     assert_eq!(outcome.written, written(1, 0, 1));
     let text = why(&outcome);
     let expected = "not written: 1 x out of order exemplar, 1 x exemplar with too long labels, 1 x exemplar with empty \
-                    label name, 1 x exemplar with label reference outside of the symbols, 1 x exemplar too far in the future";
+                    label name, 1 x exemplar with label reference outside of the symbols, 1 x exemplar too far in the future, 1 x exemplar without a timestamp";
     assert_eq!(text.lines().next().unwrap(), expected);
     let late = message(|w| {
         w.message(1, |w| {
@@ -482,6 +484,24 @@ fn a_message_larger_than_a_slice_is_committed_in_several() {
 }
 
 #[test]
+fn new_series_with_long_labels_do_not_wait_for_the_end_of_the_request() {
+    let bench = Bench::new();
+    let long = "v".repeat(512 << 10);
+    let names: Vec<String> = (0..40).map(|n| format!("m{n}")).collect();
+    let mut request = message(|w| {
+        symbols(w, &["", "__name__", "long", &long]);
+        names.iter().for_each(|name| w.bytes(4, name.as_bytes()));
+        (4..44).for_each(|name| series2(w, &[1, name, 2, 3], |w| sample2(w, 0, 1.0, 0)));
+    });
+    // A series whose sample is cut off.
+    request.extend_from_slice(&[0x2a, 2, 0x12, 5]);
+    let outcome = bench.send(Message::V2, &request);
+    assert!(why(&outcome).contains("cut off"), "{outcome:?}");
+    assert_eq!(outcome.written.samples, bench.all().len() as u64);
+    assert!((16..40).contains(&outcome.written.samples), "{}", outcome.written.samples);
+}
+
+#[test]
 fn late_markers_are_told_and_markers_keep_their_bits() {
     let bench = Bench::new();
     let send = |t, v| bench.send(Message::V1, &message(|w| series1(w, &[("__name__", "up")], &[(t, v)])));
@@ -491,6 +511,46 @@ fn late_markers_are_told_and_markers_keep_their_bits() {
     let late = send(3, STALE_NAN);
     assert_eq!(late.written, written(0, 0, 0));
     assert!(why(&late).contains("out of order sample"));
+}
+
+/// A store that keeps nothing.
+struct Nowhere;
+
+impl Appendable for Nowhere {
+    fn appender(&self) -> Box<dyn Appender + '_> {
+        Box::new(Nowhere)
+    }
+}
+
+impl Appender for Nowhere {
+    fn series(&mut self, _: &Labels) -> Result<SeriesRef, AppendError> {
+        Ok(SeriesRef(1))
+    }
+
+    fn append(&mut self, _: &[FloatSample]) -> Result<UnknownSeries, AppendError> {
+        Ok(UnknownSeries::default())
+    }
+
+    fn commit(self: Box<Self>) -> Result<AppendReport, AppendError> {
+        Ok(AppendReport::default())
+    }
+}
+
+#[test]
+fn a_request_does_not_spell_out_gigabytes_of_labels() {
+    let registry = Registry::new();
+    let receiver = receiver(Arc::new(Nowhere), Config::default(), &registry);
+    let bench = Bench { receiver, store: Arc::new(Nowhere), registry };
+    let long = "v".repeat(1_000_000);
+    let names: Vec<String> = (0..1000).map(|n| format!("m{n}")).collect();
+    let request = message(|w| {
+        symbols(w, &["", "__name__", "long", &long]);
+        names.iter().for_each(|name| w.bytes(4, name.as_bytes()));
+        (4..1004).for_each(|name| series2(w, &[1, name, 2, 3], |w| sample2(w, 0, 1.0, 0)));
+    });
+    let outcome = bench.send(Message::V2, &request);
+    assert!(matches!(outcome.failure, Some(Failure::TooLarge(_))), "{outcome:?}");
+    assert!((400..540).contains(&outcome.written.samples), "{outcome:?}");
 }
 
 /// A store whose disk is full.

@@ -4,8 +4,8 @@ use super::{Inner, MemoryStore, Series};
 use crate::model::{DurationMs, Exemplar, FloatHistogram, Histogram, Labels, TimestampMs, Value, is_stale};
 use crate::storage::chunk::TimedValue;
 use crate::storage::{
-    AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Refused, SeriesRef,
-    UnknownSeries,
+    AppendError, AppendReport, Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Refusal, Refused,
+    SeriesRef, UnknownSeries,
 };
 
 impl Appendable for MemoryStore {
@@ -91,6 +91,17 @@ impl Appender for MemoryAppender<'_> {
         inner.refs.insert(labels.clone(), series);
         inner.series.insert(series, Series { labels: labels.clone(), ..Series::default() });
         Ok(series)
+    }
+
+    fn find(&mut self, labels: &Labels) -> Result<Option<SeriesRef>, AppendError> {
+        Ok(self.store.inner.lock().refs.get(labels).copied())
+    }
+
+    fn judge_new(&self, t: TimestampMs) -> Result<(), Refusal> {
+        let (window, max_t) = (self.store.window, self.max_t.unwrap_or(t));
+        let is_valid = self.store.inner.lock().min_valid.is_none_or(|min| t >= min);
+        let is_in_window = window.0 > 0 && t >= max_t - window;
+        if is_valid || is_in_window { Ok(()) } else { Err(Refusal::TooOld) }
     }
 
     fn append(&mut self, samples: &[FloatSample]) -> Result<UnknownSeries, AppendError> {

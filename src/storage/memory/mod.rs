@@ -83,6 +83,12 @@ impl MemoryStore {
         full.map(|s| (s.labels.clone(), s.within(TimeRange::ALL))).collect()
     }
 
+    /// The series without samples.
+    pub fn empty_series(&self) -> Vec<Labels> {
+        let inner = self.inner.lock();
+        inner.series.values().filter(|s| s.samples.is_empty()).map(|s| s.labels.clone()).collect()
+    }
+
     /// Every exemplar in the order in which they came, with its series and the time of its sample.
     pub fn exemplars(&self) -> Vec<(Labels, TimestampMs, Exemplar)> {
         self.inner.lock().exemplars.clone()

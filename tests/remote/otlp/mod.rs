@@ -1,6 +1,7 @@
 //! The OTLP receiver beside a real Prometheus: the same requests to both, then all series and exemplars of both.
 
 mod cases;
+mod fixed;
 mod payload;
 
 use std::io::Write as _;

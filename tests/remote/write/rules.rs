@@ -1,10 +1,13 @@
 //! The rules for receivers in the specifications of remote write 2.0 (2.0-rc.4) and 1.0, each with a test named after it.
 //!
-//! Source: prometheus.io/docs/specs/prw/remote_write_spec_2_0 and .../remote_write_spec. Rules for senders are not here.
+//! Source: prometheus.io/docs/specs/prw/remote_write_spec_2_0 and .../remote_write_spec. Rules for senders are here where a
+//! receiver sees them broken. That 5xx is for what may succeed later is tested where a store can be made to fail, in
+//! `web::tests`; that metadata and start timestamps are kept, in `remote::write::tests`.
 
 use super::{Receiver, Request, V1, V2, histogram, packed, sample, v1, written};
 use crate::support::http::{self, Response};
 use crate::support::now_ms;
+use crate::support::process::Home;
 use crate::support::remote_write::Message;
 
 const UP: &[(&str, &str)] = &[("__name__", "up"), ("job", "a")];
@@ -68,6 +71,45 @@ fn receivers_must_use_the_content_type_to_identify_the_message() {
     let answer = receiver.send(V2, &v1(&[(UP, &[(t, 1.0)])]));
     assert_eq!((answer.status, written(&answer)), (204, [0, 0, 0]));
     assert!(receiver.samples("up").is_empty());
+}
+
+#[test]
+fn receivers_may_specify_any_path() {
+    let home = Home::new();
+    home.write_config("{}");
+    let flags = ["--web.enable-remote-write-receiver", "--web.route-prefix=/any/where"];
+    let server = home.watershed_unready(&flags).wait_ready("/any/where/-/ready");
+    let headers = format!("Content-Encoding: snappy\r\nContent-Type: {V2}\r\n");
+    let url = format!("http://{}/any/where/api/v1/write", server.address);
+    let answer = http::post_bytes(&url, &headers, &packed(&up(now_ms(), 1.0))).expect("an answer");
+    assert_eq!((answer.status, written(&answer)), (204, [1, 0, 0]));
+}
+
+#[test]
+fn the_content_type_must_follow_rfc_9110() {
+    let receiver = Receiver::start(&[]);
+    let t = now_ms();
+    // Types and names of parameters in any case, space around the semicolon, quoted values, further parameters.
+    for (i, content_type) in [
+        "Application/X-Protobuf;proto=io.prometheus.write.v2.Request",
+        "application/x-protobuf ; PROTO=io.prometheus.write.v2.Request",
+        "application/x-protobuf; proto=\"io.prometheus.write.v2.Request\"",
+        "application/x-protobuf;charset=utf-8;proto=io.prometheus.write.v2.Request",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = receiver.send(content_type, &up(t + i as i64, 1.0));
+        assert_eq!((answer.status, written(&answer)), (204, [1, 0, 0]), "{content_type}");
+    }
+}
+
+#[test]
+fn the_content_encoding_must_follow_rfc_9110() {
+    let receiver = Receiver::start(&[]);
+    let body = packed(&up(now_ms(), 1.0));
+    assert_eq!(receiver.post(V2, "Snappy", &body).status, 204, "names of codings are case-insensitive");
+    assert_eq!(receiver.post(V2, "snappy, snappy", &body).status, 415, "a list is not one coding");
 }
 
 // Response.
@@ -212,6 +254,26 @@ fn what_can_never_succeed_must_be_answered_4xx() {
 // Retries.
 
 #[test]
+fn receivers_may_answer_5xx_with_retry_after_when_they_are_overloaded() {
+    let receiver = Receiver::start(&["--web.remote-write-receiver.max-held-size=1KB"]);
+    let answer = receiver.post(V2, "snappy", &[0; 2000]);
+    assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
+    assert_eq!(receiver.send(V2, &up(now_ms(), 1.0)).status, 204, "the load has passed");
+}
+
+#[test]
+fn a_partial_write_that_is_sent_again_must_change_nothing() {
+    let receiver = Receiver::start(&[]);
+    let t = now_ms();
+    let request = Request::new().series(UP, &sample(t, 1.0)).series(&[("job", "b")], &sample(t, 1.0));
+    for _ in 0..3 {
+        let answer = receiver.send(V2, &request.message());
+        assert_eq!((answer.status, written(&answer)), (400, [1, 0, 0]));
+    }
+    assert_eq!(receiver.samples("up"), [(t, "1".to_owned())]);
+}
+
+#[test]
 fn a_request_that_is_sent_again_must_change_nothing() {
     let receiver = Receiver::start(&[]);
     let t = now_ms();
@@ -255,6 +317,106 @@ fn references_must_point_into_the_symbols_and_come_in_pairs() {
         let answer = receiver.send(V2, &symbols.clone().bytes(5, &series.0));
         assert_eq!((answer.status, written(&answer)), (400, [0, 0, 0]), "{refs:?}");
     }
+}
+
+#[test]
+fn references_of_metadata_and_exemplars_must_point_into_the_symbols() {
+    let receiver = Receiver::start(&["--enable-feature=exemplar-storage"]);
+    let t = now_ms();
+    let help = Message::default().bytes(5, &Message::default().int(1, 1).int(3, 99).0);
+    let answer = receiver.send(V2, &Request::new().series(UP, &join(&[sample(t, 1.0), help])).message());
+    assert_eq!((answer.status, written(&answer)), (400, [0, 0, 0]));
+    let label = Message::default().bytes(4, &Message::default().bytes(1, &[1, 99]).int(3, t).0);
+    let answer = receiver.send(V2, &Request::new().series(UP, &join(&[sample(t, 1.0), label])).message());
+    assert_eq!((answer.status, written(&answer)), (400, [1, 0, 0]));
+}
+
+#[test]
+fn symbols_must_be_deduplicated_and_doubles_name_the_same_series() {
+    let receiver = Receiver::start(&[]);
+    let t = now_ms();
+    let table = ["", "__name__", "up", "__name__", "up"];
+    let symbols = table.iter().fold(Message::default(), |m, symbol| m.bytes(4, symbol.as_bytes()));
+    let series =
+        |refs: &[u8], t| Message::default().bytes(5, &join(&[Message::default().bytes(1, refs), sample(t, 1.0)]).0);
+    let message = join(&[symbols, series(&[1, 2], t), series(&[3, 4], t + 1)]);
+    let answer = receiver.send(V2, &message);
+    assert_eq!((answer.status, written(&answer)), (204, [2, 0, 0]));
+    assert_eq!(receiver.samples("up").len(), 2);
+}
+
+#[test]
+fn symbols_must_be_provided() {
+    let receiver = Receiver::start(&[]);
+    let series = join(&[Message::default().bytes(1, &[1, 2]), sample(now_ms(), 1.0)]);
+    let answer = receiver.send(V2, &Message::default().bytes(5, &series.0));
+    assert_eq!((answer.status, written(&answer)), (400, [0, 0, 0]));
+}
+
+#[test]
+fn series_must_not_include_both_samples_and_histograms_and_are_taken_nevertheless() {
+    let receiver = Receiver::start(&[]);
+    let t = now_ms();
+    let both = join(&[sample(t, 1.0), histogram(t + 1, 3)]);
+    let answer = receiver.send(V2, &Request::new().series(UP, &both).message());
+    assert_eq!((answer.status, written(&answer)), (204, [1, 1, 0]));
+}
+
+#[test]
+fn label_values_must_not_be_empty_and_mean_absence_if_they_are() {
+    let receiver = Receiver::start(&[]);
+    let t = now_ms();
+    let with_empty = [UP, &[("none", "")][..]].concat();
+    assert_eq!(receiver.send(V2, &Request::new().series(&with_empty, &sample(t, 1.0)).message()).status, 204);
+    assert_eq!(receiver.send(V2, &up(t + 1, 1.0)).status, 204);
+    assert_eq!(receiver.samples("up{none=\"\"}").len(), 2, "both name one series");
+}
+
+#[test]
+fn receivers_may_impose_limits_on_the_number_and_length_of_labels() {
+    let receiver = Receiver::start(&[]);
+    let long = "v".repeat(2 << 20);
+    let request = Request::new().series(&[("__name__", "up"), ("long", &long)], &sample(now_ms(), 1.0));
+    let refs = [[1, 2].repeat(20_000), vec![1]].concat();
+    let symbols = Message::default().bytes(4, b"").bytes(4, b"__name__").bytes(4, b"up");
+    let many = join(&[Message::default().bytes(1, &refs), sample(now_ms(), 1.0)]);
+    for (message, why) in [
+        (request.message(), "more than 1048576 bytes of labels"),
+        (symbols.bytes(5, &many.0), "more than 16384 labels"),
+    ] {
+        let answer = receiver.send(V2, &message);
+        assert_eq!((answer.status, written(&answer)), (400, [0, 0, 0]));
+        assert!(answer.text().contains(why) && answer.text().len() < 1000, "{}", answer.text());
+    }
+}
+
+#[test]
+fn samples_must_come_in_the_order_of_their_timestamps_or_are_refused() {
+    let receiver = Receiver::start(&[]);
+    let t = now_ms();
+    let turned = join(&[sample(t, 1.0), sample(t - 1, 2.0)]);
+    let answer = receiver.send(V2, &Request::new().series(UP, &turned).message());
+    assert_eq!((answer.status, written(&answer)), (400, [1, 0, 0]));
+    assert_eq!(receiver.samples("up"), [(t, "1".to_owned())]);
+}
+
+#[test]
+fn exemplars_must_contain_a_timestamp() {
+    let receiver = Receiver::start(&["--enable-feature=exemplar-storage"]);
+    let mut request = Request::new();
+    let rest = join(&[sample(now_ms(), 1.0), exemplar(&mut request, 0)]);
+    let answer = receiver.send(V2, &request.series(UP, &rest).message());
+    assert_eq!((answer.status, written(&answer)), (400, [1, 0, 0]));
+    assert!(answer.text().contains("exemplar without a timestamp"), "{}", answer.text());
+}
+
+#[test]
+fn exemplars_may_be_without_labels() {
+    let receiver = Receiver::start(&["--enable-feature=exemplar-storage"]);
+    let t = now_ms();
+    let bare = Message::default().bytes(4, &Message::default().double(2, 0.5).int(3, t).0);
+    let answer = receiver.send(V2, &Request::new().series(UP, &join(&[sample(t, 1.0), bare])).message());
+    assert_eq!((answer.status, written(&answer)), (204, [1, 0, 1]));
 }
 
 #[test]

@@ -4,20 +4,18 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use axum::http::{HeaderMap, Response, StatusCode};
 use axum::routing::{MethodRouter, post};
 
 use crate::model::Shortened;
 use crate::remote::otlp::{Failure, Format, Packing};
-use crate::web::body::{BodyBudget, BodyError};
+use crate::web::body::BodyBudget;
 use crate::web::encoding::plain;
 use crate::web::routes::Web;
 
 /// Bytes of bodies that are held at the same time: four of the largest, or thousands of usual ones.
 const MAX_HELD: usize = 128 << 20;
-/// Seconds after which a sender may come again if there was no room.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 pub(super) fn route() -> MethodRouter<Arc<Web>> {
     let budget = BodyBudget::new(MAX_HELD);
@@ -35,7 +33,7 @@ async fn receive(State(web): State<Arc<Web>>, request: Request, budget: Arc<Body
     };
     let body = match budget.read(request, receiver.max_body(), web.config.read_timeout).await {
         Ok(body) => body,
-        Err(error) => return refuse(&error),
+        Err(error) => return error.response(),
     };
     let outcome = web.deps.pool.run(move || receiver.receive(format, packing, &body.bytes));
     match outcome.await {
@@ -70,18 +68,10 @@ fn negotiate(headers: &HeaderMap) -> Result<(Format, Packing), String> {
     Ok((format, packing))
 }
 
-fn refuse(error: &BodyError) -> Response<Body> {
-    let mut response = plain(error.status(), format!("{error}\n"));
-    if matches!(error, BodyError::Busy) {
-        response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
-    }
-    response
-}
-
 fn status(failure: &Failure) -> StatusCode {
     match failure {
         Failure::Invalid(_) => StatusCode::BAD_REQUEST,
-        Failure::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        Failure::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Failure::Untranslatable(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Failure::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
     }

@@ -4,32 +4,35 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use axum::routing::{MethodRouter, post};
-use http_body_util::BodyExt as _;
 
-use crate::remote::write::{Content, Failure, HeldBytes, Message, Outcome, Receiver};
+use crate::remote::write::{Config, Content, Deps, Failure, Message, Outcome, Receiver};
 use crate::storage::AppendError;
+use crate::web::body::{BodyBudget, BodyError};
 use crate::web::encoding::plain;
 use crate::web::routes::Web;
 
-/// Of a declared length no more is believed before it has come.
-const RESERVED_MAX: usize = 1 << 20;
-/// Seconds after which a sender may come again if there was no room.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// The receiver, and what bodies on their way to it may hold together.
+#[derive(Clone)]
+pub(in crate::web) struct RemoteWrite {
+    receiver: Arc<Receiver>,
+    bodies: Arc<BodyBudget>,
+}
 
-/// Why a body was not read.
-#[derive(Debug, thiserror::Error)]
-enum BodyError {
-    #[error("the request's body is larger than the {0} bytes allowed")]
-    TooLarge(usize),
-    #[error(transparent)]
-    Busy(#[from] crate::remote::write::TooBusy),
-    #[error("the request's body ended early")]
-    Incomplete,
-    #[error("the request's body did not arrive within {0:?}")]
-    TooSlow(std::time::Duration),
+impl RemoteWrite {
+    pub(in crate::web) fn new(config: Config, deps: Deps) -> RemoteWrite {
+        let bodies = BodyBudget::new(config.max_held);
+        let held = bodies.clone();
+        deps.registry.gauge_fn(
+            "watershed_remote_write_receiver_held_bytes",
+            "Bytes of request bodies of remote write that are held at this moment.",
+            &[],
+            move || held.held() as f64,
+        );
+        RemoteWrite { receiver: Arc::new(Receiver::new(config, deps)), bodies }
+    }
 }
 
 pub(super) fn route() -> MethodRouter<Arc<Web>> {
@@ -37,7 +40,7 @@ pub(super) fn route() -> MethodRouter<Arc<Web>> {
 }
 
 async fn write(State(web): State<Arc<Web>>, request: Request) -> Response<Body> {
-    let Some(receiver) = web.remote_write.clone() else {
+    let Some(RemoteWrite { receiver, bodies }) = web.remote_write.clone() else {
         let why = "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n";
         return plain(StatusCode::NOT_FOUND, why);
     };
@@ -48,17 +51,18 @@ async fn write(State(web): State<Arc<Web>>, request: Request) -> Response<Body> 
             return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("{why}\n"));
         }
     };
-    let timeout = web.config.read_timeout;
-    let body = tokio::time::timeout(timeout, read(request, &receiver)).await;
-    let (body, held) = match body.unwrap_or(Err(BodyError::TooSlow(timeout))) {
-        Ok(read) => read,
-        Err(error) => return refuse(&error, &receiver),
+    let body = match bodies.read(request, receiver.config().max_body, web.config.read_timeout).await {
+        Ok(body) => body,
+        Err(error) => {
+            match error {
+                BodyError::TooLarge(_) => receiver.note_too_large(),
+                BodyError::Busy => receiver.note_busy(),
+                BodyError::Incomplete | BodyError::TooSlow(_) => {}
+            }
+            return error.response();
+        }
     };
-    let outcome = web.deps.pool.run(move || {
-        let outcome = receiver.receive(content, &body);
-        drop((body, held));
-        outcome
-    });
+    let outcome = web.deps.pool.run(move || receiver.receive(content, &body.bytes));
     match outcome.await {
         Ok(outcome) => respond(content.message, &outcome),
         Err(lost) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{lost}\n")),
@@ -71,48 +75,6 @@ fn negotiate(headers: &HeaderMap, receiver: &Receiver) -> Result<Content, String
     };
     let (media_type, encoding) = (text(&CONTENT_TYPE)?, text(&CONTENT_ENCODING)?);
     Content::negotiate(media_type, encoding, receiver.config().accepted).map_err(|e| e.to_string())
-}
-
-/// Reads a body; its bytes count against the receiver's limit as long as the account lives.
-async fn read(request: Request, receiver: &Arc<Receiver>) -> Result<(Vec<u8>, HeldBytes), BodyError> {
-    let max = receiver.config().max_body;
-    let declared = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    let declared = declared.unwrap_or(0);
-    if declared > max {
-        return Err(BodyError::TooLarge(max));
-    }
-    let mut held = receiver.hold();
-    let mut out = Vec::with_capacity(declared.min(RESERVED_MAX));
-    let mut body = request.into_body();
-    while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame.map_err(|_| BodyError::Incomplete)?.into_data() else { continue };
-        if out.len() + piece.len() > max {
-            return Err(BodyError::TooLarge(max));
-        }
-        held.add(piece.len())?;
-        out.extend_from_slice(&piece);
-    }
-    Ok((out, held))
-}
-
-fn refuse(error: &BodyError, receiver: &Receiver) -> Response<Body> {
-    let status = match error {
-        BodyError::TooLarge(_) => {
-            receiver.note_too_large();
-            StatusCode::PAYLOAD_TOO_LARGE
-        }
-        BodyError::Busy(_) => {
-            receiver.note_busy();
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-        BodyError::Incomplete => StatusCode::BAD_REQUEST,
-        BodyError::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-    };
-    let mut response = plain(status, format!("{error}\n"));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
-    }
-    response
 }
 
 fn respond(message: Message, outcome: &Outcome) -> Response<Body> {
