@@ -1,5 +1,7 @@
 use super::promql::unsigned;
-use watershed::cluster::{CLUSTER, VirtualLabels, parse_result, parse_series, parse_texts, strip};
+use watershed::cluster::{
+    CLUSTER, VirtualLabels, parse_build, parse_external, parse_result, parse_series, parse_texts, strip,
+};
 use watershed::model::Labels;
 use watershed::promql::{ParserOptions, parse};
 
@@ -7,6 +9,7 @@ pub fn answer(data: &[u8]) {
     let _ = parse_result(data);
     let _ = parse_texts(data);
     let _ = parse_series(data);
+    let _ = (parse_build(data), parse_external(data));
 }
 
 /// Every part is an expression that a member understands, whatever it has of the virtual labels.

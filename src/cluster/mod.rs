@@ -39,7 +39,7 @@ pub use frontend::{Frontend, OverMembers, Reads, Sender, Source};
 pub use lists::Lists;
 pub use member::{Credentials, Listed, Member, MemberError, Question};
 pub use metrics::MemberMetrics;
-pub use probe::{Capabilities, Flavour};
+pub use probe::{Capabilities, Flavour, parse_build, parse_external};
 pub use split::{Part, Split, split};
 pub use strip::strip;
 pub use virtual_labels::{CLUSTER, TooManyLabels, VirtualLabels, Visible};
