@@ -15,6 +15,6 @@ pub fn read_header(value: &[u8]) -> Option<(usize, usize)> {
     let headers: HeaderMap = [(AUTHORIZATION, value.clone()), (ACCEPT_ENCODING, value.clone())].into_iter().collect();
     let _ = ContentEncoding::accepted(&headers);
     let credentials = Credentials::of(&headers).map_or(0, |found| found.user.len() + found.password.len());
-    let name = value.to_str().ok().and_then(|text| unescape(text)).map_or(0, |name| name.len());
+    let name = value.to_str().ok().and_then(unescape).map_or(0, |name| name.len());
     Some((credentials, name))
 }
