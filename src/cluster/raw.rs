@@ -58,6 +58,11 @@ impl Raw<'_> {
         request: &SelectRequest<'_>,
     ) -> Result<InHand, QueryError> {
         let mut held = InHand::new(scope);
+        let mut request = request.clone();
+        if self.member().config().has_replicas() {
+            request.range.min = TimestampMs(request.range.min.0.saturating_sub(replicas::BEFORE));
+        }
+        let request = &request;
         let mut shares = match endpoints {
             [endpoint] => vec![self.of_server(0, endpoint, scope, request)?],
             _ => self.of_all(endpoints, scope, request, &mut held.annotations)?,

@@ -68,20 +68,6 @@ fn is_selector(expr: &Expr) -> bool {
     }
 }
 
-/// Whether a selector in an expression has a condition on one of these labels.
-pub(super) fn names_any(expr: &Expr, names: &[String]) -> bool {
-    let mut does = false;
-    expr.walk(&mut |expr| {
-        let matchers = match expr {
-            Expr::Vector(selector) => &selector.matchers,
-            Expr::Matrix(matrix) => &matrix.selector.matchers,
-            _ => return,
-        };
-        does |= matchers.iter().any(|matcher| names.iter().any(|name| **name == *matcher.name));
-    });
-    does
-}
-
 /// Asks a member for selectors.
 pub(super) struct Selectors<F> {
     selectors: Vec<Expr>,
