@@ -172,6 +172,27 @@ fn every_module_has_its_layer() {
     assert!(strangers.is_empty(), "modules without a layer in tests/architecture.rs: {strangers:?}");
 }
 
+/// Where else a router of the HTTP library may be named: servers that tests talk to.
+const OTHER_ROUTERS: &[&str] = &["discovery/providers/http.rs", "tsdb/ship/cloud/tests.rs"];
+
+/// Protection of every route is tested against a list, so a route that is not in the list must not be possible.
+#[test]
+fn only_the_list_of_routes_makes_a_router() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    source_files(&src, &mut files);
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let names_router = |file: &PathBuf| {
+        let text = fs::read_to_string(file).expect("a source file");
+        let mut lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+        lines.any(|code| code.split(|c| !is_word(c)).any(|word| word == "Router"))
+    };
+    let inside = |file: PathBuf| file.strip_prefix(&src).expect("a file below src").to_string_lossy().into_owned();
+    let found: BTreeSet<String> = files.into_iter().filter(names_router).map(inside).collect();
+    let allowed = OTHER_ROUTERS.iter().chain(&["web/route_list.rs"]).map(|file| (*file).to_owned());
+    assert_eq!(found, allowed.collect(), "routes are added to `web::route_list::Routes`, which tells them");
+}
+
 #[test]
 fn an_upward_import_and_an_unlisted_neighbour_are_objected_to() {
     let import = |from: &str, to: &str| Import { from: from.into(), to: to.into(), place: "here".into() };

@@ -48,6 +48,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("rules", config::rules),
     ("target_groups", config::target_groups),
     ("parameters", config::parameters),
+    ("certificate", wire::certificate),
     ("numbers", numbers::numbers),
 ];
 

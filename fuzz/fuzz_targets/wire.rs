@@ -1,6 +1,7 @@
 use watershed::net::protobuf::{Fields, Wire, Writer, delimited};
 use watershed::net::unpack;
 use watershed::remote::snappy as block;
+use watershed::web::certificate_names;
 
 /// More than any input of these makes, and little enough to be seen when it is passed.
 const LIMIT: usize = 1 << 20;
@@ -68,4 +69,9 @@ fn capped(data: &[u8], encoding: &str) {
         assert!(out.len() <= limit && out.capacity() <= limit.max(64 << 10));
         assert!(done.is_err() || out.len() < limit);
     }
+}
+
+/// Names are made of the certificate's bytes: no more of them than those have room for, since each has a tag and a length.
+pub fn certificate(data: &[u8]) {
+    assert!(certificate_names(data).len() * 2 <= data.len());
 }

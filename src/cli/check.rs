@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use super::families::{self, Family, Value};
 use super::{http, lint, say};
 use crate::config;
-use crate::net::{Request, StatusCode};
+use crate::net::{Request, StatusCode, printable};
 
 /// Good, but with warnings, and warnings were to be fatal; the number that promtool uses.
 const LINT_FAILURE: u8 = 3;
@@ -72,12 +72,12 @@ pub(super) fn server(url: &str, path: &str, http_config: Option<&Path>) -> ExitC
 
 fn ask(url: &str, path: &str, http_config: Option<&Path>) -> Result<String, String> {
     let client = http::client(http_config)?;
-    let request = Request::get(http::below(url, path)?).timeout(TIMEOUT);
-    let runtime = super::demo::http::runtime().map_err(|e| e.to_string())?;
-    let (status, body) = runtime.block_on(http::ask(&client, request))?;
+    let (server, url) = (http::below(url, "")?, http::below(url, path)?);
+    let runtime = http::runtime().map_err(|e| e.to_string())?;
+    let (status, body) = runtime.block_on(http::ask(&client, Request::get(url).timeout(TIMEOUT)))?;
     match status {
         StatusCode::OK => Ok(String::from_utf8_lossy(&body).into_owned()),
-        status => Err(format!("check failed: URL={url}, status={}", status.as_u16())),
+        status => Err(format!("check failed: URL={}, status={}", printable(&server), status.as_u16())),
     }
 }
 

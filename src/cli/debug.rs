@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::{http, say};
-use crate::net::{Client, Request};
+use crate::net::{Client, Request, printable};
 
 /// What is fetched.
 #[derive(Subcommand, Debug)]
@@ -67,7 +67,7 @@ pub(super) fn run(debug: &Debug) -> ExitCode {
 
 fn collect(server: &str, wanted: &[(&str, &str)]) -> Result<(), String> {
     let client = http::client(None)?;
-    let runtime = super::demo::http::runtime().map_err(|e| e.to_string())?;
+    let runtime = http::runtime().map_err(|e| e.to_string())?;
     let file = File::create(ARCHIVE).map_err(|e| format!("error creating archive {ARCHIVE:?}: {e}"))?;
     let mut archive = Tar(GzEncoder::new(file, Compression::default()));
     for (path, name) in wanted {
@@ -80,7 +80,7 @@ fn collect(server: &str, wanted: &[(&str, &str)]) -> Result<(), String> {
 /// What another server does not have is in the archive as the refusal that it sent.
 async fn fetch(client: &Client, server: &str, path: &str) -> Result<Vec<u8>, String> {
     let url = http::below(server, path)?;
-    say(format_args!("collecting: {url}"));
+    say(format_args!("collecting: {}", printable(&url)));
     let (_, body) = http::ask(client, Request::get(url).timeout(TIMEOUT)).await?;
     Ok(body)
 }

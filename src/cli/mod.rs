@@ -8,7 +8,6 @@ mod debug;
 mod demo;
 mod families;
 mod flags;
-mod healthcheck;
 mod http;
 mod lint;
 mod push;
@@ -50,12 +49,8 @@ enum Command {
         #[arg(long = "for", value_name = "DURATION")]
         run_for: Option<DurationMs>,
     },
-    /// Exit 0 if a running server says that it is healthy; for container health checks.
-    Healthcheck {
-        /// The server's address.
-        #[arg(long, default_value = "http://127.0.0.1:9090")]
-        url: String,
-    },
+    /// The same as `check healthy`, under the name that container health checks have.
+    Healthcheck(Which),
     /// Send samples to a server; as promtool does.
     #[command(subcommand)]
     Push(Push),
@@ -145,14 +140,13 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         None => serve::run(cli.serve, flags::values(&Cli::command(), &matches)),
         Some(Command::Check(Check::Config { lint_fatal, files })) => check::config(&files, lint_fatal),
-        Some(Command::Check(Check::Healthy(which))) => which.is("/-/healthy"),
+        Some(Command::Healthcheck(which) | Command::Check(Check::Healthy(which))) => which.is("/-/healthy"),
         Some(Command::Check(Check::Ready(which))) => which.is("/-/ready"),
         Some(Command::Check(Check::Metrics { extended, lint })) => check::metrics(extended, lint),
         Some(Command::Debug(debug)) => debug::run(&debug),
         Some(Command::Push(Push::Metrics(push))) => push::run(push),
         Some(Command::Check(Check::WebConfig { files })) => check::web_config(&files),
         Some(Command::Demo { run_for }) => demo::run(run_for),
-        Some(Command::Healthcheck { url }) => healthcheck::run(&url),
         Some(Command::Query(query)) => query::run(query),
         Some(Command::Tsdb(command)) => tsdb::run(command),
     }

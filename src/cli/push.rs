@@ -93,13 +93,9 @@ impl<'a> Pusher<'a> {
             (HeaderName::from_static("x-prometheus-remote-write-version"), version),
         ];
         headers.extend(fixed.map(|(name, value)| (name, HeaderValue::from_static(value))));
-        for (name, value) in &push.headers {
-            let bad = |what| format!("--header {name}: not a valid header {what}");
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("name"))?;
-            headers.insert(name, HeaderValue::from_str(value).map_err(|_| bad("value"))?);
-        }
+        headers.extend(http::headers(&push.headers)?);
         let client = http::client(push.http_config.as_deref())?;
-        let runtime = super::demo::http::runtime().map_err(|e| e.to_string())?;
+        let runtime = http::runtime().map_err(|e| e.to_string())?;
         Ok(Pusher { push, client, url, headers, encode, runtime })
     }
 

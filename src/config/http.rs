@@ -503,7 +503,8 @@ fn read_headers(f: &mut Fields<'_>) -> Vec<Header> {
     headers
 }
 
-/// Headers of remote storage, a plain mapping; some may not be changed.
+/// Headers of remote storage and of tracing, a plain mapping; some may not be changed. The reference shows their values, but
+/// many a service wants its key in a header, and people write it where there is room for it.
 pub(super) fn read_plain_headers(f: &mut Fields<'_>, authorization: &str) -> BTreeMap<String, String> {
     let headers: BTreeMap<String, String> = f.take("headers", BTreeMap::new());
     for name in headers.keys() {
@@ -517,6 +518,10 @@ pub(super) fn read_plain_headers(f: &mut Fields<'_>, authorization: &str) -> BTr
         } else if !is_token(name) {
             f.mistake("headers", format!("{name:?} is not a valid header name"));
         }
+    }
+    if !headers.is_empty() {
+        let shown = headers.iter().map(|(name, value)| (name.clone(), Out::secret(&Secret::new(value))));
+        f.put("headers", Out::Map(shown.collect()));
     }
     headers
 }

@@ -390,7 +390,8 @@ fn read_reader(at: &At<'_>, external: &Labels) -> ((String, Option<EndpointConfi
     let text = read_url(&mut f, "remote_read");
     let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     if url.is_none() && !text.is_empty() {
-        f.mistake("url", format!("{text:?} is not a URL that can be asked: http:// or https:// and a host are needed"));
+        // The text is not repeated: it may hold a password.
+        f.mistake("url", "is not a URL that can be asked: http:// or https:// and a host are needed");
     }
     let timeout = f.take("remote_timeout", DurationMs::from_secs(60));
     let frame_limit = f.take("chunked_read_limit", EndpointConfig::FRAME_LIMIT);

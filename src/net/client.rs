@@ -506,10 +506,11 @@ fn strip_user(url: &mut Url) {
     }
 }
 
-/// A URL without credentials and parameters.
-fn printable(url: &Url) -> String {
+/// A URL without credentials and parameters, to be told in logs, warnings and on terminals.
+pub fn printable(url: &Url) -> String {
     let mut url = url.clone();
     strip_user(&mut url);
     url.set_query(None);
+    url.set_fragment(None);
     url.to_string()
 }

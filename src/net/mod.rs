@@ -28,7 +28,7 @@ mod tls;
 
 pub use body::{Body, BodyInfo, MAX_BODY_BYTES, read_body, unpack};
 pub use breaker::{Admitted, Breaker, BreakerLimits, Resting};
-pub use client::{Client, Request, Response};
+pub use client::{Client, Request, Response, printable};
 pub use config::{Auth, Header, HttpClientConfig, ProxyConfig, Secret, SecretSource, TlsConfig, TlsVersion};
 pub use error::{BodyError, ClientError};
 pub use reqwest::{Method, StatusCode, header};

@@ -47,6 +47,8 @@ pub use deps::{BuildInfo, Deps, HostMetrics, Readiness, ReadinessState, ReloadRe
 pub use form::check_parameter;
 pub use notifications::{Notification, Notifications};
 pub use server::{BindError, Server};
+#[doc(hidden)]
+pub use tls::certificate_names;
 pub use tls::{ClientAuth, Named, TlsFault, TlsServer, TlsServerConfig, cipher_suite, curve};
 
 #[cfg(test)]

@@ -3,16 +3,27 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::Response;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::routing::MethodRouter;
+use hyper_util::service::TowerToHyperService;
 
-use super::routes::Web;
+use super::auth::protect;
+use super::routes::{Web, not_found, wrong_method};
+use super::telemetry::observe;
 
-/// Routes and their paths. What all of them must have, such as protection, is tested against this list, so every route is
-/// added here and never to a router itself.
+/// Routes and their paths. What all of them must have, such as protection, is tested against this list. Nothing is served that
+/// is not in it: only this file knows `axum::Router` (`tests/architecture.rs` sees to that), and a router leaves it as a finished
+/// service.
 pub(super) struct Routes {
     router: Router<Arc<Web>>,
     paths: Vec<String>,
 }
+
+/// Answers requests.
+pub(super) type HttpService = TowerToHyperService<Router>;
 
 impl Routes {
     pub(super) fn new() -> Routes {
@@ -29,9 +40,14 @@ impl Routes {
         Routes { router: self.router.merge(other.router), ..self }
     }
 
-    /// Puts layers around the routes so far; `layers` adds no routes.
-    pub(super) fn wrapped(self, layers: impl FnOnce(Router<Arc<Web>>) -> Router<Arc<Web>>) -> Routes {
-        Routes { router: layers(self.router), ..self }
+    /// Puts a layer around the routes so far, also where they are asked by a method that they do not have.
+    pub(super) fn within<F, A>(self, web: &Arc<Web>, layer: F) -> Routes
+    where
+        F: Fn(State<Arc<Web>>, Request, Next) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let router = self.router.method_not_allowed_fallback(wrong_method);
+        Routes { router: router.layer(from_fn_with_state(web.clone(), layer)), ..self }
     }
 
     /// Every path as it was added: `{name}` stands for a segment, `{*rest}` for all that follow.
@@ -40,7 +56,10 @@ impl Routes {
         &self.paths
     }
 
-    pub(super) fn into_router(self) -> Router<Arc<Web>> {
-        self.router
+    /// All of it with an answer to unknown paths. Around both is the one layer that decides who may ask, and around that the one
+    /// that counts.
+    pub(super) fn into_service(self, web: &Arc<Web>) -> HttpService {
+        let routes = Routes { router: self.router.fallback(not_found), ..self };
+        TowerToHyperService::new(routes.within(web, protect).within(web, observe).router.with_state(web.clone()))
     }
 }

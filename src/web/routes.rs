@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 
 use super::api::v1::{Reads, RemoteWrite};
-use super::auth::protect;
 use super::config::WebConfig;
 use super::deps::{Deps, ReadinessState};
 use super::encoding::plain;
 use super::route_list::Routes;
 use super::stream::Streams;
-use super::telemetry::{WebMetrics, observe};
+use super::telemetry::WebMetrics;
 use super::{api, federate, management, metrics, pages};
 use crate::model::TimestampMs;
 
@@ -37,16 +34,7 @@ pub(super) struct Web {
     pub(super) runtime: tokio::runtime::RuntimeMetrics,
 }
 
-/// Everything that is served.
-pub(super) fn router(web: &Arc<Web>) -> Router {
-    let router = routes(web).into_router().fallback(not_found).method_not_allowed_fallback(wrong_method);
-    router
-        .layer(from_fn_with_state(web.clone(), protect))
-        .layer(from_fn_with_state(web.clone(), observe))
-        .with_state(web.clone())
-}
-
-/// Every route, before the layers that all of them have.
+/// Every route that is served.
 pub(super) fn routes(web: &Arc<Web>) -> Routes {
     let prefix = &web.config.route_prefix;
     let mut routes = Routes::new()

@@ -15,7 +15,6 @@ use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -24,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::WebConfig;
 use super::connection::{ClientAddress, Cut, Limits, RequestGuard, Upload, WatchedIo};
 use super::places::Place;
+use super::route_list::HttpService;
 use super::routes::Web;
 use super::tls::{self, Accepted, TlsServer};
 
@@ -38,7 +38,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) client: ClientAddress,
-    pub(super) service: TowerToHyperService<axum::Router>,
+    pub(super) service: HttpService,
     pub(super) web: Arc<Web>,
     pub(super) place: Place,
     pub(super) stop: CancellationToken,
@@ -94,7 +94,7 @@ impl Connection {
 /// A connection on which HTTP is spoken.
 struct Http {
     client: ClientAddress,
-    service: TowerToHyperService<axum::Router>,
+    service: HttpService,
     web: Arc<Web>,
     place: Place,
     stop: CancellationToken,

@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +14,8 @@ use super::config::WebConfig;
 use super::connection::ClientAddress;
 use super::deps::Deps;
 use super::places::Places;
-use super::routes::{Web, router};
+use super::route_list::HttpService;
+use super::routes::{Web, routes};
 use super::serve::Connection;
 use super::stream::Streams;
 use super::telemetry::WebMetrics;
@@ -29,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub struct Server {
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
-    service: TowerToHyperService<axum::Router>,
+    service: HttpService,
     web: Arc<Web>,
     tasks: Tasks,
 }
@@ -84,7 +84,7 @@ impl Server {
             config,
             deps,
         });
-        Ok(Server { service: TowerToHyperService::new(router(&web)), listeners, addresses, web, tasks })
+        Ok(Server { service: routes(&web).into_service(&web), listeners, addresses, web, tasks })
     }
 
     /// The addresses that are listened on, with their real ports.
@@ -129,7 +129,7 @@ async fn listen(address: &str) -> io::Result<TcpListener> {
 struct Acceptor {
     listener: TcpListener,
     places: Arc<Places>,
-    service: TowerToHyperService<axum::Router>,
+    service: HttpService,
     web: Arc<Web>,
     tasks: Tasks,
 }

@@ -14,6 +14,7 @@
 
 mod compare;
 mod differences;
+mod federation;
 mod secrets;
 #[path = "../support/mod.rs"]
 mod support;

@@ -7,8 +7,8 @@ use super::support::process::Home;
 
 const SECRET: &str = "hunter2secret";
 
-/// A configuration with a secret wherever one can stand, of peers that refuse connections, so that errors tell of them. The
-/// plain `headers` of remote write and of tracing are no place for any: the reference shows them, and has `http_headers`.
+/// A configuration with a secret wherever one can stand, of peers that refuse connections, so that errors tell of them. Also in
+/// the plain `headers`, which the reference shows.
 const CONFIG: &str = "\
 global: {scrape_interval: 1s, scrape_timeout: 1s}
 scrape_configs:
@@ -30,13 +30,19 @@ scrape_configs:
 remote_write:
 - url: http://me:SECRET@127.0.0.1:9/write
   name: out
+  headers: {X-Api-Key: SECRET}
   sigv4: {access_key: a, secret_key: SECRET}
 - url: http://127.0.0.1:9/write
   name: oauth
   oauth2: {client_id: c, client_secret: SECRET, token_url: 'http://127.0.0.1:9/t'}
 remote_read:
 - url: http://me:SECRET@127.0.0.1:9/read
+  headers: {X-Api-Key: SECRET}
   basic_auth: {username: u, password: SECRET}
+tracing: {endpoint: 127.0.0.1:9, headers: {X-Api-Key: SECRET}}
+federation:
+  proxy_targets:
+  - {name: a, url: 'http://me:SECRET@127.0.0.1:9/a', basic_auth: {username: u, password: SECRET}}
 alerting:
   alertmanagers:
   - basic_auth: {username: u, password: SECRET}
@@ -52,7 +58,22 @@ fn no_secret_appears_in_any_answer_the_log_or_a_tool() {
     let described = get("/api/v1/openapi.yaml");
     let paths = described.lines().filter_map(|line| line.strip_prefix("  /")?.strip_suffix(':'));
     let api = paths.filter(|path| *path != "notifications/live").map(|path| format!("/api/v1/{path}"));
-    let others = ["/", "/targets", "/metrics", "/version", "/federate?match[]=%7Bjob=~%22.%2B%22%7D", "/nothing"];
+    let others = [
+        "/",
+        "/targets",
+        "/metrics",
+        "/version",
+        "/federate?match[]=%7Bjob=~%22.%2B%22%7D",
+        "/nothing",
+        // Asks the servers of `remote_read` and of `federation` in vain, and warns.
+        "/api/v1/query?query=up",
+        "/api/v1/series?match[]=up",
+        "/api/v1/labels?match[]=up",
+        "/prometheus/api/v1/query?query=up",
+        "/prometheus/api/v1/series?match[]=up",
+        "/prometheus/api/v1/labels?match[]=up",
+        "/prometheus/api/v1/federation/members",
+    ];
     let jobs = ["basic", "bearer", "headers"].map(|job| format!("/api/v1/scrape_pools/config?scrapePool={job}"));
     let paths: Vec<String> = api.chain(others.map(str::to_owned)).chain(jobs).collect();
     assert!(paths.len() > 30, "{paths:?}");
@@ -63,17 +84,59 @@ fn no_secret_appears_in_any_answer_the_log_or_a_tool() {
     };
     look();
     // With mistakes right beside the secrets, and with all of it once more.
-    for (wrong, right) in [("password:", "pasword:"), ("credentials:", "credential:"), ("secret_key:", "secret_kei:")] {
-        home.write_config(&CONFIG.replace("SECRET", SECRET).replace(wrong, right));
+    for (right, wrong) in [
+        ("password:", "pasword:"),
+        ("credentials:", "credential:"),
+        ("secret_key:", "secret_kei:"),
+        ("X-Api-Key:", "X Api Key:"),
+        ("X-Api-Key: SECRET", "X-Api-Key: [SECRET]"),
+        ("headers: {X-Api-Key: SECRET}", "headers: SECRET"),
+        ("password: SECRET", "password: [SECRET]"),
+        ("authorization: {credentials: SECRET}", "authorization: SECRET"),
+        ("bearer_token: SECRET", "bearer_token: {x: SECRET}"),
+        ("secrets: [SECRET]", "secrets: SECRET"),
+        ("{X-Proxy: [SECRET]}", "SECRET"),
+        ("basic_auth: {username: u, password: SECRET}", "basic_auth: SECRET"),
+        ("basic_auth: {username: u, password: SECRET}", "basic_auth: [SECRET]"),
+        (
+            "basic_auth: {username: u, password: SECRET}",
+            "basic_auth: {username: u, password: SECRET, password_file: x}",
+        ),
+        ("oauth2: {client_id: c, client_secret: SECRET", "oauth2: {client_id: '', client_secret: SECRET"),
+        ("basic_auth: {username: u, password: SECRET}", "tls_config: {key: SECRET}"),
+        ("password: SECRET}", "password: 'SECRET}"),
+        ("password: SECRET}", "password: *SECRET}"),
+        ("password: SECRET}", "password: @SECRET}"),
+        ("password: SECRET}", "password: %SECRET}"),
+        ("password: SECRET}", "password: \"\\SECRET\"}"),
+        ("http://me:", "htp://me:"),
+        ("http://me:", "http//me:"),
+        ("http://me:", "://me:"),
+        ("@127.0.0.1:9/", "@127.0.0.1:99999/"),
+        ("@127.0.0.1:9/", "@/"),
+        ("@127.0.0.1:9/", "@[127.0.0.1:9/"),
+    ] {
+        home.write_config(&CONFIG.replace(right, wrong).replace("SECRET", SECRET));
         let answer = http::post(&format!("{}/-/reload", server.url)).unwrap();
-        assert!(answer.status == 500 && !answer.text().contains(SECRET), "{}", answer.text());
+        assert!(answer.status == 500 && !answer.text().contains(SECRET), "{wrong}: {}", answer.text());
         look();
     }
     home.write_config(&CONFIG.replace("SECRET", SECRET));
     assert_eq!(http::post(&format!("{}/-/reload", server.url)).unwrap().status, 200);
     let shown = get("/api/v1/status/config");
-    assert!(shown.matches("\\u003csecret\\u003e").count() >= 8, "secrets are masked, not left out: {shown}");
-    for arguments in [&["check", "config", "config.yml"][..], &["debug", "all", &server.url]] {
+    assert!(shown.matches("\\u003csecret\\u003e").count() >= 12, "secrets are masked, not left out: {shown}");
+    let closed = format!("http://me:{SECRET}@127.0.0.1:9");
+    let at_closed = format!("--url={closed}");
+    for arguments in [
+        &["check", "config", "config.yml"][..],
+        &["debug", "all", &server.url],
+        &["debug", "metrics", &closed],
+        &["check", "ready", &at_closed],
+        &["healthcheck", &at_closed],
+        &["push", "metrics", &closed, "config.yml"],
+        &["query", "instant", &closed, "up"],
+        &["query", "series", "--match=up", &closed],
+    ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_watershed"));
         let output = command.args(arguments).current_dir(home.path()).output().unwrap();
         let said = [output.stdout, output.stderr].concat();

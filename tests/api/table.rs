@@ -2,13 +2,13 @@
 //! content type), or ` WITH header: value`. `$START`, `$END` and `$OLD` are times of the stored data. Characters that a URL
 //! cannot hold are encoded when the request is sent; what follows a `%` is left as it is.
 
-/// One endpoint with its requests. A path of the API stands as its description has it.
+/// One endpoint with its requests: a path as it is described, or in words what they have in common.
 pub type Endpoint = (&'static str, &'static [&'static str]);
 
-/// With everything enabled. The order matters at the end: deletions come last.
+/// With everything enabled. The order matters at the end: deletions come last, and the end itself.
 pub const OPEN: &[Endpoint] = &[
     (
-        "/query",
+        "/api/v1/query",
         &[
             "GET /api/v1/query?query=http_requests_total&time=$END",
             "GET /api/v1/query?query=sum by (code) (rate(http_requests_total[5m]))&time=$END",
@@ -47,7 +47,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/query_range",
+        "/api/v1/query_range",
         &[
             "GET /api/v1/query_range?query=http_requests_total&start=$START&end=$END&step=60",
             "GET /api/v1/query_range?query=h_0&start=$START&end=$END&step=5m",
@@ -68,7 +68,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/query_exemplars",
+        "/api/v1/query_exemplars",
         &[
             "GET /api/v1/query_exemplars?query=traced_total&start=$START&end=$END",
             "GET /api/v1/query_exemplars?query=rate(traced_total{path=\"/\"}[5m])&start=$START&end=$END",
@@ -84,7 +84,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/format_query",
+        "/api/v1/format_query",
         &[
             "GET /api/v1/format_query?query=sum by(a)(rate(foo{x=\"<y>\"}[5m]))/on(a) group_left bar",
             "GET /api/v1/format_query?query={\"my.metric\"}",
@@ -96,7 +96,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/parse_query",
+        "/api/v1/parse_query",
         &[
             "GET /api/v1/parse_query?query=1 %2B foo{a=\"é\"}",
             "GET /api/v1/parse_query?query=sum without (x) (rate(foo[5m:1m] @ start()))",
@@ -107,7 +107,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/labels",
+        "/api/v1/labels",
         &[
             "GET /api/v1/labels",
             "GET /api/v1/labels?match[]=up",
@@ -129,7 +129,9 @@ pub const OPEN: &[Endpoint] = &[
             "GET /api/v1/labels?end=2020-01-01T00:00:00",
             "GET /api/v1/labels?end=2020-01-01T00:00:00Z",
             "GET /api/v1/labels?start=-292273086-05-16T16:47:06Z&end=292277025-08-18T07:12:54.999999999Z",
+            "GET /api/v1/labels?end=2020-01-01T00:00:00.5%2B01:00",
             "GET /api/v1/labels?match[]={job=~\".*\"}",
+            "GET /api/v1/labels?match[]={job!=\"x\"}",
             "GET /api/v1/labels?match[]={job!=\"\"}",
             "GET /api/v1/labels?match[]={job=~\"(\"}",
             "GET /api/v1/labels?match[]=up{",
@@ -147,19 +149,22 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/label/{name}/values",
+        "/api/v1/label/{name}/values",
         &[
             "GET /api/v1/label/job/values",
             "GET /api/v1/label/__name__/values",
             "GET /api/v1/label/__name__/values?match[]={job=\"second\"}",
             "GET /api/v1/label/instance/values?match[]=up&match[]=special&start=$START&end=$END",
+            "GET /api/v1/label/instance/values?match[]=up&match[]=special",
             "GET /api/v1/label/job/values?start=0&end=1",
+            "GET /api/v1/label/job/values?match[]=up&start=0&end=1",
             "GET /api/v1/label/room/values",
             "GET /api/v1/label/path/values",
             "GET /api/v1/label/nothing/values",
             "GET /api/v1/label/job/values?limit=1",
             "GET /api/v1/label/job/values?limit=2",
             "GET /api/v1/label/job/values?limit=x",
+            "GET /api/v1/label/job/values?limit=1.5",
             "GET /api/v1/label/job/values?start=abc",
             "GET /api/v1/label/job/values?match[]=up{",
             "GET /api/v1/label/my.label/values",
@@ -168,6 +173,8 @@ pub const OPEN: &[Endpoint] = &[
             "GET /api/v1/label/U___e9_/values",
             "GET /api/v1/label/U__my_2e/values",
             "GET /api/v1/label/U__rack/values",
+            "GET /api/v1/label/U__site/values",
+            "GET /api/v1/label/with%20space/values",
             "GET /api/v1/label/U__/values",
             "GET /api/v1/label/%C3%A9/values",
             "GET /api/v1/label/%ff/values",
@@ -178,7 +185,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/series",
+        "/api/v1/series",
         &[
             "GET /api/v1/series",
             "GET /api/v1/series?match[]=",
@@ -189,15 +196,24 @@ pub const OPEN: &[Endpoint] = &[
             "GET /api/v1/series?match[]={\"dotted.name\"}",
             "GET /api/v1/series?match[]={\"with space\",\"my.label\"=\"x\"}",
             "GET /api/v1/series?match[]={room=\"küche\"}",
+            "GET /api/v1/series?match[]={__name__=~\"(requests|latency).*|up\"}",
+            "GET /api/v1/series?match[]={__name__!~\"s.*\",job=\"first\"}",
+            "GET /api/v1/series?match[]={room=\"k%C3%BCche\"}",
+            "GET /api/v1/series?match[]={path=~\".*b.*d\"}",
+            "GET /api/v1/series?match[]={path='/a\"b\\\\c\\nd'}",
+            "GET /api/v1/series?match[]=temperature{room=\"\"}",
             "GET /api/v1/series?match[]=temperature{floor=\"\"}",
             "GET /api/v1/series?match[]=http_requests_total&start=$START&end=$END",
             "GET /api/v1/series?match[]=http_requests_total&start=0&end=10",
             "GET /api/v1/series?match[]=old_metric&start=$OLD&end=$OLD",
+            "GET /api/v1/series?match[]={job=\"first\"}&start=0&end=10",
+            "GET /api/v1/series?match[]={job=\"first\"}&end=4102444800",
             "GET /api/v1/series?match[]={job=\"first\"}&limit=100",
             "GET /api/v1/series?match[]=http_requests_total&limit=9",
             "GET /api/v1/series?match[]=nothing",
             "GET /api/v1/series?match[]={}",
             "GET /api/v1/series?match[]={job=~\".*\"}",
+            "GET /api/v1/series?match[]={job=\"\"}",
             "GET /api/v1/series?match[]=rate(up[5m])",
             "GET /api/v1/series?match[]=up[5m]",
             "GET /api/v1/series?match[]=up offset 5m",
@@ -205,9 +221,11 @@ pub const OPEN: &[Endpoint] = &[
             "GET /api/v1/series?match[]=%zz",
             "GET /api/v1/series?match[]=up&limit=x",
             "GET /api/v1/series?match[]=up&start=x",
+            "GET /api/v1/series?match[]=up&start=NaN1",
             "GET /api/v1/series?match[]=up&end=2020-13-01T00:00:00Z",
             "POST /api/v1/series FORM match[]=up",
             "POST /api/v1/series?match[]=special FORM match[]=up&limit=100",
+            "POST /api/v1/series?match[]=special FORM match%5B%5D=up&limit=100",
             "POST /api/v1/series FORM limit=1",
             "POST /api/v1/series JSON {\"match[]\":\"up\"}",
             "DELETE /api/v1/series?match[]=up",
@@ -215,7 +233,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/read",
+        "/api/v1/read",
         &[
             "GET /api/v1/read",
             "PUT /api/v1/read",
@@ -227,7 +245,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/write",
+        "/api/v1/write",
         &[
             "GET /api/v1/write",
             "PUT /api/v1/write",
@@ -241,7 +259,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/otlp/v1/metrics",
+        "/api/v1/otlp/v1/metrics",
         &[
             "GET /api/v1/otlp/v1/metrics",
             "PUT /api/v1/otlp/v1/metrics",
@@ -251,12 +269,14 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/targets",
+        "/api/v1/targets",
         &[
             "GET /api/v1/targets",
             "GET /api/v1/targets?state=active",
             "GET /api/v1/targets?state=dropped",
+            "GET /api/v1/targets?state=any",
             "GET /api/v1/targets?state=ANY",
+            "GET /api/v1/targets?state=ACTIVE",
             "GET /api/v1/targets?state=nonsense",
             "GET /api/v1/targets?scrapePool=second",
             "GET /api/v1/targets?scrapePool=nothing",
@@ -265,13 +285,14 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/targets/metadata",
+        "/api/v1/targets/metadata",
         &[
             "GET /api/v1/targets/metadata",
             "GET /api/v1/targets/metadata?metric=temperature",
             "GET /api/v1/targets/metadata?metric=nothing",
             "GET /api/v1/targets/metadata?match_target={job=\"first\"}",
             "GET /api/v1/targets/metadata?match_target={job=\"first\"}&metric=requests_total",
+            "GET /api/v1/targets/metadata?match_target={job=\"x\"}",
             "GET /api/v1/targets/metadata?match_target={",
             "GET /api/v1/targets/metadata?limit=x",
             "GET /api/v1/targets/metadata?limit=0",
@@ -279,7 +300,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/targets/relabel_steps",
+        "/api/v1/targets/relabel_steps",
         &[
             "GET /api/v1/targets/relabel_steps?scrapePool=second&labels={\"__address__\":\"a:1\",\"rack\":\"x\"}",
             "GET /api/v1/targets/relabel_steps?scrapePool=second&labels={\"__address__\":\"dropped.example:1\"}",
@@ -297,17 +318,19 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/scrape_pools",
+        "/api/v1/scrape_pools",
         &[
             "GET /api/v1/scrape_pools",
             "GET /api/v1/scrape_pools?x=y",
             "POST /api/v1/scrape_pools",
+            "PUT /api/v1/scrape_pools",
+            "GET /api/v1/scrape_pools?x=%zz",
             "GET /api/v1/scrape_pools/x",
             "OPTIONS /api/v1/scrape_pools",
         ],
     ),
     (
-        "/scrape_pools/config",
+        "/api/v1/scrape_pools/config",
         &[
             "GET /api/v1/scrape_pools/config?scrapePool=second",
             "GET /api/v1/scrape_pools/config?scrapePool=nothing",
@@ -317,11 +340,12 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/metadata",
+        "/api/v1/metadata",
         &[
             "GET /api/v1/metadata",
             "GET /api/v1/metadata?metric=requests_total",
             "GET /api/v1/metadata?metric=temperature&limit_per_metric=5",
+            "GET /api/v1/metadata?metric=requests_total&limit_per_metric=1",
             "GET /api/v1/metadata?metric=nothing",
             "GET /api/v1/metadata?limit=0",
             "GET /api/v1/metadata?limit=-1",
@@ -331,7 +355,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/rules",
+        "/api/v1/rules",
         &[
             "GET /api/v1/rules",
             "GET /api/v1/rules?type=alert",
@@ -353,37 +377,41 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/alerts",
+        "/api/v1/alerts",
         &[
             "GET /api/v1/alerts",
             "GET /api/v1/alerts?x=y",
             "POST /api/v1/alerts",
+            "DELETE /api/v1/alerts",
+            "GET /api/v1/alerts?x=%zz",
             "GET /api/v1/alerts/x",
             "OPTIONS /api/v1/alerts",
         ],
     ),
     (
-        "/alertmanagers",
+        "/api/v1/alertmanagers",
         &[
             "GET /api/v1/alertmanagers",
             "GET /api/v1/alertmanagers?x=y",
             "POST /api/v1/alertmanagers",
+            "PUT /api/v1/alertmanagers",
             "GET /api/v1/alertmanagers/x",
             "OPTIONS /api/v1/alertmanagers",
         ],
     ),
     (
-        "/features",
+        "/api/v1/features",
         &[
             "GET /api/v1/features",
             "GET /api/v1/features?x=y",
             "POST /api/v1/features",
+            "DELETE /api/v1/features",
             "GET /api/v1/features/x",
             "OPTIONS /api/v1/features",
         ],
     ),
     (
-        "/search/metric_names",
+        "/api/v1/search/metric_names",
         &[
             "GET /api/v1/search/metric_names",
             "GET /api/v1/search/metric_names?search[]=up",
@@ -393,7 +421,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/search/label_names",
+        "/api/v1/search/label_names",
         &[
             "GET /api/v1/search/label_names",
             "GET /api/v1/search/label_names?limit=x",
@@ -403,37 +431,40 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/search/label_values",
+        "/api/v1/search/label_values",
         &[
             "GET /api/v1/search/label_values",
             "GET /api/v1/search/label_values?label=job",
             "POST /api/v1/search/label_values FORM label=job",
             "PUT /api/v1/search/label_values",
+            "OPTIONS /api/v1/search/label_values",
             "GET /api/v1/search",
         ],
     ),
     (
-        "/status/config",
+        "/api/v1/status/config",
         &[
             "GET /api/v1/status/config",
             "GET /api/v1/status/config?x=y",
             "POST /api/v1/status/config",
+            "PUT /api/v1/status/config",
             "GET /api/v1/status/config/x",
             "OPTIONS /api/v1/status/config",
         ],
     ),
     (
-        "/status/flags",
+        "/api/v1/status/flags",
         &[
             "GET /api/v1/status/flags",
             "GET /api/v1/status/flags?x=y",
             "POST /api/v1/status/flags",
+            "DELETE /api/v1/status/flags",
             "GET /api/v1/status",
             "OPTIONS /api/v1/status/flags",
         ],
     ),
     (
-        "/status/buildinfo",
+        "/api/v1/status/buildinfo",
         &[
             "GET /api/v1/status/buildinfo",
             "GET /api/v1/status/buildinfo?x=y",
@@ -443,7 +474,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/status/runtimeinfo",
+        "/api/v1/status/runtimeinfo",
         &[
             "GET /api/v1/status/runtimeinfo",
             "GET /api/v1/status/runtimeinfo?x=y",
@@ -453,7 +484,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/status/tsdb",
+        "/api/v1/status/tsdb",
         &[
             "GET /api/v1/status/tsdb?limit=10000",
             "GET /api/v1/status/tsdb",
@@ -466,17 +497,18 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/status/tsdb/blocks",
+        "/api/v1/status/tsdb/blocks",
         &[
             "GET /api/v1/status/tsdb/blocks",
             "GET /api/v1/status/tsdb/blocks?limit=1",
             "POST /api/v1/status/tsdb/blocks",
+            "DELETE /api/v1/status/tsdb/blocks",
             "GET /api/v1/status/tsdb/x",
             "OPTIONS /api/v1/status/tsdb/blocks",
         ],
     ),
     (
-        "/status/walreplay",
+        "/api/v1/status/walreplay",
         &[
             "GET /api/v1/status/walreplay",
             "GET /api/v1/status/walreplay?x=y",
@@ -486,7 +518,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/status/self_metrics",
+        "/api/v1/status/self_metrics",
         &[
             "GET /api/v1/status/self_metrics?metric_name_pattern=nothing",
             "GET /api/v1/status/self_metrics?metric_name_pattern=process_start_time_seconds",
@@ -496,7 +528,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/notifications",
+        "/api/v1/notifications",
         &[
             "GET /api/v1/notifications",
             "GET /api/v1/notifications?x=y",
@@ -506,32 +538,35 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/notifications/live",
+        "/api/v1/notifications/live",
         &[
             "POST /api/v1/notifications/live",
             "PUT /api/v1/notifications/live",
             "DELETE /api/v1/notifications/live",
+            "PATCH /api/v1/notifications/live",
             "GET /api/v1/notifications/liv",
             "OPTIONS /api/v1/notifications/live",
         ],
     ),
     (
-        "/openapi.yaml",
+        "/api/v1/openapi.yaml",
         &[
             "GET /api/v1/openapi.yaml",
             "GET /api/v1/openapi.yaml?openapi_version=3.2",
             "GET /api/v1/openapi.yaml?openapi_version=x",
             "POST /api/v1/openapi.yaml",
+            "PUT /api/v1/openapi.yaml",
             "GET /api/v1/openapi.json",
         ],
     ),
     (
-        "federation",
+        "/federate",
         &[
             "GET /federate?match[]=http_requests_total",
             "GET /federate?match[]=special&match[]={__name__=~\"http_.*\",code=\"200\"}",
             "GET /federate?match[]=special&match[]=special",
             "GET /federate?match[]={\"my.metric\"}",
+            "GET /federate?match[]={__name__=~\"special|stored_site|lines|UPPER_stored|_underscore:stored\"}",
             "GET /federate?match[]=latency_bucket{instance=~\"c.*\"}",
             "GET /federate?match[]=nothing",
             "GET /federate?match[]=up{",
@@ -543,26 +578,33 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "outside of the API",
+        "/-/healthy",
         &[
             "GET /-/healthy",
             "HEAD /-/healthy",
             "POST /-/healthy",
             "PUT /-/healthy",
+            "GET /-/healthy?x=%zz",
             "GET /-/healthy/",
-            "GET /-/ready",
-            "HEAD /-/ready",
-            "POST /-/ready",
-            "GET /-/reload",
-            "POST /-/reload",
-            "PUT /-/reload",
-            "DELETE /-/reload",
-            "GET /-/quit",
-            "DELETE /-/quit",
-            "GET /version",
-            "POST /version",
+        ],
+    ),
+    ("/-/ready", &["GET /-/ready", "HEAD /-/ready", "POST /-/ready", "DELETE /-/ready", "GET /-/ready?x=y"]),
+    ("/-/reload", &["GET /-/reload", "POST /-/reload", "PUT /-/reload", "DELETE /-/reload", "POST /-/reload FORM x=y"]),
+    ("/version", &["GET /version", "GET /version?x=y", "POST /version", "PUT /version", "DELETE /version"]),
+    (
+        "/metrics",
+        &[
             "GET /metrics WITH Accept: text/plain",
+            "GET /metrics",
+            "GET /metrics WITH Accept: application/openmetrics-text;version=1.0.0",
+            "GET /metrics WITH Accept: image/png",
             "POST /metrics",
+            "PUT /metrics",
+        ],
+    ),
+    (
+        "what nobody serves",
+        &[
             "GET /nothing",
             "GET /api",
             "GET /api/v1/",
@@ -582,7 +624,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/admin/tsdb/snapshot",
+        "/api/v1/admin/tsdb/snapshot",
         &[
             "POST /api/v1/admin/tsdb/snapshot",
             "PUT /api/v1/admin/tsdb/snapshot?skip_head=true",
@@ -593,7 +635,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/admin/tsdb/delete_series",
+        "/api/v1/admin/tsdb/delete_series",
         &[
             "POST /api/v1/admin/tsdb/delete_series",
             "POST /api/v1/admin/tsdb/delete_series?match[]=up{",
@@ -612,7 +654,7 @@ pub const OPEN: &[Endpoint] = &[
         ],
     ),
     (
-        "/admin/tsdb/clean_tombstones",
+        "/api/v1/admin/tsdb/clean_tombstones",
         &[
             "POST /api/v1/admin/tsdb/clean_tombstones",
             "PUT /api/v1/admin/tsdb/clean_tombstones",
@@ -623,6 +665,7 @@ pub const OPEN: &[Endpoint] = &[
             "POST /api/v1/admin/tsdb/delete_series?match[]={}",
         ],
     ),
+    ("/-/quit", &["GET /-/quit", "DELETE /-/quit", "HEAD /-/quit", "GET /-/quit?x=y", "POST /-/quit"]),
 ];
 
 /// With a prefix, a rule for origins, and nothing enabled.
@@ -639,6 +682,24 @@ pub const CLOSED: &[Endpoint] = &[
             "GET /mon/-/quit",
             "POST /mon/api/v1/write",
             "POST /mon/api/v1/otlp/v1/metrics",
+        ],
+    ),
+    (
+        "other methods below a prefix",
+        &[
+            "PUT /mon/api/v1/query?query=1",
+            "DELETE /mon/api/v1/labels",
+            "POST /mon/api/v1/targets",
+            "PUT /mon/api/v1/nothing",
+            "POST /mon/federate?match[]=up",
+            "POST /mon/metrics",
+            "DELETE /mon/-/reload",
+            "POST /mon/-/ready",
+            "POST /mon/nothing",
+            "POST /mon",
+            "POST /",
+            "PUT /-/reload",
+            "POST /api/v1/query?query=1",
         ],
     ),
     (

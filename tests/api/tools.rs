@@ -1,4 +1,5 @@
-//! The tools for servers: ours beside promtool, promtool against us, and a client library that knows nothing of us.
+//! The tools for servers: ours beside promtool, promtool against us (asking and pushing), and a client library that knows
+//! nothing of us.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -124,7 +125,11 @@ fn promtool_asks_us_as_it_asks_prometheus_and_we_ask_as_promtool() {
         &["query", "instant", &at, "-o", "json", "$URL", "special"],
         &["query", "instant", &at, "$URL", "up{"],
         &["query", "range", &start, &end, "--step=5m", "$URL", "rate(http_requests_total[5m])"],
+        &["query", "range", &start, &end, "--step=5m", "-o", "json", "$URL", "{__name__=~\"special|h_1\"}"],
+        &["query", "range", &start, &end, "--step=5m", "$URL", "up{"],
         &["query", "series", &start, &end, "--match=special", "$URL"],
+        &["query", "series", &start, &end, "--match=special", "--match=up{", "$URL"],
+        &["query", "analyze", &at, "--duration=1h", "--type=histogram", "--match=latency_bucket", "--server=$URL"],
         &["query", "labels", &start, &end, "$URL", "kind"],
         &["query", "labels", &start, &end, "--match=http_requests_total", "$URL", "code"],
         &["check", "healthy", "--url=$URL"],
@@ -168,11 +173,19 @@ fn pushed(server: &Server, job: &str) -> Vec<String> {
 }
 
 #[test]
-fn push_metrics_stores_what_promtool_stores() {
+fn what_is_pushed_is_the_same_whoever_sends_it_and_whoever_receives_it() {
     let Some(peers) = Peers::find(&["prometheus", "promtool"]) else { return };
-    let home = Home::new();
-    home.write_config("global: {scrape_interval: 1h}\n");
-    let server = home.prometheus(&peers, &["--web.enable-remote-write-receiver"]);
+    let [our_home, their_home] = [Home::new(), Home::new()];
+    for home in [&our_home, &their_home] {
+        home.write_config("global: {scrape_interval: 1h}\n");
+    }
+    let receives = ["--web.enable-remote-write-receiver"];
+    let ours = pushes(&peers, &our_home, &our_home.watershed(&receives));
+    assert_eq!(ours, pushes(&peers, &their_home, &their_home.prometheus(&peers, &receives)));
+}
+
+/// Pushes with promtool and with ours to a server; what it stores, which is the same for each.
+fn pushes(peers: &Peers, home: &Home, server: &Server) -> Vec<String> {
     let file = home.path().join("pushed.txt");
     std::fs::write(&file, PUSHED).unwrap();
     let file = file.display().to_string();
@@ -190,10 +203,10 @@ fn push_metrics_stores_what_promtool_stores() {
         let output = run(&program, &[&base[..], &arguments[..]].concat(), "", home.path());
         let said = format!("Parsing metrics file {file}\n  SUCCESS: metrics file {file} pushed to remote write.\n");
         assert_eq!((text(&output.stdout), output.status.code()), (said, Some(0)), "{}", text(&output.stderr));
-        assert_eq!(pushed(&server, job).len(), 10, "{job}: {:#?}", pushed(&server, job));
+        assert_eq!(pushed(server, job).len(), 10, "{job}: {:#?}", pushed(server, job));
     }
-    assert_eq!(pushed(&server, "ours"), pushed(&server, "theirs"));
-    assert_eq!(pushed(&server, "second"), pushed(&server, "theirs"));
+    assert_eq!(pushed(server, "ours"), pushed(server, "theirs"));
+    assert_eq!(pushed(server, "second"), pushed(server, "theirs"));
     let from_stdin =
         run(Path::new(WATERSHED), &["push", "metrics", &server.url, "--label=job=stdin"], PUSHED, home.path());
     assert_eq!(text(&from_stdin.stdout), "Parsing standard input\n  SUCCESS: metrics pushed to remote write.\n");
@@ -208,6 +221,16 @@ fn push_metrics_stores_what_promtool_stores() {
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         assert!(text(&output.stderr).starts_with("  FAILED: "), "{arguments:?}: {}", text(&output.stderr));
     }
+    // promtool says the same where the server refuses: a sample a second time, with another value.
+    let at = now_ms();
+    for (value, code) in [("1", Some(0)), ("2", Some(1))] {
+        let sample = format!("refused {value} {at}\n");
+        for program in [peers.path("promtool"), PathBuf::from(WATERSHED)] {
+            let output = run(&program, &["push", "metrics", &url], &sample, home.path());
+            assert_eq!(output.status.code(), code, "{}: {}", program.display(), text(&output.stderr));
+        }
+    }
+    pushed(server, "theirs")
 }
 
 #[test]

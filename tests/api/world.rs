@@ -25,6 +25,7 @@ requests_total{code="200",path="/"} 1027
 requests_total{code="500",path="/a\"b\\c\nd"} 3
 # TYPE temperature gauge
 temperature{room="küche"} -0.5
+temperature{room=""} 21
 # HELP latency_seconds Latency.
 # TYPE latency_seconds histogram
 latency_seconds_bucket{le="0.1"} 5
@@ -32,14 +33,23 @@ latency_seconds_bucket{le="+Inf"} 9
 latency_seconds_sum 1.25e-7
 latency_seconds_count 9
 untold 1
+extreme{of="nan"} NaN
+extreme{of="inf"} +Inf
+extreme{of="-inf"} -Inf
+extreme{of="big"} 1.7976931348623157e+308
+extreme{of="million"} 1e+06
+extreme{of="million and a bit"} 1234567.5
+own_site{site="native"} 1
+no_instance{instance=""} 1
 "#;
 
 const SECOND: &str = r#"# HELP temperature Another help.
 # TYPE temperature gauge
 temperature{room="bad",floor="1"} 19.5
-{"dotted.name",region="eu"} 1
+{"dotted.name",region="eu",site="home2"} 1
 {"with space","my.label"="x","é"="y"} 2
 UPPER_case 3
+_underscore:colon 4
 "#;
 
 /// Both servers of one set of flags, and the homes that they live in.
@@ -72,8 +82,18 @@ fn stored(start: i64) -> Vec<Series> {
             }));
         }
     }
-    for (n, v) in [0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, 1e-7].into_iter().enumerate() {
+    let special = [0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300, 1e-7, f64::MAX, 1e6, 1_234_567.5, -0.5];
+    for (n, v) in special.into_iter().enumerate() {
         all.push(floats(&[("__name__", "special"), ("kind", &n.to_string())], start, move |_| v));
+    }
+    // What the text format escapes, names that only need not be quoted, and a label that external labels have, too.
+    for (name, label, value) in [
+        ("lines", "path", "/a\"b\\c\nd"),
+        ("stored_site", "site", "native"),
+        ("UPPER_stored", "a", "b"),
+        ("_underscore:stored", "a", "b"),
+    ] {
+        all.push(floats(&[("__name__", name), (label, value)], start, |i| i as f64));
     }
     all.push(floats(&[("__name__", "my.metric"), ("label.with dots", "x"), ("\u{e9}", "y")], start, |i| i as f64));
     for kind in 0..3 {

@@ -140,6 +140,33 @@ fn curl_is_let_in_with_everything_and_told_what_is_missing() {
 }
 
 #[test]
+fn health_checks_get_through_with_credentials_and_a_certificate() {
+    let secured = Secured::start(REQUIRE);
+    let folder = secured.home.path();
+    let http_config = "basic_auth: {username: alice, password: right}\n\
+                       tls_config: {ca_file: ca.pem, cert_file: client.pem, key_file: client.key}\n";
+    fs::write(folder.join("http.yml"), http_config).expect("a file");
+    fs::write(folder.join("wrong.yml"), http_config.replace("right", "wrong")).expect("a file");
+    let url = format!("--url={}", secured.url);
+    for command in [&["healthcheck"][..], &["check", "healthy"], &["check", "ready"]] {
+        for (file, code, told) in [
+            (Some("http.yml"), 0, "SUCCESS:  Watershed is "),
+            (Some("wrong.yml"), 1, "status=401"),
+            (Some("none.yml"), 1, "none.yml"),
+            (None, 1, "FAILED"),
+        ] {
+            let mut watershed = Command::new(env!("CARGO_BIN_EXE_watershed"));
+            watershed.current_dir(folder).args(command).arg(&url);
+            watershed.args(file.map(|file| format!("--http.config.file={file}")));
+            let output = watershed.output().expect("watershed runs");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(code), "{command:?} {file:?}: {said}");
+            assert!(said.contains(told), "{command:?} {file:?}: {said}");
+        }
+    }
+}
+
+#[test]
 fn watershed_scrapes_itself_with_users_tls_and_a_client_certificate() {
     let secured = Secured::start(REQUIRE);
     wait_for("the own scrape", LIMIT, || match secured.query(r#"up{job="self"}"#) {

@@ -183,14 +183,15 @@ fn trickled_handshakes_are_cut_and_keep_nobody_out() {
             .arg(format!("https://{}{path}", besieged.server.address));
         String::from_utf8(curl.output().expect("curl runs").stdout).expect("text")
     };
-    while Instant::now() < until {
+    let scraped = || besieged.scrapes.load(Ordering::Acquire) > besieged.scrapes_before + 8;
+    while Instant::now() < until || !scraped() {
+        assert!(Instant::now() < until + LIMIT, "scraping goes on under attack");
         assert_eq!(ask("/-/healthy"), "Watershed is Healthy.\n");
     }
     assert!(attack.end() > 0);
     let peak = besieged.server.status_bytes("VmHWM");
     println!("resident: {} MiB before, {} MiB at most", besieged.rss_before / MIB, peak / MIB);
     assert!(peak < besieged.rss_before + GROWTH_MAX);
-    assert!(besieged.scrapes.load(Ordering::Acquire) > besieged.scrapes_before + 8);
     let up = ask("/api/v1/query?query=min_over_time(up%5B10m%5D)");
     assert!(up.contains(",\"1\"]"), "{up}");
 }
@@ -216,7 +217,7 @@ fn ten_thousand_idle_connections_cost_little_and_keep_nobody_out() {
         let open = besieged.metric("watershed_http_connections ");
         (open > count as f64).then_some(()).ok_or(format!("{open} are"))
     });
-    let each = (besieged.server.status_bytes("VmRSS") - besieged.rss_before) / count as u64;
+    let each = besieged.server.status_bytes("VmRSS").saturating_sub(besieged.rss_before) / count as u64;
     println!("an idle connection costs {each} bytes");
     besieged.assert_serves();
     besieged.assert_undisturbed();
@@ -310,7 +311,9 @@ fn a_gigabyte_posted_to_any_endpoint_is_not_kept() {
                 let (sent, answer) = post_zeros(&besieged, path, &head, SIZE, chunked);
                 let first = answer.lines().next().unwrap_or("");
                 println!("{path} {media_type:.30} chunked {chunked}: {} MiB taken: {first}", sent / MIB);
-                assert!(first.is_empty() || first.starts_with("HTTP/1.1 "), "{path}: {answer}");
+                // Who answers without reading all of it resets the connection, sometimes before the answer was read.
+                let cut = first.is_empty() && sent < SIZE;
+                assert!(cut || first.starts_with("HTTP/1.1 "), "{path}: {sent} bytes taken, {answer:?}");
                 assert!(!first.starts_with("HTTP/1.1 5") || path == "/-/reload", "{path}: {answer}");
             }
         }
@@ -462,8 +465,9 @@ fn bombs_and_deep_messages_are_refused_where_they_are_read() {
                     let may_pass = what.starts_with("messages in messages") && matches!(answer.status, 200 | 204);
                     assert!(may_pass || matches!(answer.status, 400 | 413), "{path}, {what}: {}", answer.status);
                 }
-                // Closed with bytes of the body unread.
-                Err(error) => println!("{path}, {what}: {error}"),
+                // Longer than a body may be: closed with bytes of it unread, sometimes before the answer was read.
+                Err(error) if body.len() > 16 << 20 => println!("{path}, {what}: {error}"),
+                Err(error) => panic!("{path}, {what}: {error}"),
             }
         }
     }

@@ -4,7 +4,6 @@
 //! temporary directory that is removed at the end. The edges scrape themselves and this host; the centre federates
 //! from both. All figures shown are asked of the centre over HTTP, as a person would.
 
-pub(super) mod http;
 mod process;
 mod site;
 mod table;
@@ -15,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::say;
+use super::{http, say};
 use crate::model::DurationMs;
+use crate::net::{Request, StatusCode};
 use process::{Agent, TempDir};
 use site::SiteReport;
 
@@ -110,7 +110,7 @@ async fn start(dir: &TempDir) -> Result<Vec<Agent>, String> {
     let deadline = Instant::now() + START_MAX;
     for agent in &mut agents {
         let ready = format!("{}/-/ready", agent.url);
-        while http::get(&ready).await.is_err() {
+        while get(&ready).await.is_err() {
             agent.check_alive()?;
             if Instant::now() > deadline {
                 return Err(format!("{} was not ready within {}", agent.name, humantime::format_duration(START_MAX)));
@@ -119,6 +119,15 @@ async fn start(dir: &TempDir) -> Result<Vec<Agent>, String> {
         }
     }
     Ok(agents)
+}
+
+/// The body of a successful answer.
+async fn get(url: &str) -> Result<String, String> {
+    let (status, body) = http::ask(&http::client(None)?, Request::get(http::below(url, "")?)).await?;
+    match status {
+        StatusCode::OK => String::from_utf8(body).map_err(|e| e.to_string()),
+        status => Err(format!("{url}: {status}")),
+    }
 }
 
 async fn reports(centre: &str) -> Vec<SiteReport> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{CENTRE_INTERVAL, EDGE_INTERVAL, http};
+use super::{CENTRE_INTERVAL, EDGE_INTERVAL, get};
 use crate::runtime::Clock;
 
 /// An edge: scrapes itself and the host it runs on.
@@ -82,20 +82,19 @@ impl SiteReport {
     async fn fill(&mut self, centre: &str) -> Result<(), String> {
         let site = self.site;
         let federate = format!("{centre}/federate?match[]=%7Bsite%3D%22{site}%22%7D");
-        let text = http::get(&federate).await.map_err(|e| e.to_string())?;
+        let text = get(&federate).await?;
         let samples = text.lines().filter(|line| !line.starts_with('#'));
         let times: Vec<i64> = samples.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
         self.series = times.len();
         self.newest_age_ms = times.iter().max().map(|t| (Clock::system().now().0 - t).max(0));
 
         let job = format!("scrape_job=\"federate-{site}\"");
-        let own = http::get(&format!("{centre}/metrics")).await.map_err(|e| e.to_string())?;
+        let own = get(&format!("{centre}/metrics")).await?;
         self.bytes = sum(&own, "watershed_scrape_body_bytes_total", &job);
         self.failures = sum(&own, "watershed_scrape_failures_total", &job);
 
-        let targets = http::get(&format!("{centre}/api/v1/targets?state=active&scrapePool=federate-{site}")).await;
-        let targets: serde_json::Value =
-            serde_json::from_str(&targets.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+        let targets = get(&format!("{centre}/api/v1/targets?state=active&scrapePool=federate-{site}")).await?;
+        let targets: serde_json::Value = serde_json::from_str(&targets).map_err(|e| e.to_string())?;
         let error = targets.pointer("/data/activeTargets/0/lastError").and_then(|e| e.as_str());
         self.error = error.unwrap_or_default().to_owned();
         Ok(())

@@ -11,13 +11,11 @@ use super::answer::{Answer, Envelope, LabelSet};
 use super::{Failure, Span};
 use crate::cli::http;
 use crate::model::DurationMs;
-use crate::net::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use crate::net::{Client, Method, Request, StatusCode, read_body};
+use crate::net::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use crate::net::{Client, Method, Request, StatusCode};
 
 /// As promtool's.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// More than any answer that a person asks for.
-const BODY_MAX: u64 = 512 << 20;
 /// Without a range, series and labels of about a year before and after now are asked for.
 const AROUND: SignedDuration = SignedDuration::from_hours(9999);
 /// How much of an answer that is no answer is shown.
@@ -58,13 +56,8 @@ impl Range {
 impl Api {
     pub fn new(server: Url, headers: &[(String, String)], http_config: Option<&Path>) -> Result<Api, Failure> {
         let client = http::client(http_config).map_err(Failure::Usage)?;
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            let bad = |what| Failure::Usage(format!("--header {name}: not a valid header {what}"));
-            let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("name"))?;
-            map.append(key, HeaderValue::from_str(value).map_err(|_| bad("value"))?);
-        }
-        Ok(Api { client, server, headers: map })
+        let headers = http::headers(headers).map_err(Failure::Usage)?;
+        Ok(Api { client, server, headers })
     }
 
     pub async fn instant(&self, expr: &str, time: Timestamp) -> Result<Answer, Failure> {
@@ -124,11 +117,7 @@ impl Api {
 
     async fn read(&self, mut request: Request) -> Result<Raw, Failure> {
         request.headers.extend(self.headers.clone());
-        let request = request.header(ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd")).timeout(TIMEOUT);
-        let response = self.client.send(request).await.map_err(Failure::query)?;
-        let (status, encoding) = (response.status, response.content_encoding().to_owned());
-        let mut body = Vec::new();
-        read_body(response.body, &encoding, Some(BODY_MAX), &mut body).await.map_err(Failure::query)?;
+        let (status, body) = http::ask(&self.client, request.timeout(TIMEOUT)).await.map_err(Failure::Query)?;
         Ok(Raw { status, body })
     }
 }

@@ -8,7 +8,6 @@ mod ask;
 mod chart;
 mod text;
 
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,7 +16,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use url::Url;
 
-use super::demo::http;
+use super::http;
 use crate::model::DurationMs;
 use ask::Api;
 
@@ -121,12 +120,6 @@ enum Failure {
     Usage(String),
     #[error("printing: {0}")]
     Print(#[from] io::Error),
-}
-
-impl Failure {
-    fn query(reason: impl Display) -> Failure {
-        Failure::Query(reason.to_string())
-    }
 }
 
 /// Asks and prints.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::model::Labels;
-use crate::net::HttpClientConfig;
+use crate::net::{HttpClientConfig, printable};
 
 /// How an endpoint is asked; the checked form of a `remote_read` section.
 #[derive(Clone, PartialEq, Debug)]
@@ -39,7 +39,7 @@ impl EndpointConfig {
     /// An endpoint with the reference's defaults, named by its URL.
     pub fn new(url: Url) -> EndpointConfig {
         EndpointConfig {
-            name: shown(&url),
+            name: printable(&url),
             url,
             timeout: Duration::from_secs(60),
             frame_limit: EndpointConfig::FRAME_LIMIT,
@@ -50,15 +50,4 @@ impl EndpointConfig {
             external: Labels::empty(),
         }
     }
-}
-
-/// A URL without what may be secret.
-fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    // Neither can fail for a URL with a host; one without has no user.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.set_fragment(None);
-    url.to_string()
 }

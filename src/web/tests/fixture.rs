@@ -9,7 +9,6 @@ use arc_swap::ArcSwap;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use hyper::service::Service as _;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -26,7 +25,8 @@ use crate::storage::memory::MemoryStore;
 use crate::storage::{Appendable as _, FloatSample, Queryable};
 use crate::telemetry::Registry;
 use crate::web::api::v1::Reads;
-use crate::web::routes::{Web, router};
+use crate::web::route_list::HttpService;
+use crate::web::routes::{Web, routes};
 use crate::web::server::remote_write;
 use crate::web::stream::Streams;
 use crate::web::telemetry::WebMetrics;
@@ -158,7 +158,8 @@ impl Fixture {
 
     /// The routes without sockets.
     pub(in crate::web) fn app(self) -> App {
-        App(TowerToHyperService::new(router(&self.web())))
+        let web = self.web();
+        App(routes(&web).into_service(&web))
     }
 
     /// A server on a free port.
@@ -220,7 +221,7 @@ pub(in crate::web) async fn read_all(stream: &mut TcpStream) -> String {
 }
 
 /// The routes without sockets.
-pub(in crate::web) struct App(TowerToHyperService<axum::Router>);
+pub(in crate::web) struct App(HttpService);
 
 /// A whole answer.
 pub(in crate::web) struct Answered {

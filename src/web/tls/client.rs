@@ -9,7 +9,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 
-use super::{ClientAuth, TlsFault, TlsServerConfig, certificates, san};
+use super::{ClientAuth, TlsFault, TlsServerConfig, certificate_names, certificates};
 use crate::net::{is_authority_as_end_entity, system_roots};
 
 /// Asks for certificates as configured; `None` if it asks for none.
@@ -101,7 +101,7 @@ impl ClientCertVerifier for Verifier {
             known.verify(end_entity, intermediates, now)?;
         }
         if let Some(allowed) = &self.allowed_names {
-            let found = san::names(end_entity);
+            let found = certificate_names(end_entity);
             if !found.iter().any(|name| allowed.contains(name)) {
                 tracing::debug!(?found, "a client's certificate bears none of client_allowed_sans");
                 return Err(CertificateError::ApplicationVerificationFailure.into());

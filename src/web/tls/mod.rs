@@ -23,6 +23,8 @@ use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
 pub(super) use accept::{Accepted, accept};
 pub use names::{Named, cipher_suite, curve};
+#[doc(hidden)]
+pub use san::certificate_names;
 
 use crate::net::{SecretSource, TlsVersion};
 

@@ -43,28 +43,28 @@ impl<'a> Der<'a> {
     }
 
     /// The content of the next element if it has this tag.
-    fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
+    fn content(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
     }
 }
 
 /// The e-mail addresses, DNS names, addresses and URIs that a certificate bears, as the reference writes them. None where the
 /// certificate cannot be read.
-pub(super) fn names(certificate: &[u8]) -> Vec<String> {
+pub fn certificate_names(certificate: &[u8]) -> Vec<String> {
     extension(certificate).map_or_else(Vec::new, |content| {
-        let mut names = Der(Der(content).expect(SEQUENCE).unwrap_or_default());
+        let mut names = Der(Der(content).content(SEQUENCE).unwrap_or_default());
         std::iter::from_fn(|| names.next()).filter_map(|(tag, name)| text(tag, name)).collect()
     })
 }
 
 /// The content of the extension that holds the names.
 fn extension(certificate: &[u8]) -> Option<&[u8]> {
-    let mut parts = Der(Der(Der(certificate).expect(SEQUENCE)?).expect(SEQUENCE)?);
+    let mut parts = Der(Der(Der(certificate).content(SEQUENCE)?).content(SEQUENCE)?);
     let extensions = std::iter::from_fn(|| parts.next()).find(|(tag, _)| *tag == EXTENSIONS)?.1;
-    let mut extensions = Der(Der(extensions).expect(SEQUENCE)?);
-    while let Some(extension) = extensions.expect(SEQUENCE) {
+    let mut extensions = Der(Der(extensions).content(SEQUENCE)?);
+    while let Some(extension) = extensions.content(SEQUENCE) {
         let mut fields = Der(extension);
-        if fields.expect(OBJECT_ID)? != SUBJECT_ALT_NAME {
+        if fields.content(OBJECT_ID)? != SUBJECT_ALT_NAME {
             continue;
         }
         // Between the two may stand whether it is critical.
@@ -110,23 +110,23 @@ mod tests {
     #[test]
     fn every_kind_of_name_is_found() {
         let expected = ["a.example", "me@a.example", "spiffe://a.example/x", "127.0.0.1", "2001:db8::1"];
-        assert_eq!(names(&certificate()), expected);
+        assert_eq!(certificate_names(&certificate()), expected);
     }
 
     #[test]
-    fn damaged_certificates_have_fewer_names_and_never_others() {
+    fn damaged_certificates_are_read_as_far_as_they_can_be() {
         let whole = certificate();
-        let all = names(&whole);
+        let all = certificate_names(&whole);
         for end in 0..whole.len() {
-            assert!(names(&whole[..end]).is_empty(), "a certificate of {end} bytes is cut off");
+            assert!(certificate_names(&whole[..end]).is_empty(), "a certificate of {end} bytes is cut off");
         }
         for at in 0..whole.len() {
             for bit in 0..8 {
                 let mut damaged = whole.clone();
                 damaged[at] ^= 1 << bit;
-                assert!(names(&damaged).len() <= all.len() + 1);
+                assert!(certificate_names(&damaged).len() <= all.len() + 1);
             }
         }
-        assert!(names(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]).is_empty());
+        assert!(certificate_names(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]).is_empty());
     }
 }

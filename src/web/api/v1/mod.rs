@@ -38,7 +38,7 @@ use axum::http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ORIGIN, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::Next;
 use axum::routing::{MethodRouter, any, get, post};
 use tokio::time::Instant;
 
@@ -49,7 +49,7 @@ use crate::storage::Scope;
 use crate::web::encoding::ContentEncoding;
 use crate::web::form::Form;
 use crate::web::route_list::Routes;
-use crate::web::routes::{Web, not_found, wrong_method};
+use crate::web::routes::{Web, not_found};
 use crate::web::stream::CancelOnDrop;
 
 /// One request to an endpoint.
@@ -121,17 +121,13 @@ pub(in crate::web) fn router(web: &Arc<Web>) -> Routes {
     let register = |routes: Vec<(&str, MethodRouter<Arc<Web>>)>| {
         routes.into_iter().fold(Routes::new(), |all, (path, route)| all.route(&at(path), route))
     };
-    let cross_origin = from_fn_with_state(web.clone(), cross_origin);
     let ready = register(routes())
         .route(&at("/"), any(not_found))
         .route(&at("/{*rest}"), any(not_found))
-        .merge(cluster::routes(web));
-    let ready = ready.wrapped(|routes| {
-        let routes = routes.method_not_allowed_fallback(wrong_method).layer(cross_origin.clone());
-        routes.layer(from_fn_with_state(web.clone(), when_ready))
-    });
-    let early = register(early_routes());
-    ready.merge(early.wrapped(|routes| routes.method_not_allowed_fallback(wrong_method).layer(cross_origin)))
+        .merge(cluster::routes(web))
+        .within(web, cross_origin)
+        .within(web, when_ready);
+    ready.merge(register(early_routes()).within(web, cross_origin))
 }
 
 fn endpoint(f: Endpoint) -> MethodRouter<Arc<Web>> {

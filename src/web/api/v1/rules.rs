@@ -89,7 +89,8 @@ pub(super) fn alertmanagers(_: &Call) -> Result<Answer, ApiError> {
     Ok(Answer::of(&Alertmanagers { active_alertmanagers: [], dropped_alertmanagers: [] }))
 }
 
-/// The reference's experimental search, which we do not have; said as it says that it is not enabled.
+/// The reference's experimental search, which we do not have; told as it tells that its feature is off, so that clients do
+/// without.
 pub(super) fn search(_: &Call) -> Result<Answer, ApiError> {
     Err(ApiError::new(ErrorKind::Unavailable, "search API disabled"))
 }
