@@ -109,7 +109,7 @@ mod tests {
         };
         check("rate(a[5m]) + b", "rate(a[5m]) + <part 0>", &["b"]);
         check("sum by (x) (timestamp(a))", "sum by (x) (<part 0>)", &["timestamp(a)"]);
-        check("max_over_time(-(a)[1h:1m])", "max_over_time(-(<part 0>)[1h:1m])", &["a"]);
+        check("max_over_time((-a)[1h:1m])", "max_over_time((-<part 0>)[1h:1m])", &["a"]);
         check("topk(2, a) or vector(1)", "topk(2, <part 0>) or vector(1)", &["a"]);
     }
 }
