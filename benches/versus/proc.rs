@@ -4,6 +4,9 @@ use std::fs;
 use std::ops::Sub;
 use std::time::Duration;
 
+/// Linux reports in hundredths of a second to user space, whatever its own timer does.
+const TICK: Duration = Duration::from_millis(10);
+
 /// Processor time used so far, by the two counts that the kernel keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct Cpu {
@@ -29,17 +32,18 @@ impl Cpu {
         let stat = fs::read_to_string("/proc/self/stat").expect("a living process");
         let fields: Vec<&str> = stat[stat.rfind(')').expect("a name") + 2..].split(' ').collect();
         let ticks: u64 = [13, 14].iter().map(|i| fields[*i].parse::<u64>().expect("ticks")).sum();
-        Duration::from_millis(ticks * 10)
+        TICK * u32::try_from(ticks).expect("fewer ticks than of a year")
     }
 }
 
 impl Sub for Cpu {
     type Output = Duration;
 
-    /// The time used in between. Ticks are 10 ms, too coarse for an idle server, and nanoseconds miss threads that
-    /// have ended: both can only be too small, so the larger one is the better one.
+    /// The time used in between. Nanoseconds miss threads that have ended and so can only be too small. Ticks miss nobody,
+    /// but a tick may have been almost full before: between two looks they can be one too many.
     fn sub(self, earlier: Cpu) -> Duration {
-        (self.ticks.saturating_sub(earlier.ticks)).max(self.living.saturating_sub(earlier.living))
+        let ticks = self.ticks.saturating_sub(earlier.ticks).saturating_sub(TICK);
+        ticks.max(self.living.saturating_sub(earlier.living))
     }
 }
 
@@ -48,8 +52,7 @@ fn ticks(pid: u32) -> Duration {
     // The name in parentheses may contain spaces; utime and stime are the 14th and 15th field of all.
     let fields: Vec<&str> = stat[stat.rfind(')').expect("a name") + 2..].split(' ').collect();
     let ticks: u64 = [11, 12].iter().map(|i| fields[*i].parse::<u64>().expect("ticks")).sum();
-    // Linux reports in hundredths of a second to user space, whatever its own timer does.
-    Duration::from_millis(ticks * 10)
+    TICK * u32::try_from(ticks).expect("fewer ticks than of a year")
 }
 
 fn living(pid: u32) -> Duration {

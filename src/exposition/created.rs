@@ -46,11 +46,19 @@ impl CreatedLines {
         has_starts(family) && memchr::memmem::find(series, SUFFIX).is_some() && metric_name(series).ends_with(SUFFIX)
     }
 
+    /// Whether of a line of such a family there is anything to say.
+    pub fn concerns(&mut self, family: MetricType) -> bool {
+        let concerned = has_starts(family);
+        if !concerned {
+            self.matched = None;
+        }
+        concerned
+    }
+
     /// Since when the parser's last series has been counted; 0 if nobody says.
     pub fn start_of(&mut self, series: &[u8], parser: &Parser<'_>) -> TimestampMs {
         let family = parser.family_type();
-        if !has_starts(family) {
-            self.matched = None;
+        if !self.concerns(family) {
             return TimestampMs(0);
         }
         if parser.line_start() >= self.known_until {

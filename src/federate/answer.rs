@@ -6,14 +6,15 @@ use std::sync::Arc;
 use super::exemplars::Exemplars;
 use super::families::{Families, Lookup, Part, SeriesName};
 use super::protobuf::ProtobufBody;
-use super::text::TextBody;
+use super::text::{TextBody, bit_of};
 use super::{BodyFormat, Format};
 use crate::exposition::write::AnyHistogram;
 use crate::exposition::write::text::Dialect;
 use crate::model::labels::{RawPairs, get_encoded};
 use crate::model::{Exemplar, Labels, METRIC_NAME, MetricType, TimestampMs};
 use crate::storage::{
-    HistogramRef, LatestBatch, LatestRow, LatestStream, NewestValue, QueryError, SeriesExemplars, StreamEnd, StreamStep,
+    ASKED_MAX, HistogramRef, LatestBatch, LatestRow, LatestStream, NewestValue, QueryError, SeriesExemplars, StreamEnd,
+    StreamStep, TextRow,
 };
 
 /// The buffer is handed on once it holds so many bytes; large enough for compression to work well.
@@ -72,7 +73,7 @@ pub fn write(
 ) -> Result<Written, FederateError> {
     let mut writer = Writer::new(answer);
     writer.families.together = stream.by_family(&mut |name, stored| writer.families.part(name, stored));
-    let mut batch = LatestBatch::default();
+    let mut batch = writer.batch();
     let mut bytes = 0;
     loop {
         let step = stream.next(&mut batch)?;
@@ -103,10 +104,9 @@ fn hand_on(buffer: &mut Vec<u8>, sink: &mut Sink<'_>) -> Result<u64, FederateErr
 /// What there is to write of one series besides its name.
 #[derive(Clone, Copy)]
 pub(super) struct Row<'a> {
-    /// Encoded labels.
+    /// Encoded labels, unless they are in text.
     pub(super) labels: &'a [u8],
-    /// Whether none of them needs escaping.
-    pub(super) is_plain: bool,
+    pub(super) text: Option<TextRow<'a>>,
     pub(super) t: TimestampMs,
     /// Since when it has been counted; 0 if that is not known.
     pub(super) start: TimestampMs,
@@ -137,6 +137,14 @@ impl Body {
                 Body::Text(TextBody::new(Dialect::OpenMetrics, format.escaping, external))
             }
             BodyFormat::Protobuf => Body::Protobuf(ProtobufBody::new(format.escaping, external)),
+        }
+    }
+
+    /// The labels of which a series in text must tell whether it has them; `None` if the body is not of text.
+    fn asked(&self) -> Option<Vec<String>> {
+        match self {
+            Body::Text(text) => Some(text.asked()),
+            Body::Protobuf(_) => None,
         }
     }
 
@@ -210,23 +218,33 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// For rows in the form that suits the body. Exemplars are found by encoded labels.
+    fn batch(&self) -> LatestBatch {
+        match self.body.asked() {
+            Some(asked) if self.exemplars.is_empty() && asked.len() <= ASKED_MAX => LatestBatch::in_text(asked),
+            _ => LatestBatch::default(),
+        }
+    }
+
     fn row(&mut self, batch: &LatestBatch, row: &LatestRow) {
-        let labels = batch.labels(row);
-        let mut pairs = RawPairs::over(labels);
-        let Some((_, name)) = pairs.find(|(name, _)| *name == METRIC_NAME.as_bytes()) else {
+        let (labels, text) = (batch.labels(row), batch.text(row));
+        let name = match text {
+            Some(text) => Some(text.name),
+            None => RawPairs::over(labels).find(|(name, _)| *name == METRIC_NAME.as_bytes()).map(|(_, name)| name),
+        };
+        let Some(name) = name else {
             self.counts.nameless += 1;
             return;
         };
-        let (t, start) = (row.t, batch.counted_since(row));
-        let row_of = |exemplars| Row { labels, is_plain: row.is_plain(), t, start, exemplars };
-        match batch.value(row) {
+        let value = batch.value(row);
+        let mut row = Row { labels, text, t: row.t, start: batch.counted_since(row), exemplars: &[] };
+        match value {
             NewestValue::Float(v) => {
-                let at = self.find_name(name, labels);
-                let exemplars = match has_exemplars(&self.family[at].series) {
-                    true => self.exemplars.of(labels, t),
-                    false => &[],
-                };
-                self.body.float(&mut self.out, &self.family[at], v, &row_of(exemplars));
+                let at = self.find_name(name, &row);
+                if has_exemplars(&self.family[at].series) {
+                    row.exemplars = self.exemplars.of(labels, row.t);
+                }
+                self.body.float(&mut self.out, &self.family[at], v, &row);
             }
             NewestValue::Histogram(histogram) => {
                 let histogram = any_histogram(histogram);
@@ -235,8 +253,8 @@ impl<'a> Writer<'a> {
                     return;
                 }
                 let at = self.find_histograms(name, histogram.is_gauge());
-                let name = &self.family[at].series.name;
-                self.body.histogram(&mut self.out, name, histogram, &row_of(self.exemplars.of(labels, t)));
+                row.exemplars = self.exemplars.of(labels, row.t);
+                self.body.histogram(&mut self.out, &self.family[at].series.name, histogram, &row);
             }
         }
         self.counts.series += 1;
@@ -244,19 +262,18 @@ impl<'a> Writer<'a> {
 
     /// Where the name of a series of floats is in the family that is being written, which begins here if it must.
     #[inline]
-    fn find_name(&mut self, name: &[u8], labels: &[u8]) -> usize {
-        let is_it = |Known { series, .. }: &Known| {
-            series.name.as_bytes() == name && !is_histogram(series) && fits(series, labels)
-        };
+    fn find_name(&mut self, name: &[u8], row: &Row<'_>) -> usize {
+        let is_it =
+            |Known { series, .. }: &Known| series.name.as_bytes() == name && !is_histogram(series) && fits(series, row);
         match self.family.iter().position(is_it) {
             Some(at) => at,
-            None => self.learn_name(&String::from_utf8_lossy(name), labels),
+            None => self.learn_name(&String::from_utf8_lossy(name), row),
         }
     }
 
-    fn learn_name(&mut self, name: &str, labels: &[u8]) -> usize {
+    fn learn_name(&mut self, name: &str, row: &Row<'_>) -> usize {
         let series = self.families.of(name);
-        match fits(&series, labels) {
+        match fits(&series, row) {
             true => self.enter(series),
             false => self.enter(Arc::new(Families::alone(&series))),
         }
@@ -296,8 +313,11 @@ fn is_histogram(series: &SeriesName) -> bool {
 
 /// Whether a series with these labels is what is written of its name: a bucket without its bound is none.
 #[inline]
-fn fits(series: &SeriesName, labels: &[u8]) -> bool {
-    let has = |label| get_encoded(labels, label).is_some();
+fn fits(series: &SeriesName, row: &Row<'_>) -> bool {
+    let has = |label| match row.text {
+        Some(text) => text.has & bit_of(label) != 0,
+        None => get_encoded(row.labels, label).is_some(),
+    };
     series.part.by().is_none_or(has) && !series.without.is_some_and(has)
 }
 

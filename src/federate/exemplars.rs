@@ -17,9 +17,13 @@ impl Exemplars {
         Exemplars(found.into_iter().map(|(labels, exemplars)| (labels.as_bytes().into(), exemplars)).collect())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The newest exemplars of a series that are not newer than its sample at `t`, ascending.
     pub(super) fn of(&self, labels: &[u8], t: TimestampMs) -> &[Exemplar] {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return &[];
         }
         let all = self.0.get(labels).map_or(&[][..], Vec::as_slice);

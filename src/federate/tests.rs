@@ -9,6 +9,7 @@ use crate::model::{Annotations, EscapingScheme, Labels, Metadata, TimestampMs};
 use crate::storage::{LatestBatch, LatestStream, QueryError, StreamEnd, StreamStep};
 
 mod formats;
+mod in_text;
 mod round_trip;
 
 /// Hands out rows in batches of a given size.

@@ -4,12 +4,12 @@ use super::answer::Row;
 use super::families::{Part, SeriesName};
 use crate::exposition::format_openmetrics_float;
 use crate::exposition::write::text::{
-    Dialect, EOF, line_head, push_exemplar, push_head, push_pair, push_plain_pair, push_sample,
+    Dialect, EOF, line_head, push_exemplar, push_head, push_pair, push_plain_pair, push_sample, push_value,
 };
 use crate::exposition::write::{AnyHistogram, ClassicBucket, FamilyHead};
 use crate::model::labels::RawPairs;
 use crate::model::number::write_float;
-use crate::model::{EscapingScheme, Labels, METRIC_NAME, MetricType};
+use crate::model::{EscapingScheme, Labels, METRIC_NAME, MetricType, TimestampMs};
 
 /// The label that every series is given, if empty, so that a scraper's own does not take its place.
 pub(super) const INSTANCE: &str = "instance";
@@ -81,6 +81,30 @@ impl Externals {
             }
         }
     }
+
+    /// As [`push_absent`](Externals::push_absent), where bits say which ones the series has, the first one's the lowest.
+    #[inline]
+    fn push_others(&self, out: &mut Vec<u8>, mut present: u32) {
+        for external in &self.labels {
+            if present & 1 == 0 {
+                out.extend_from_slice(&external.written);
+            }
+            present >>= 1;
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> {
+        self.labels.iter().map(|external| String::from_utf8_lossy(&external.name).into_owned())
+    }
+}
+
+/// The labels of the parts of families, by which a series is told to be one. Of series in text their bits come before those of
+/// the external labels.
+const OF_PARTS: [&str; 2] = ["le", "quantile"];
+
+/// The bit of one of [`OF_PARTS`]; none for others.
+pub(super) fn bit_of(label: &str) -> u32 {
+    OF_PARTS.iter().position(|of_part| *of_part == label).map_or(0, |bit| 1 << bit)
 }
 
 /// Writes lines.
@@ -88,6 +112,8 @@ pub(super) struct TextBody {
     dialect: Dialect,
     escaping: EscapingScheme,
     externals: Externals,
+    /// A time as it is written, the space before it included. Samples of one scrape have the same.
+    time: (TimestampMs, Vec<u8>),
 }
 
 impl TextBody {
@@ -95,7 +121,12 @@ impl TextBody {
         let write = |out: &mut Vec<u8>, name: &str, value: &str| {
             push_pair(out, name.as_bytes(), value.as_bytes(), escaping);
         };
-        TextBody { dialect, escaping, externals: Externals::new(external, write) }
+        TextBody { dialect, escaping, externals: Externals::new(external, write), time: Default::default() }
+    }
+
+    /// What to ask a store about rows in text.
+    pub(super) fn asked(&self) -> Vec<String> {
+        OF_PARTS.iter().map(|label| (*label).to_owned()).chain(self.externals.names()).collect()
     }
 
     pub(super) fn begin_family(&self, out: &mut Vec<u8>, series: &SeriesName) {
@@ -115,11 +146,24 @@ impl TextBody {
     #[inline]
     pub(super) fn float(&mut self, out: &mut Vec<u8>, series: &SeriesName, head: &[u8], v: f64, row: &Row<'_>) {
         self.labels(out, head, row);
-        push_sample(out, self.dialect, v, row.t);
+        push_value(out, v);
+        self.push_time(out, row.t);
         if self.dialect == Dialect::OpenMetrics {
             self.openmetrics_rest(out, series, row);
         }
         out.push(b'\n');
+    }
+
+    #[inline]
+    fn push_time(&mut self, out: &mut Vec<u8>, t: TimestampMs) {
+        let (last, text) = &mut self.time;
+        if *last != t || text.is_empty() {
+            text.clear();
+            text.push(b' ');
+            self.dialect.push_time(text, t);
+            *last = t;
+        }
+        out.extend_from_slice(text);
     }
 
     /// The exemplar, and a line of its own for the time at which counting began.
@@ -168,17 +212,18 @@ impl TextBody {
     #[inline]
     fn labels(&mut self, out: &mut Vec<u8>, head: &[u8], row: &Row<'_>) {
         out.extend_from_slice(head);
+        if let Some(text) = row.text {
+            out.extend_from_slice(text.labels);
+            self.externals.push_others(out, text.has >> OF_PARTS.len());
+            return;
+        }
         self.externals.begin();
         for (name, value) in RawPairs::over(row.labels) {
             if name == METRIC_NAME.as_bytes() {
                 continue;
             }
             self.externals.see(name);
-            if row.is_plain {
-                push_plain_pair(out, name, value);
-            } else {
-                push_pair(out, name, value, self.escaping);
-            }
+            push_pair(out, name, value, self.escaping);
         }
         self.externals.push_absent(out);
     }

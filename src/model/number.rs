@@ -12,6 +12,8 @@ use super::TimestampMs;
 const PLAIN_EXPONENTS: std::ops::RangeInclusive<i32> = -4..=5;
 /// Smaller whole numbers are written as they are; a larger one has an exponent.
 const PLAIN_WHOLE: f64 = 1e6;
+/// From here up to [`PLAIN_WHOLE`] a fraction is written without an exponent.
+const PLAIN_FRACTION: f64 = 1e-4;
 /// Up to here every whole number has its own float, so that its digits are its shortest form.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
@@ -34,7 +36,13 @@ pub fn write_float(out: &mut Vec<u8>, v: f64) {
             write_digits(out, &Digits::of_whole(buffer.format(magnitude as u64).as_bytes()));
         } else {
             let mut buffer = zmij::Buffer::new();
-            write_digits(out, &Digits::read(buffer.format_finite(magnitude).as_bytes()));
+            let text = buffer.format_finite(magnitude).as_bytes();
+            if (PLAIN_FRACTION..PLAIN_WHOLE).contains(&magnitude) {
+                // Here the crate needs no exponent either, and no number is whole, behind which it puts `.0`.
+                out.extend_from_slice(text);
+            } else {
+                write_digits(out, &Digits::read(text));
+            }
         }
     }
 }
@@ -258,6 +266,8 @@ mod tests {
             (1.5, "1.5"),
             (0.001882725, "0.001882725"),
             (0.0001, "0.0001"),
+            (0.000_099_999_999_999_999_99, "9.999999999999999e-05"),
+            (999_999.999_999_999_9, "999999.9999999999"),
             (0.00012, "0.00012"),
             (0.00001, "1e-05"),
             (1.2345e-6, "1.2345e-06"),

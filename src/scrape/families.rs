@@ -54,6 +54,11 @@ impl Texts {
         shared
     }
 
+    /// Whether this is one of the texts. All names of families are, those of the near past included.
+    pub(super) fn has(&self, text: &str) -> bool {
+        self.0.lock().texts.contains(text)
+    }
+
     /// Forgets texts that nobody else holds.
     pub(super) fn prune(&self) {
         self.0.lock().prune();

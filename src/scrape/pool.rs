@@ -172,8 +172,21 @@ impl Pool {
         all
     }
 
+    /// What some target says of a family. For a name of which nobody tells anything no target is asked, and a target that is
+    /// just being scraped is asked last, since that means to wait for it.
     pub(super) fn family(&self, name: &str) -> Option<Metadata> {
-        self.loops.values().find_map(|target| target.family(name))
+        if !self.job.texts.has(name) {
+            return None;
+        }
+        let mut busy = Vec::new();
+        for target in self.loops.values() {
+            match target.try_family(name) {
+                Some(Some(found)) => return Some(found),
+                Some(None) => {}
+                None => busy.push(target),
+            }
+        }
+        busy.into_iter().find_map(|target| target.family(name))
     }
 
     fn sorted(&self) -> Vec<&Arc<TargetLoop>> {

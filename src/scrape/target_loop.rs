@@ -219,6 +219,11 @@ impl TargetLoop {
         self.cache.lock().families.get(name)
     }
 
+    /// As [`family`](TargetLoop::family), but `None` if that had to wait for a scrape.
+    pub(super) fn try_family(&self, name: &str) -> Option<Option<crate::model::Metadata>> {
+        Some(self.cache.try_lock()?.families.get(name))
+    }
+
     /// The loop itself. It begins when `after` has ended.
     pub(super) async fn run(self: Arc<Self>, after: Option<CancellationToken>) {
         if let Some(stopped) = after {

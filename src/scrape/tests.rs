@@ -841,11 +841,16 @@ async fn metadata_is_told_per_target_and_outlives_its_lines_for_a_while() {
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].metadata.help, "what \"a\" is");
     assert_eq!((told[0].metadata.metric_type, told[0].metadata.unit.as_str()), (MetricType::Gauge, "s"));
+    assert_eq!(world.manager.family("a_s").as_ref(), Some(&told[0].metadata));
+    assert_eq!(world.manager.family("what \"a\" is"), None, "the help is no family");
+    assert_eq!(world.manager.family("b"), None);
     world.pass(60).await;
     assert_eq!(world.manager.metadata(None).len(), 2, "still remembered");
     world.pass(120).await;
     assert_eq!(world.manager.metadata(None).len(), 1, "forgotten");
     assert_eq!(world.manager.metadata(Some("b"))[0].metadata.metric_type, MetricType::Counter);
+    assert_eq!(world.manager.family("a_s"), None);
+    assert!(world.manager.family("b").is_some());
 }
 
 #[tokio::test(start_paused = true)]

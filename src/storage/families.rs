@@ -23,6 +23,9 @@ pub struct FamilyPart {
     pub by: Option<&'static str>,
 }
 
+/// Most histograms have no more buckets, with their count and sum.
+const METRIC_ROWS: usize = 16;
+
 /// Says for each metric name, in ascending order and with what is stored about the first of its series, which part of a family
 /// it is. `None`: the name stays where it is.
 pub type PartOf<'f> = dyn FnMut(&str, Option<&Metadata>) -> Option<FamilyPart> + 'f;
@@ -39,11 +42,9 @@ pub(crate) trait FamilyRows {
     /// What is stored about a series.
     fn stored(&self, row: usize) -> Option<Arc<Metadata>>;
 
-    /// A hash of the labels without the metric name and the label `by`.
-    fn metric(&self, row: usize, by: Option<&str>) -> u64;
-
-    /// A label's number.
-    fn bound(&self, row: usize, by: &str) -> Option<f64>;
+    /// Tells of each row of a run, in their order, a hash of the labels without the metric name and the label `by`, and the
+    /// number that `by` is.
+    fn metrics(&self, run: Range<usize>, by: Option<&str>, tell: &mut dyn FnMut(u64, Option<f64>));
 }
 
 /// All rows of one name.
@@ -92,36 +93,43 @@ pub(crate) fn parts_of(runs: Vec<NameRun>, part_of: &mut PartOf<'_>) -> Vec<RunP
     runs.into_iter().filter_map(part).collect()
 }
 
-/// Keys by which the rows are to be sorted.
-pub(crate) fn family_keys(rows: &dyn FamilyRows, parts: Vec<RunPart>) -> Vec<u64> {
-    let mut families: BTreeMap<u32, Vec<RunPart>> = BTreeMap::new();
-    for (run, part) in parts {
-        families.entry(part.family).or_default().push((run, part));
+/// The rows in the order in which they are to come.
+pub(crate) fn family_order(rows: &dyn FamilyRows, parts: &[RunPart]) -> Vec<u32> {
+    let mut families: BTreeMap<u32, Vec<&RunPart>> = BTreeMap::new();
+    for run in parts {
+        families.entry(run.1.family).or_default().push(run);
     }
-    let mut keys: Vec<u64> = (0..rows.len() as u64).map(|row| row << 32).collect();
-    for parts in families.values() {
-        let first = (parts[0].0.start as u64) << 32;
-        for (place, row) in (0..).zip(family_order(rows, parts)) {
-            keys[row] = first + place;
+    let (mut order, mut done) = (Vec::with_capacity(rows.len()), 0);
+    for (run, part) in parts {
+        order.extend(done..run.start as u32);
+        done = run.end as u32;
+        if let Some(family) = families.remove(&part.family) {
+            push_metrics(rows, &family, &mut order);
         }
     }
-    keys
+    order.extend(done..rows.len() as u32);
+    order
 }
 
-/// The rows of one family: metric by metric as they are first met, then by rank, then by bound.
-fn family_order(rows: &dyn FamilyRows, parts: &[(Range<usize>, FamilyPart)]) -> impl Iterator<Item = usize> {
-    let mut metrics: HashMap<u64, u32> = HashMap::new();
-    let mut order = Vec::with_capacity(parts.iter().map(|(run, _)| run.len()).sum());
+/// Appends the rows of one family: metric by metric as they are first met, then by rank, then by bound.
+fn push_metrics(rows: &dyn FamilyRows, parts: &[&RunPart], order: &mut Vec<u32>) {
+    let mut numbers: HashMap<u64, usize> = HashMap::new();
+    let mut metrics: Vec<Vec<(u8, i64, u32)>> = Vec::new();
     for (run, part) in parts {
-        for row in run.clone() {
-            let next = metrics.len() as u32;
-            let metric = *metrics.entry(rows.metric(row, part.by)).or_insert(next);
-            let bound = part.by.and_then(|by| rows.bound(row, by)).map_or(i64::MIN, ascending);
-            order.push((metric, part.rank, bound, row));
-        }
+        let mut row = run.start as u32;
+        rows.metrics(run.clone(), part.by, &mut |metric, bound| {
+            let number = *numbers.entry(metric).or_insert(metrics.len());
+            if number == metrics.len() {
+                metrics.push(Vec::with_capacity(METRIC_ROWS));
+            }
+            metrics[number].push((part.rank, bound.map_or(i64::MIN, ascending), row));
+            row += 1;
+        });
     }
-    order.sort_unstable();
-    order.into_iter().map(|(.., row)| row)
+    for metric in &mut metrics {
+        metric.sort_unstable();
+        order.extend(metric.iter().map(|(.., row)| *row));
+    }
 }
 
 /// A number whose order is that of the floats.

@@ -1,32 +1,40 @@
 //! Streams of newest samples.
 
+use std::ops::Range;
+
 use super::chunk::TimedValue;
 use super::families::PartOf;
 use super::{HistogramRef, QueryError, StreamStep};
 use crate::model::{TimestampMs, Value};
 
-/// One series' newest sample. Its labels lie encoded in the batch's arena; [`LatestBatch::value`] tells what it says.
+/// One series' newest sample. Its labels lie in the batch's arena; [`LatestBatch::value`] tells what it says.
 #[derive(Clone, Copy, Debug)]
 pub struct LatestRow {
     start: u32,
     end: u32,
     /// 1 more than the place of what most rows do not have; 0 without.
     more: u32,
-    /// See [`LatestRow::is_plain`].
-    plain: bool,
+    /// Where the metric name of a row in text lies, and how long it is; 0 of a row that is not in text.
+    name: u32,
+    name_len: u32,
+    /// See [`TextRow::has`].
+    has: u32,
     /// When.
     pub t: TimestampMs,
     /// What, if it is a float; never the staleness marker. 0 for a histogram.
     pub v: f64,
 }
 
-impl LatestRow {
-    /// Whether the store knows that no label needs escaping: names are legacy names, values have no quotes, backslashes
-    /// and line breaks. False says nothing.
-    #[inline]
-    pub fn is_plain(&self) -> bool {
-        self.plain
-    }
+/// The labels of a row as the text formats write them, of which none needs escaping: names are legacy names, values have no
+/// quotes, backslashes and line breaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TextRow<'a> {
+    /// The metric name as it is; never empty.
+    pub name: &'a [u8],
+    /// `name="value",` of every other label, ascending.
+    pub labels: &'a [u8],
+    /// Which of the labels that were asked for the series has, the first one in the lowest bit.
+    pub has: u32,
 }
 
 /// What most rows do not have.
@@ -48,14 +56,32 @@ pub enum NewestValue<'a> {
 /// A batch of newest samples without an allocation per series of floats.
 #[derive(Clone, Debug, Default)]
 pub struct LatestBatch {
-    /// Encoded label sets, one behind the other; see [`crate::model::labels`].
+    /// Label sets, one behind the other, encoded (see [`crate::model::labels`]) or in text.
     pub arena: Vec<u8>,
     /// The rows.
     pub rows: Vec<LatestRow>,
     more: Vec<More>,
+    /// `None`: all rows are encoded.
+    asked: Option<Vec<String>>,
 }
 
+/// Of so many labels a row in text can tell whether the series has them.
+pub const ASKED_MAX: usize = u32::BITS as usize;
+
 impl LatestBatch {
+    /// A batch for a caller who wants labels [in text](TextRow), and to know which of some labels each series has: at most
+    /// [`ASKED_MAX`]. A store that keeps its labels in that form spares both of them the work; others hand out encoded rows,
+    /// and so does every store where a label needs escaping or there is no metric name.
+    pub fn in_text(asked: Vec<String>) -> LatestBatch {
+        debug_assert!(asked.len() <= ASKED_MAX, "there are no more bits");
+        LatestBatch { asked: Some(asked), ..LatestBatch::default() }
+    }
+
+    /// The labels to tell about, if rows are wanted in text.
+    pub fn asked(&self) -> Option<&[String]> {
+        self.asked.as_deref()
+    }
+
     /// Forgets the rows and keeps the memory.
     pub fn clear(&mut self) {
         self.arena.clear();
@@ -80,23 +106,35 @@ impl LatestBatch {
         self.push(start, sample.t, v, fit(self.more.len()));
     }
 
-    /// Notes of the last row that its labels need no escaping.
+    /// Notes of the last row that what was appended are its labels in text. Its metric name lies in the arena too, and may be
+    /// that of other rows.
     #[inline]
-    pub fn mark_plain(&mut self) {
+    pub fn mark_text(&mut self, name: Range<usize>, has: u32) {
         if let Some(row) = self.rows.last_mut() {
-            row.plain = true;
+            (row.name, row.name_len, row.has) = (fit(name.start), fit(name.len()), has);
         }
     }
 
     #[inline]
     fn push(&mut self, start: usize, t: TimestampMs, v: f64, more: u32) {
-        self.rows.push(LatestRow { start: fit(start), end: fit(self.arena.len()), more, plain: false, t, v });
+        let (start, end) = (fit(start), fit(self.arena.len()));
+        self.rows.push(LatestRow { start, end, more, name: 0, name_len: 0, has: 0, t, v });
     }
 
-    /// The encoded labels of a row.
+    /// The encoded labels of a row; of one in text, see [`text`](LatestBatch::text).
     #[inline]
     pub fn labels(&self, row: &LatestRow) -> &[u8] {
         &self.arena[row.start as usize..row.end as usize]
+    }
+
+    /// The labels of a row, if it is in text.
+    #[inline]
+    pub fn text(&self, row: &LatestRow) -> Option<TextRow<'_>> {
+        if row.name_len == 0 {
+            return None;
+        }
+        let name = &self.arena[row.name as usize..][..row.name_len as usize];
+        Some(TextRow { name, labels: self.labels(row), has: row.has })
     }
 
     /// What a row says.

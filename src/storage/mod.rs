@@ -34,9 +34,9 @@ pub use chunk::{
 };
 pub use exemplar::{ExemplarQueryable, SeriesExemplars};
 pub use families::{FamilyPart, PartOf};
-pub(crate) use families::{FamilyRows, family_keys, name_runs, parts_of};
+pub(crate) use families::{FamilyRows, family_order, name_runs, parts_of};
 pub use fanout::{Fanout, Secondary};
-pub use latest::{LatestBatch, LatestRow, LatestStream, NewestValue};
+pub use latest::{ASKED_MAX, LatestBatch, LatestRow, LatestStream, NewestValue, TextRow};
 pub use scope::{ByteBudget, Cancelled, Held, Scope};
 pub use select::{
     BatchSize, BoxedLatest, BoxedSeries, LabelRequest, LabelTexts, Limit, Nothing, QueryError, Queryable,

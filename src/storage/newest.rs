@@ -1,9 +1,10 @@
 //! Newest samples out of streams of whole series, for sources that cannot look them up.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::chunk::{TimedValue, decode_values};
-use super::families::{FamilyRows, PartOf, family_keys, name_runs, parts_of};
+use super::families::{FamilyRows, PartOf, family_order, name_runs, parts_of};
 use super::{
     Chunk, LatestBatch, LatestStream, Limit, QueryError, Scope, SeriesBatch, SeriesStream, StreamEnd, StreamStats,
     StreamStep, TimeRange,
@@ -123,9 +124,10 @@ impl LatestStream for NewestRows {
     fn by_family(&mut self, part_of: &mut PartOf<'_>) -> bool {
         let rows = std::mem::take(&mut self.rows).collect::<Vec<_>>();
         let parts = parts_of(name_runs(&Known(&rows)), part_of);
-        let mut keyed: Vec<_> = family_keys(&Known(&rows), parts).into_iter().zip(rows).collect();
-        keyed.sort_by_key(|(key, _)| *key);
-        self.rows = keyed.into_iter().map(|(_, row)| row).collect::<Vec<_>>().into_iter();
+        let order = family_order(&Known(&rows), &parts);
+        let mut rows: Vec<_> = rows.into_iter().map(Some).collect();
+        let ordered: Vec<_> = order.into_iter().filter_map(|row| rows.get_mut(row as usize)?.take()).collect();
+        self.rows = ordered.into_iter();
         true
     }
 }
@@ -149,21 +151,21 @@ impl FamilyRows for Known<'_> {
         None
     }
 
-    fn metric(&self, row: usize, by: Option<&str>) -> u64 {
+    fn metrics(&self, run: Range<usize>, by: Option<&str>, tell: &mut dyn FnMut(u64, Option<f64>)) {
         let mut rest = Vec::new();
-        for (name, value) in RawPairs::over(self.0[row].0.as_bytes()) {
-            if name != METRIC_NAME.as_bytes() && by.is_none_or(|by| name != by.as_bytes()) {
-                rest.extend_from_slice(name);
-                rest.push(0xff);
-                rest.extend_from_slice(value);
-                rest.push(0xff);
+        for (labels, _) in &self.0[run] {
+            rest.clear();
+            for (name, value) in RawPairs::over(labels.as_bytes()) {
+                if name != METRIC_NAME.as_bytes() && by.is_none_or(|by| name != by.as_bytes()) {
+                    rest.extend_from_slice(name);
+                    rest.push(0xff);
+                    rest.extend_from_slice(value);
+                    rest.push(0xff);
+                }
             }
+            let bound = by.and_then(|by| get_encoded(labels.as_bytes(), by)?.parse().ok());
+            tell(xxhash_rust::xxh64::xxh64(&rest, 0), bound);
         }
-        xxhash_rust::xxh64::xxh64(&rest, 0)
-    }
-
-    fn bound(&self, row: usize, by: &str) -> Option<f64> {
-        get_encoded(self.0[row].0.as_bytes(), by)?.parse().ok()
     }
 }
 

@@ -150,12 +150,18 @@ fn push_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
 /// Ends the labels of a line, of which there is at least one, and appends value and time.
 #[inline]
 pub fn push_sample(out: &mut Vec<u8>, dialect: Dialect, v: f64, t: TimestampMs) {
+    push_value(out, v);
+    out.push(b' ');
+    dialect.push_time(out, t);
+}
+
+/// Ends the labels of a line, of which there is at least one, and appends the value.
+#[inline]
+pub fn push_value(out: &mut Vec<u8>, v: f64) {
     // Every label wrote a comma behind itself.
     out.pop();
     out.extend_from_slice(b"} ");
     write_float(out, v);
-    out.push(b' ');
-    dialect.push_time(out, t);
 }
 
 /// Appends an exemplar to a line of OpenMetrics.

@@ -26,7 +26,7 @@ fn any_value() -> impl Strategy<Value = f64> {
         .prop_map(|v| if v == 0.0 { 0.0 } else { v })
 }
 
-fn any_series() -> impl Strategy<Value = (Labels, f64)> {
+pub(super) fn any_series() -> impl Strategy<Value = (Labels, f64)> {
     let pairs = prop::collection::vec(("[a-z]{1,3}|le|quantile|[^\0]{1,4}", "[^\0]{0,5}|0\\.5|[\"\\\\\n]{1,3}"), 0..4);
     (any_name(), pairs, any_value()).prop_map(|(name, pairs, v)| {
         let own = pairs.iter().filter(|(n, _)| n != "__name__").map(|(n, v)| (n.as_str(), v.as_str()));

@@ -3,7 +3,7 @@
 use super::batch::Source;
 use super::{Admission, Ingest, IngestError, Stamp, Taken, Text};
 use crate::exposition::{Event, Format, Parser, Sample, unescape_help};
-use crate::model::TimestampMs;
+use crate::model::{MetricType, TimestampMs};
 use crate::scrape::cache::{Entry, Kind};
 use crate::scrape::families::Families;
 
@@ -12,7 +12,8 @@ use crate::scrape::families::Families;
 enum Attention {
     /// Nothing: each line is a series or a comment.
     None,
-    /// Some tell since when others have been counted, or are parts of a histogram. Then every line is looked at.
+    /// Some tell since when others have been counted, or are parts of a histogram. Those of families in which there can be
+    /// such lines are all looked at.
     Needed {
         /// Of the first kind there may be some.
         created: bool,
@@ -39,7 +40,7 @@ impl Ingest<'_, '_> {
     fn walk(&mut self, source: Source<'_>, attention: Attention) -> Result<(), IngestError> {
         let mut parser = Parser::new(source.body, source.format);
         loop {
-            let is_taken = attention == Attention::None && self.expected_line(&mut parser)? == Line::Taken;
+            let is_taken = self.is_simple(&parser, attention) && self.expected_line(&mut parser)? == Line::Taken;
             if !is_taken && !self.any_line(&mut parser, source.format, attention)? {
                 break;
             }
@@ -48,6 +49,15 @@ impl Ingest<'_, '_> {
             }
         }
         self.flush(source)
+    }
+
+    /// Whether the next line, if it belongs to the family of those before, means nothing beyond itself.
+    #[inline]
+    fn is_simple(&mut self, parser: &Parser<'_>, attention: Attention) -> bool {
+        let Attention::Needed { created } = attention else { return true };
+        let family = parser.family_type();
+        let is_converted = self.converter.is_some() && family == MetricType::Histogram;
+        !is_converted && !(created && self.created.concerns(family))
     }
 
     /// Reads on if the next line is the one that followed last time.
@@ -65,6 +75,8 @@ impl Ingest<'_, '_> {
                 }
                 self.dropped_series(index);
             }
+            // The converter must be told the family's name.
+            Kind::Type(_) if self.converter.is_some() => return Ok(Line::Unexpected),
             Kind::Comment | Kind::Metadata | Kind::Type(_) => {
                 if !parser.accept_line(entry.len as usize) {
                     return Ok(Line::Unexpected);

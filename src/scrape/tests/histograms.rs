@@ -219,6 +219,43 @@ async fn starts_are_handed_over_and_zeros_are_put_once() {
     assert!(!read_lines.contains_key("c_created{a}"));
 }
 
+/// Lines of other families are foreseen also where histograms are converted and starts are read.
+#[tokio::test(start_paused = true)]
+async fn what_a_line_means_follows_its_family_though_the_line_is_that_of_the_scrape_before() {
+    let start = START / 1000 - 100;
+    let body = |n: u32, kind: &str| {
+        let lines = format!(
+            "# TYPE a gauge\na{{l=\"x\"}} {n}\n\
+             # TYPE h histogram\nh_bucket{{l=\"x\",le=\"+Inf\"}} {n}\nh_count{{l=\"x\"}} {n}\nh_sum{{l=\"x\"}} 1\nh_created{{l=\"x\"}} {start}\n\
+             # TYPE b gauge\nb{{l=\"x\"}} {n}\n\
+             # TYPE c counter\nc_total{{l=\"x\"}} {n}\nc_created{{l=\"x\"}} {start}\n\
+             # TYPE d gauge\nd{{l=\"x\"}} {n}\n\
+             # TYPE k {kind}\nk_bucket{{l=\"x\",le=\"+Inf\"}} {n}\nk_count{{l=\"x\"}} {n}\nk_sum{{l=\"x\"}} 1\n# EOF\n"
+        );
+        Answer::Body(OPENMETRICS, lines)
+    };
+    let config = JobConfig { convert_classic_histograms: true, start_timestamps: StartTimestamps::Read, ..job("j") };
+    let answers = vec![body(1, "unknown"), body(2, "unknown"), body(3, "histogram"), body(4, "unknown"), Answer::Hang];
+    let world = scraped(config, answers, 40).await;
+    let shown = shown(&world);
+    for name in ["a{x}", "b{x}", "c_total{x}", "d{x}"] {
+        assert_eq!(shown[name], ["1", "2", "3", "4"], "{name}");
+    }
+    assert_eq!(shown["h{x}"], ["1/1b s-53", "2/1b s-53", "3/1b s-53", "4/1b s-53"]);
+    for name in ["k_bucket{x,+Inf}", "k_count{x}"] {
+        assert_eq!(shown[name], ["1", "2", "stale", "4"], "{name}");
+    }
+    assert_eq!(shown["k{x}"], ["3/1b s-53", "stale"]);
+    assert!(shown.keys().all(|name| !name.contains("created") && !name.starts_with("h_")), "{shown:?}");
+    let dump = world.store.dump();
+    for (labels, samples) in dump.iter().filter(|(labels, _)| labels.get("l").is_some()) {
+        let is_counted = matches!(labels.metric_name(), Some("c_total" | "h"));
+        let expected = if is_counted { start * 1000 } else { 0 };
+        let last = samples.last().expect("a sample");
+        assert!(last.value.is_stale() || last.start.0 == expected, "{labels} {}", last.start.0);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn labels_of_a_target_override_what_its_job_wishes() {
     let world = World::new(vec![messages(&[histogram(2)]), Answer::Hang]);

@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 use super::order::Order;
 use super::pairs::{Pair, Pairs};
 use super::sets::{LabelSets, MAX_PAIRS, SetRef};
+use crate::model::METRIC_NAME;
 use crate::model::labels::RawPairs;
 
 /// What is known of the series in a slot. A series' samples are elsewhere; see `series.rs`.
@@ -19,6 +20,13 @@ struct Slot {
     low_ref: u32,
     /// The place in the order of all series, as of its last refresh.
     rank: u32,
+}
+
+/// Label names that somebody asks for, as of a moment at which the index was held.
+pub(super) struct Asked {
+    /// By the id of the name, the bits of its places among those asked for.
+    bits: Vec<u32>,
+    metric_name: Option<u32>,
 }
 
 /// Series by label set, by label pair and by slot.
@@ -72,7 +80,7 @@ impl Index {
         }
         let ids: Vec<u32> = pair_texts(encoded).map(|text| self.intern(text)).collect();
         let slot = self.insert_ids(&ids, low_ref)?;
-        ids.iter().for_each(|id| self.pairs.postings_mut(*id).insert(slot));
+        ids.iter().for_each(|id| self.pairs.post(*id, slot));
         Some(slot)
     }
 
@@ -114,7 +122,7 @@ impl Index {
 
     /// Adds neighbouring series to the postings of a pair that they have.
     pub(super) fn post(&mut self, id: u32, slots: Range<u32>) {
-        self.pairs.postings_mut(id).insert_range(slots);
+        self.pairs.post_range(id, slots);
     }
 
     /// Gives a series another reference.
@@ -137,7 +145,7 @@ impl Index {
         for slot in gone {
             let set = self.slots[*slot as usize].set;
             for id in self.sets.get(set).to_vec() {
-                self.pairs.postings_mut(id).remove(*slot);
+                self.pairs.withdraw(id, *slot);
             }
         }
         let (pairs, live) = (&self.pairs, &self.live);
@@ -170,6 +178,11 @@ impl Index {
         self.order.refresh(&self.pairs, ids, |slot, rank| slots[slot as usize].rank = rank);
     }
 
+    /// One more than the largest rank.
+    pub(crate) fn ranks_end(&self) -> usize {
+        self.order.series_len()
+    }
+
     /// The rank of a series in the order of labels; needs [`Index::is_ordered`].
     pub(crate) fn rank(&self, slot: u32) -> u32 {
         self.slots[slot as usize].rank
@@ -177,31 +190,56 @@ impl Index {
 
     /// The rank of the pair that holds a series' metric name, 0 without one. Needs [`Index::is_ordered`].
     pub(crate) fn name_rank(&self, slot: u32) -> u32 {
-        let name = crate::model::METRIC_NAME;
-        let is_name = |id: &&u32| self.pairs.get(**id).strs().0 == name;
-        self.pair_ids(slot).iter().find(is_name).map_or(0, |id| self.order.pair_rank(*id) + 1)
+        self.pair_of(slot, self.name_id(METRIC_NAME)).map_or(0, |id| self.order.pair_rank(id) + 1)
     }
 
     /// Whether the order of labels is also the order by metric name and then labels: every series has a name, and no
     /// label sorts before it.
     pub(crate) fn name_sorts_first(&self) -> bool {
-        let name = crate::model::METRIC_NAME;
         let mut names = self.pairs.names();
-        let named = names.next().filter(|(first, _)| *first == name);
+        let named = names.next().filter(|(first, _)| *first == METRIC_NAME);
         named.is_some_and(|(_, ids)| {
             ids.iter().map(|id| self.pairs.get(*id).postings.len()).sum::<u64>() == self.live.len()
         })
     }
 
-    /// Appends a series' encoded labels. Says whether none of them needs escaping in the text formats.
-    pub(crate) fn write_labels(&self, slot: u32, out: &mut Vec<u8>) -> bool {
-        let mut is_plain = true;
+    /// Appends a series' encoded labels.
+    pub(crate) fn write_labels(&self, slot: u32, out: &mut Vec<u8>) {
+        for id in self.pair_ids(slot) {
+            out.extend_from_slice(self.pairs.get(*id).text());
+        }
+    }
+
+    /// Which of some label names is which.
+    pub(super) fn asked(&self, names: &[String]) -> Asked {
+        let mut bits = vec![0; self.pairs.names_end()];
+        for (bit, name) in names.iter().enumerate() {
+            if let Some(id) = self.name_id(name) {
+                bits[id as usize] |= 1 << bit;
+            }
+        }
+        Asked { bits, metric_name: self.name_id(METRIC_NAME) }
+    }
+
+    /// Appends a series' labels without its metric name as [`TextRow`](crate::storage::TextRow) has them, and gives the pair
+    /// of the name and which labels there are. Appends nothing if one needs escaping or there is no name.
+    #[inline]
+    pub(super) fn write_text(&self, slot: u32, asked: &Asked, out: &mut Vec<u8>) -> Option<(u32, u32)> {
+        let (start, mut name, mut has) = (out.len(), None, 0);
         for id in self.pair_ids(slot) {
             let pair = self.pairs.get(*id);
-            out.extend_from_slice(pair.text());
-            is_plain &= pair.is_plain();
+            has |= asked.bits[pair.name_id() as usize];
+            if Some(pair.name_id()) == asked.metric_name {
+                name = Some(*id);
+            } else if !pair.push_plain(out) {
+                name = None;
+                break;
+            }
         }
-        is_plain
+        if name.is_none() {
+            out.truncate(start);
+        }
+        Some((name?, has))
     }
 
     /// The id of a label's name, by which pairs are compared faster than by text. Valid as long as the index is held.
@@ -220,10 +258,19 @@ impl Index {
         self.pairs.get(id).value()
     }
 
-    /// A hash of a series' labels without those of two names. Valid as long as the index is held.
-    pub(super) fn hash_without(&self, slot: u32, names: [Option<u32>; 2]) -> u64 {
-        let is_left = |id: &&u32| !names.contains(&Some(self.pairs.get(**id).name_id()));
-        self.pair_ids(slot).iter().filter(is_left).fold(0, |hash, id| mix(hash, *id))
+    /// A hash of a series' labels without those of two names, and the pair of the second name. Valid as long as the index is
+    /// held.
+    pub(super) fn hash_without(&self, slot: u32, metric_name: Option<u32>, by: Option<u32>) -> (u64, Option<u32>) {
+        let (mut hash, mut found) = (0, None);
+        for id in self.pair_ids(slot) {
+            let name = Some(self.pairs.get(*id).name_id());
+            if name == by {
+                found = Some(*id);
+            } else if name != metric_name {
+                hash = mix(hash, *id);
+            }
+        }
+        (hash, found)
     }
 
     /// The names in use, ascending, with their pairs.

@@ -25,6 +25,11 @@ impl Order {
         self.fresh_pairs.push(id);
     }
 
+    /// The number of series that have a rank.
+    pub(super) fn series_len(&self) -> usize {
+        self.series.len()
+    }
+
     pub(super) fn is_fresh(&self) -> bool {
         self.fresh_series.is_empty()
     }

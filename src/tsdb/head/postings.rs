@@ -36,6 +36,11 @@ impl Postings {
         }
     }
 
+    /// Whether these are so few that they lie in the entry itself.
+    pub(super) fn is_few(&self) -> bool {
+        matches!(self, Postings::Few { .. })
+    }
+
     pub(super) fn insert(&mut self, id: u32) {
         match self {
             Postings::Few { len, ids } => {

@@ -15,7 +15,7 @@ use crate::storage::memory::MemoryStore;
 use crate::storage::{
     Administrable, AppendReport, Appendable, Encoding, FamilyPart, FloatSample, HistogramRef, HistogramSample,
     LabelRequest, LatestBatch, LatestRow, LatestStream, NewestValue, Queryable, Scope, SelectRequest, Selector,
-    SeriesBatch, SeriesStream, StreamStep, TimeRange, UnknownSeries,
+    SeriesBatch, SeriesStream, StreamStep, TextRow, TimeRange, UnknownSeries,
 };
 use crate::telemetry::Registry;
 use crate::tsdb::head_chunks::{self, HEAD_CHUNKS_DIR, HeadChunks};
@@ -539,14 +539,14 @@ fn newest_samples_tell_since_when_they_are_counted() {
     let mut stream = store.select_latest(&Scope::unbounded(), &request).unwrap();
     let mut batch = LatestBatch::default();
     assert!(matches!(stream.next(&mut batch).unwrap(), StreamStep::Batch));
-    let said: Vec<_> = batch.rows.iter().map(|row| (row.t, batch.counted_since(row), row.is_plain())).collect();
-    assert_eq!(said, [(t, start, true), (t, start, true)]);
+    let said: Vec<_> = batch.rows.iter().map(|row| (row.t, batch.counted_since(row))).collect();
+    assert_eq!(said, [(t, start), (t, start)]);
     assert!(matches!(batch.value(&batch.rows[0]), NewestValue::Float(3.0)));
     assert!(matches!(batch.value(&batch.rows[1]), NewestValue::Histogram(HistogramRef::Integer(h)) if h.count == 3));
 }
 
 #[test]
-fn the_series_of_a_family_come_metric_by_metric_and_only_plain_labels_are_called_so() {
+fn the_series_of_a_family_come_metric_by_metric_and_only_plain_labels_are_in_text() {
     let (store, _) = open(&MemDisk::new());
     let names = [("h_bucket", "le", "10"), ("h_bucket", "le", "2"), ("h_count", "", ""), ("h_bytes", "", "")];
     for (n, instance) in ["a", "b\"c"].into_iter().enumerate() {
@@ -571,19 +571,22 @@ fn the_series_of_a_family_come_metric_by_metric_and_only_plain_labels_are_called
         Some(FamilyPart { family: 0, rank, by })
     }));
     assert_eq!(asked, ["h_bucket", "h_bytes", "h_count"]);
-    let mut batch = LatestBatch::default();
+    let mut batch = LatestBatch::in_text(vec!["le".to_owned(), "absent".to_owned(), "instance".to_owned()]);
     assert!(matches!(stream.next(&mut batch).unwrap(), StreamStep::Batch));
-    let row = |r: &LatestRow| (Labels::from_encoded(batch.labels(r)).to_string(), r.is_plain());
-    let found: Vec<_> = batch.rows.iter().map(row).collect();
+    let row = |r: &LatestRow| match batch.text(r) {
+        Some(TextRow { name, labels, has }) => [name, b" ", labels, format!(" {has:b}").as_bytes()].concat(),
+        None => Labels::from_encoded(batch.labels(r)).to_string().into_bytes(),
+    };
+    let found: Vec<_> = batch.rows.iter().map(|r| String::from_utf8(row(r)).unwrap()).collect();
     let expected = [
-        (r#"h_bucket{instance="a", le="2"}"#, true),
-        (r#"h_bucket{instance="a", le="10"}"#, true),
-        (r#"h_count{instance="a"}"#, true),
-        (r#"h_bucket{instance="b\"c", le="2"}"#, false),
-        (r#"h_bucket{instance="b\"c", le="10"}"#, false),
-        (r#"h_count{instance="b\"c"}"#, false),
-        (r#"h_bytes{instance="a"}"#, true),
-        (r#"h_bytes{instance="b\"c"}"#, false),
+        r#"h_bucket instance="a",le="2", 101"#,
+        r#"h_bucket instance="a",le="10", 101"#,
+        r#"h_count instance="a", 100"#,
+        r#"h_bucket{instance="b\"c", le="2"}"#,
+        r#"h_bucket{instance="b\"c", le="10"}"#,
+        r#"h_count{instance="b\"c"}"#,
+        r#"h_bytes instance="a", 100"#,
+        r#"h_bytes{instance="b\"c"}"#,
     ];
-    assert_eq!(found.iter().map(|(l, plain)| (l.as_str(), *plain)).collect::<Vec<_>>(), expected);
+    assert_eq!(found, expected);
 }
