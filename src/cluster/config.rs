@@ -100,7 +100,7 @@ pub enum Via {
     /// By its own evaluation where that is known to be the same as ours, else over its samples.
     #[default]
     Auto,
-    /// By its own evaluation wherever it can be.
+    /// By its own evaluation wherever it can be. Replicas are taken for servers of the same samples, any of which will do.
     Pushdown,
     /// Over its samples, read by remote read.
     RemoteRead,

@@ -13,8 +13,8 @@ use super::member::{Credentials, Member, MemberError, TENANT};
 use super::pushed::{Asking, Reply};
 use super::raw::Raw;
 use super::samples::Samples;
-use super::selectors::{Selectors, names_any, split_selectors};
-use super::split::{Part, is_of_samples, split};
+use super::selectors::{Selectors, split_selectors};
+use super::split::{Part, split};
 use super::strip::strip;
 use super::times::looked_at;
 use super::victoria;
@@ -78,10 +78,11 @@ impl Source {
         let is_asked = match (&self.reads, config.via) {
             (Reads::Local(_), _) | (_, Via::RemoteRead | Via::Query) => false,
             (_, Via::Pushdown) => true,
+            // No answer of one replica is the whole: a value that it still looks back to may be older than what another has.
+            (_, Via::Auto) if config.has_replicas() => false,
             (_, Via::Auto) => !self.member.is_victoria(0) || victoria::translated(expr, 1).is_some(),
         };
-        let is_whole = !config.has_replicas() || is_of_samples(expr) && !names_any(expr, &config.replica_labels);
-        is_asked && has_all && is_whole && !part.needs_new_server && config.external_labels == ExternalLabels::Drop
+        is_asked && has_all && !part.needs_new_server && config.external_labels == ExternalLabels::Drop
     }
 }
 
@@ -373,28 +374,21 @@ impl Asked<'_> {
                 return Ok(Some((Vec::new(), annotations)));
             }
         };
-        let Reply::Answers { answers, left_out } = reply else { return Ok(None) };
-        if answers.iter().any(|answer| answer.has_histograms) {
+        let Reply::Answer(answer) = reply else { return Ok(None) };
+        if answer.has_histograms {
             return Ok(None);
         }
-        let mut series = Vec::new();
-        for answer in answers {
-            if is_partial && !answer.warnings.is_empty() {
-                self.is_spoilt.store(true, Ordering::Relaxed);
+        if is_partial && !answer.warnings.is_empty() {
+            self.is_spoilt.store(true, Ordering::Relaxed);
+        }
+        let mut remark = |kind, messages: Vec<String>| {
+            for message in messages {
+                annotations.add(self.frontend.remark(member, kind, message));
             }
-            let mut remark = |kind, messages: Vec<String>| {
-                for message in messages {
-                    annotations.add(self.frontend.remark(member, kind, message));
-                }
-            };
-            remark(AnnotationKind::Warning, answer.warnings);
-            remark(AnnotationKind::Info, answer.infos);
-            series.extend(answer.series);
-        }
-        for why in left_out {
-            annotations.add(self.frontend.info(member, why));
-        }
-        Ok(Some((series, annotations)))
+        };
+        remark(AnnotationKind::Warning, answer.warnings);
+        remark(AnnotationKind::Info, answer.infos);
+        Ok(Some((answer.series, annotations)))
     }
 
     /// Evaluates a member's share here, over its samples.
@@ -526,7 +520,7 @@ pub(super) fn join_same(series: &mut Vec<DelegatedSeries>) {
     });
 }
 
-/// Series can become the same when their own labels give way to virtual ones, and those of replicas are.
+/// Series can become the same when their own labels give way to virtual ones.
 fn fill(first: &mut DelegatedSeries, second: DelegatedSeries) {
     let has = |first: &DelegatedSeries, t| {
         first.floats.binary_search_by_key(&t, |(t, _)| *t).is_ok()

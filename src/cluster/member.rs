@@ -411,6 +411,22 @@ impl Member {
         found.map(|found| server.known.put(found))
     }
 
+    /// What the member can do, told by the first replica that tells it.
+    pub(super) async fn any_capabilities(
+        &self,
+        credentials: &Credentials,
+        deadline: Instant,
+    ) -> Result<Arc<Capabilities>, MemberError> {
+        let mut outcome = Err(MemberError::NoTime);
+        for replica in 0..self.servers.len() {
+            outcome = self.capabilities(replica, credentials, deadline).await;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
     async fn look(
         &self,
         server: &Server,

@@ -19,6 +19,7 @@ use super::replicas;
 use super::strip::any_name;
 use crate::model::{Annotations, Labels, LabelsBuilder, Matcher, STALE_NAN, TimestampMs};
 use crate::remote::read::Endpoint;
+use crate::runtime::Clock;
 use crate::storage::{
     BatchSize, BoxedLatest, BoxedSeries, Cancelled, Chunk, ChunkBuilder, LabelRequest, LabelTexts, Nothing, QueryError,
     Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats,
@@ -58,6 +59,14 @@ impl Raw<'_> {
         request: &SelectRequest<'_>,
     ) -> Result<InHand, QueryError> {
         let mut held = InHand::new(scope);
+        let mut request = request.clone();
+        if self.member().config().has_replicas() {
+            let TimeRange { min, max } = &mut request.range;
+            min.0 = min.0.saturating_sub(replicas::AROUND);
+            max.0 = max.0.saturating_add(replicas::AROUND);
+        }
+        let until = request.range.max.0.min(Clock::system().now().0);
+        let request = &request;
         let mut shares = match endpoints {
             [endpoint] => vec![self.of_server(0, endpoint, scope, request)?],
             _ => self.of_all(endpoints, scope, request, &mut held.annotations)?,
@@ -68,7 +77,7 @@ impl Raw<'_> {
         // All of this is charged already, as streams charge what they hand on.
         let size = shares.iter().map(|share| size_of(&share.series)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
         held.charged = size;
-        held.put(merge(shares)?)?;
+        held.put(merge(shares, until)?)?;
         Ok(held)
     }
 
@@ -358,7 +367,7 @@ fn encode(floats: &[(TimestampMs, f64)], flavour: Flavour) -> Vec<Chunk> {
 }
 
 /// Puts what replicas have together.
-fn merge(shares: Vec<Share>) -> Result<Vec<SeriesChunks>, QueryError> {
+fn merge(shares: Vec<Share>, until: i64) -> Result<Vec<SeriesChunks>, QueryError> {
     let mut found: BTreeMap<Labels, Vec<Vec<Chunk>>> = BTreeMap::new();
     for series in shares.into_iter().flat_map(|share| share.series) {
         found.entry(series.labels).or_default().push(series.chunks);
@@ -366,7 +375,7 @@ fn merge(shares: Vec<Share>) -> Result<Vec<SeriesChunks>, QueryError> {
     let one = |(labels, mut chunks): (Labels, Vec<Vec<Chunk>>)| {
         let chunks = match chunks.len() {
             1 => chunks.swap_remove(0),
-            _ => merge_series(&chunks).map_err(|reason| QueryError::Corrupt {
+            _ => merge_series(&chunks, until).map_err(|reason| QueryError::Corrupt {
                 path: labels.to_string(),
                 offset: 0,
                 reason,
@@ -377,7 +386,7 @@ fn merge(shares: Vec<Share>) -> Result<Vec<SeriesChunks>, QueryError> {
     found.into_iter().map(one).collect()
 }
 
-fn merge_series(replicas: &[Vec<Chunk>]) -> Result<Vec<Chunk>, String> {
+fn merge_series(replicas: &[Vec<Chunk>], until: i64) -> Result<Vec<Chunk>, String> {
     let mut decoded = Vec::with_capacity(replicas.len());
     for chunks in replicas {
         let mut samples: Vec<TimedValue> = Vec::new();
@@ -387,7 +396,7 @@ fn merge_series(replicas: &[Vec<Chunk>]) -> Result<Vec<Chunk>, String> {
         decoded.push(samples);
     }
     let mut builder = ChunkBuilder::new();
-    for sample in replicas::merge(decoded) {
+    for sample in replicas::merge(decoded, until) {
         builder.push(sample.t, sample.start, &sample.value).map_err(|e| e.to_string())?;
     }
     Ok(builder.finish())

@@ -4,37 +4,43 @@
 //! window would see twice as many, and values of two moments in the wrong order. So one replica is followed for as long as
 //! it has samples, and another only where that one has a gap:
 //!
-//! * The first replica is followed wherever it has samples, whatever part of time is asked for. An answer does not change
-//!   with where its window begins, and parts of it can be kept and put together.
+//! * The first replica is followed wherever it has samples, whatever part of time is asked for. Some time around that has to
+//!   be read as well, for the first and the last samples to be whose they would be in the middle; see [`AROUND`].
 //! * A gap is where the next sample is later than one and a half intervals of the replica that is followed; its interval is
 //!   the median distance of its samples.
-//! * Who steps in does so no sooner than half an interval behind the last sample, so that clocks that differ by less
+//! * Who steps in does so no sooner than a tenth of an interval behind the last sample, so that clocks that differ by less
 //!   cannot make a counter go backwards.
-//! * A staleness marker stands only where no replica has a sample soon after it: a scrape that failed for one replica is no
-//!   end of the series.
+//! * A staleness marker stands only where all replicas say that the series has ended: a scrape that failed for one is no end.
 
 use crate::model::{CounterResetHint, Value};
 use crate::storage::TimedValue;
 
+/// So much before and behind what is asked for has to be read, milliseconds.
+pub(super) const AROUND: i64 = 180_000;
 /// The interval of a series with too few samples to tell.
 const INTERVAL: i64 = 60_000;
+/// How far queries look back, milliseconds.
+const LOOKBACK: i64 = 300_000;
+/// So many samples tell the interval of their replica; of fewer most may be missing.
+const TELLING: usize = 8;
 
-/// Merges the samples of one series, each replica's ascending by time, in order of preference.
-pub(super) fn merge(mut replicas: Vec<Vec<TimedValue>>) -> Vec<TimedValue> {
+/// Merges the samples of one series, each replica's ascending by time, in order of preference. All that came until `until`
+/// is there, milliseconds: who has no sample for an interval before that has a gap.
+pub(super) fn merge(mut replicas: Vec<Vec<TimedValue>>, until: i64) -> Vec<TimedValue> {
     replicas.retain(|samples| !samples.is_empty());
     if replicas.len() < 2 {
         return replicas.pop().unwrap_or_default();
     }
     let mut sources: Vec<Replica> = replicas.into_iter().map(Replica::new).collect();
-    let fallback = sources.iter().map(|replica| replica.interval).filter(|ms| *ms > 0).min().unwrap_or(INTERVAL);
+    let known = sources.iter().map(|replica| replica.interval).filter(|ms| *ms > 0).min().unwrap_or(INTERVAL);
     for source in &mut sources {
-        if source.interval == 0 {
-            source.interval = fallback;
+        if source.live.len() < TELLING {
+            source.interval = known;
         }
     }
     let mut out: Vec<TimedValue> = Vec::with_capacity(sources.iter().map(|r| r.live.len()).max().unwrap_or(0));
     let mut last: Option<Last> = None;
-    while let Some((replica, at)) = next(&mut sources, last) {
+    while let Some((replica, at)) = next(&mut sources, last, until) {
         let t = sources[replica].live[at].t.0;
         if let Some(last) = last
             && t > last.gap_from()
@@ -102,41 +108,50 @@ impl Replica {
     }
 }
 
-/// Which replica's sample comes next: that of the first replica that leaves no gap, or else the earliest.
-fn next(sources: &mut [Replica], last: Option<Last>) -> Option<(usize, usize)> {
-    let mut earliest: Option<(i64, usize, usize)> = None;
-    // Nobody knows what came before the first sample, so that there is a gap if another has one much earlier.
-    let gap_from = last.map(|last| last.gap_from());
-    for (number, source) in sources.iter_mut().enumerate() {
-        let soonest = match last {
-            Some(last) if last.replica == number => last.t.saturating_add(1),
-            Some(last) => last.t.saturating_add((last.interval / 2).max(1)),
-            None => i64::MIN,
-        };
+/// Which replica's sample comes next: that of the first replica that leaves no gap, or else the earliest. Until then the
+/// replica that is followed is, so that nothing that it has is left out on the way.
+fn next(sources: &mut [Replica], last: Option<Last>, until: i64) -> Option<(usize, usize)> {
+    let Some(last) = last else {
+        let firsts =
+            sources.iter_mut().enumerate().filter_map(|(number, source)| Some((source.from(i64::MIN)?, number)));
+        return firsts.min_by_key(|((t, _), number)| (*t, *number)).map(|((_, at), number)| (number, at));
+    };
+    let own = sources[last.replica].from(last.t.saturating_add(1));
+    if own.is_none() && until <= last.gap_from() {
+        // Its next sample may still come.
+        return None;
+    }
+    let soonest = last.t.saturating_add((last.interval / 10).max(1));
+    let mut earliest = own.map(|(t, at)| (t, last.replica, at));
+    for (number, source) in sources.iter_mut().enumerate().filter(|(number, _)| *number != last.replica) {
         let Some((t, at)) = source.from(soonest) else { continue };
-        if gap_from.is_some_and(|gap_from| t <= gap_from) {
-            return Some((number, at));
-        }
-        // At the beginning the preferred replica is waited for as long as a gap is none.
-        let patience = if last.is_none() { source.interval.saturating_mul(3) / 2 } else { 0 };
-        if earliest.is_none_or(|(first, _, _)| t < first && first - t > patience) {
+        let is_preferred = number < last.replica && t <= last.gap_from();
+        let fills = earliest.is_none_or(|(first, _, _)| first > last.gap_from() && t < first);
+        if fills || is_preferred && earliest.is_none_or(|(first, _, _)| t <= first) {
             earliest = Some((t, number, at));
         }
     }
     earliest.map(|(_, number, at)| (number, at))
 }
 
-/// The staleness marker behind the last sample, before `t`. The series has ended when the last replica says so, of those
-/// that say it about then.
+/// The staleness marker behind the last sample, before `t`, if there is one. The series has ended when the last of its
+/// replicas says so; one that has a sample to look back to, and has not said so, would still show that.
 fn end_between(sources: &[Replica], last: Last, t: i64) -> Option<TimedValue> {
-    let first = |source: &Replica| {
-        let at = source.markers.partition_point(|marker| marker.t.0 <= last.t);
-        source.markers.get(at).filter(|marker| marker.t.0 < t).cloned()
-    };
-    let soon = last.t.saturating_add(last.interval.saturating_mul(2));
-    let all = || sources.iter().filter_map(first);
-    let together = all().filter(|marker| marker.t.0 <= soon).max_by_key(|marker| marker.t);
-    together.or_else(|| all().min_by_key(|marker| marker.t))
+    let mut end: Option<&TimedValue> = None;
+    for source in sources {
+        let Some(newest) = source.live.partition_point(|sample| sample.t.0 <= last.t).checked_sub(1) else { continue };
+        let newest = source.live[newest].t.0;
+        if newest < last.t.saturating_sub(LOOKBACK) {
+            continue;
+        }
+        let marker = source.markers.get(source.markers.partition_point(|marker| marker.t.0 <= newest));
+        let marker = marker.filter(|marker| marker.t.0 < t)?;
+        if end.is_none_or(|end| end.t < marker.t) {
+            end = Some(marker);
+        }
+    }
+    // What one has said before the other's last sample came is no end.
+    end.filter(|end| end.t.0 > last.t).cloned()
 }
 
 /// What a histogram says about a reset before it is about its own replica's sample before it.
@@ -171,14 +186,15 @@ mod tests {
     }
 
     fn merged(replicas: &[Vec<TimedValue>]) -> Vec<i64> {
-        seconds(&merge(replicas.to_vec()))
+        let newest = replicas.iter().flatten().map(|sample| sample.t.0).max();
+        seconds(&merge(replicas.to_vec(), newest.unwrap_or(0)))
     }
 
     #[test]
     fn one_replica_is_followed_while_it_has_samples() {
         let (a, b) = (counts((0..20).map(|n| n * 15)), counts((0..20).map(|n| n * 15 + 7)));
         assert_eq!(merged(&[a.clone(), b.clone()]), seconds(&a));
-        assert_eq!(merged(&[b.clone(), a]), seconds(&b));
+        assert_eq!(merged(&[b.clone(), a])[1..], seconds(&b));
         assert_eq!(merged(&[Vec::new(), b.clone()]), seconds(&b));
         assert!(merged(&[]).is_empty());
     }
@@ -187,20 +203,20 @@ mod tests {
     fn a_gap_is_filled_and_left_again() {
         let a = counts([0, 15, 30, 45, 120, 135, 150]);
         let b = counts([7, 22, 37, 52, 67, 82, 97, 112, 127, 142]);
-        // 52 is half an interval behind 45 at the least; 120 is again the first's.
-        assert_eq!(merged(&[a, b]), [0, 15, 30, 45, 67, 82, 97, 112, 120, 135, 150]);
+        // 112 is the second's, 120 again the first's.
+        assert_eq!(merged(&[a, b]), [0, 15, 30, 45, 52, 67, 82, 97, 112, 120, 135, 150]);
     }
 
     #[test]
     fn one_missed_scrape_is_a_gap() {
         let (a, b) = (counts([0, 15, 30, 60, 75]), counts([10, 25, 40, 55, 70]));
-        assert_eq!(merged(&[a, b]), [0, 15, 30, 40, 60, 75]);
+        assert_eq!(merged(&[a, b]), [0, 15, 30, 40, 55, 60, 75]);
     }
 
     #[test]
     fn who_has_earlier_and_later_samples_begins_and_ends() {
         let (a, b) = (counts([100, 115, 130, 145]), counts([50, 65, 80, 95, 110, 125, 140, 155, 170]));
-        assert_eq!(merged(&[a, b]), [50, 65, 80, 100, 115, 130, 145, 155, 170]);
+        assert_eq!(merged(&[a, b]), [50, 65, 80, 95, 100, 115, 130, 145, 155, 170]);
     }
 
     #[test]
@@ -210,14 +226,14 @@ mod tests {
         a.push(stale(45));
         a.extend(counts([60, 75]));
         b.push(stale(82));
-        assert_eq!(merged(&[a.clone(), b.clone()]), [0, 15, 30, 52, 60, 75, -82]);
+        assert_eq!(merged(&[a.clone(), b.clone()]), [0, 15, 30, 37, 52, 60, 75]);
         // The end of both is an end.
         let mut c = counts([0, 15, 30]);
         c.push(stale(45));
         let mut d = counts([7, 22, 37]);
         d.push(stale(52));
         d.extend(counts([500, 515]));
-        assert_eq!(merged(&[c, d]), [0, 15, 30, -52, 500, 515]);
+        assert_eq!(merged(&[c, d]), [0, 15, 30, 37, -52, 500, 515]);
     }
 
     #[test]
@@ -260,7 +276,7 @@ mod tests {
                 out
             };
             let (a, b) = (counts(times(0)), counts(times(offset)));
-            let out = merge(vec![a.clone(), b.clone()]);
+            let out = merge(vec![a.clone(), b.clone()], i64::MAX);
             assert!(out.windows(2).all(|w| w[0].t < w[1].t));
             assert!(out.iter().all(|s| a.iter().chain(&b).any(|known| known.is_same(s))), "a value of nobody");
             let value = |s: &TimedValue| s.float().unwrap();

@@ -68,20 +68,6 @@ fn is_selector(expr: &Expr) -> bool {
     }
 }
 
-/// Whether a selector in an expression has a condition on one of these labels.
-pub(super) fn names_any(expr: &Expr, names: &[String]) -> bool {
-    let mut does = false;
-    expr.walk(&mut |expr| {
-        let matchers = match expr {
-            Expr::Vector(selector) => &selector.matchers,
-            Expr::Matrix(matrix) => &matrix.selector.matchers,
-            _ => return,
-        };
-        does |= matchers.iter().any(|matcher| names.iter().any(|name| **name == *matcher.name));
-    });
-    does
-}
-
 /// Asks a member for selectors.
 pub(super) struct Selectors<F> {
     selectors: Vec<Expr>,
@@ -123,7 +109,7 @@ mod tests {
         };
         check("rate(a[5m]) + b", "rate(a[5m]) + <part 0>", &["b"]);
         check("sum by (x) (timestamp(a))", "sum by (x) (<part 0>)", &["timestamp(a)"]);
-        check("max_over_time(-(a)[1h:1m])", "max_over_time(-(<part 0>)[1h:1m])", &["a"]);
+        check("max_over_time((-a)[1h:1m])", "max_over_time((-<part 0>)[1h:1m])", &["a"]);
         check("topk(2, a) or vector(1)", "topk(2, <part 0>) or vector(1)", &["a"]);
     }
 }

@@ -338,41 +338,6 @@ fn quotient(left: Expr, right: Expr, position: Position) -> Expr {
     Expr::Paren(Box::new(Paren { expr: Expr::Binary(Box::new(binary)), position }))
 }
 
-/// Whether each value of an expression comes from one sample that a selector has found: with no others before it, and none
-/// of other series.
-pub(super) fn is_of_samples(expr: &Expr) -> bool {
-    const OF_ONE_VALUE: [&str; 13] = [
-        "abs",
-        "ceil",
-        "clamp",
-        "clamp_max",
-        "clamp_min",
-        "exp",
-        "floor",
-        "ln",
-        "log10",
-        "log2",
-        "round",
-        "sgn",
-        "sqrt",
-    ];
-    match expr {
-        Expr::Vector(_) => true,
-        Expr::Paren(paren) => is_of_samples(&paren.expr),
-        Expr::Unary(unary) => is_of_samples(&unary.expr),
-        Expr::Binary(binary) => {
-            let is_number = |expr: &Expr| matches!(expr, Expr::Number(_));
-            is_number(&binary.right) && is_of_samples(&binary.left)
-                || is_number(&binary.left) && is_of_samples(&binary.right)
-        }
-        Expr::Call(call) if OF_ONE_VALUE.contains(&call.function.name) => {
-            let mut args = call.args.iter();
-            args.next().is_some_and(is_of_samples) && args.all(|arg| matches!(arg, Expr::Number(_)))
-        }
-        _ => false,
-    }
-}
-
 /// Whether an expression uses anything that is experimental, or that was added to the language lately.
 fn needs_new_server(expr: &Expr) -> bool {
     let is_extended = |selector: &VectorSelector| selector.extension != Extension::None;

@@ -146,6 +146,9 @@ fn read_member(at: &At<'_>, names: NameValidation) -> (Option<MemberConfig>, Sho
     if replica_labels.iter().any(|name| name == CLUSTER || name == METRIC_NAME) {
         f.mistake("replica_labels", "replicas differ neither in their cluster nor in the names of their metrics");
     }
+    if via == Via::Pushdown && !replica_labels.is_empty() {
+        f.mistake("replica_labels", "replicas become one over their samples only: via must not be pushdown");
+    }
     let bounds = Bounds { min: read_bound(&mut f, "min_time"), max: read_bound(&mut f, "max_time") };
     if let (Some(TimeBound::At(min)), Some(TimeBound::At(max))) = (bounds.min, bounds.max)
         && min > max

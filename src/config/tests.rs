@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::cluster::{TimeBound, Via};
 use crate::discovery::DiscoveryConfig;
 use crate::model::DurationMs;
 use crate::net::{Auth, Secret, SecretSource, TlsVersion};
@@ -287,6 +288,14 @@ fn what_would_silently_miss_credentials_is_refused() {
     refused("scrape_configs: [{job_name: a, basic_auth: {password_ref: x}}]", "need a secret manager");
     refused("scrape_configs: [{job_name: a, sigv4: {}}]", "unknown key");
     refused("scrape_configs: [{job_name: a, resync: {}}]", LATER);
+    refused("auth_enabled: true", "by a web config file");
+    refused("gateway: {proxy: {}}", "no backend has a URL");
+    refused("target: agnet", "did you mean agent?");
+    assert_eq!(good("target: agent").target, Target::Agent);
+}
+
+#[test]
+fn members_of_a_cluster_are_checked() {
     refused("target: federation-frontend\n", "needs members");
     let members = |members: &str| format!("federation: {{proxy_targets: [{members}]}}");
     for (text, words) in [
@@ -300,18 +309,35 @@ fn what_would_silently_miss_credentials_is_refused() {
         ("{name: a, url: 'http://a', labels: {__cluster__: b}}", "no other label can be it"),
         ("{name: a, url: 'http://a', policy: maybe}", "allowed: required, optional"),
         ("{name: a, url: 'http://a', timeout: 0s}", "must be above 0"),
-        ("{name: a, url: 'http://a', via: auto}", LATER),
+        ("{name: a, url: 'http://a', via: grpc}", "allowed: auto, pushdown, remote_read, query"),
+        ("{name: a, url: 'http://a', via: query, external_labels: keep}", "only remote read shows them"),
+        ("{name: a, url: 'http://a', via: pushdown, replica_labels: [r]}", "over their samples only"),
+        ("{name: a, url: 'http://a', replica_labels: [__cluster__]}", "differ neither"),
+        ("{name: a, url: 'http://a', min_time: tomorrow}", "must be a time such as"),
+        ("{name: a, url: 'http://a', min_time: '2026-01-02T00:00:00Z', max_time: '2026-01-01T00:00:00Z'}", "is before"),
     ] {
         refused(&members(text), words);
     }
-    refused("auth_enabled: true", "by a web config file");
     let config = good(&members("{name: a, url: 'http://a/prom', labels: {region: eu}, policy: optional, tenant: t}"));
     let member = &config.federation.expect("a federation").members[0];
     assert_eq!((member.urls[0].as_str(), member.policy), ("http://a/prom", crate::cluster::Policy::Optional));
     assert_eq!((member.labels.to_string().as_str(), member.tenant.as_deref()), (r#"{region="eu"}"#, Some("t")));
-    refused("gateway: {proxy: {}}", "no backend has a URL");
-    refused("target: agnet", "did you mean agent?");
-    assert_eq!(good("target: agent").target, Target::Agent);
+    let text = "{name: a, replicas: ['http://a', 'http://b'], replica_labels: [r], via: remote_read, min_time: -30d}";
+    let member = good(&members(text)).federation.expect("a federation").members.swap_remove(0);
+    assert_eq!(
+        (member.urls.len(), &member.replica_labels[..], member.via),
+        (2, &["r".to_owned()][..], Via::RemoteRead)
+    );
+    assert_eq!(member.bounds.min, Some(TimeBound::Ago(DurationMs(30 * 86_400_000))));
+    let local = |text: &str| good(text).federation.and_then(|federation| federation.local).map(|(name, _)| name);
+    assert_eq!(local("federation: {local: true}").as_deref(), Some("local"));
+    assert_eq!(local("federation: {local: {name: home}}").as_deref(), Some("home"));
+    refused("federation: {local: false}", "there are no members");
+    refused(
+        "federation: {local: {name: a}, proxy_targets: [{name: a, url: 'http://a'}]}",
+        "several members with the name",
+    );
+    refused("federation: {local: maybe}", "federation.local");
 }
 
 #[test]

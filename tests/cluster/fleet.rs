@@ -47,31 +47,61 @@ pub struct Servers {
     pub all: Vec<Series>,
     pub runtime: Runtime,
     servers: Vec<(Home, Server)>,
+    /// Which of them are each member's.
+    members: Vec<Vec<usize>>,
 }
 
 impl Servers {
     /// Starts the members' servers.
     pub fn start(peers: &Peers, seed: u64, kinds: [Kind; 3]) -> Servers {
-        let mut out =
-            Servers { all: Vec::new(), runtime: Runtime::new().expect("a runtime starts"), servers: Vec::new() };
-        for (number, ((name, region), kind)) in MEMBERS.iter().zip(kinds).enumerate() {
+        let mut out = Servers::none();
+        for (number, kind) in kinds.into_iter().enumerate() {
             let mut series = data::series(&mut Random(seed * 10 + number as u64), true);
             series.retain(|series| kind.holds(series));
             if kind == Kind::Victoria {
                 series.iter_mut().flat_map(|series| &mut series.samples).for_each(|(_, value)| round(value));
             }
+            out.members.push(vec![out.servers.len()]);
             out.servers.push(match kind {
                 Kind::Victoria => victoria(peers, &series),
                 _ => prometheus(peers, &series),
             });
-            let virtual_labels: Vec<_> =
-                std::iter::once((CLUSTER, *name)).chain(region.iter().map(|region| ("region", *region))).collect();
-            out.all.extend(series.into_iter().map(|s| {
-                let labels = Labels::from_pairs(s.labels.iter().chain(virtual_labels.iter().copied()));
-                Series { labels, samples: s.samples }
-            }));
+            out.know(number, series);
         }
         out
+    }
+
+    /// Starts a pair of servers for every member, which have what `share_out` gives them of its series.
+    pub fn start_replicas(
+        peers: &Peers,
+        seed: u64,
+        mut share_out: impl FnMut(&[Series]) -> [Vec<Series>; 2],
+    ) -> Servers {
+        let mut out = Servers::none();
+        for number in 0..MEMBERS.len() {
+            let series = data::series(&mut Random(seed * 10 + number as u64), true);
+            out.members.push(vec![out.servers.len(), out.servers.len() + 1]);
+            for share in share_out(&series) {
+                out.servers.push(prometheus(peers, &share));
+            }
+            out.know(number, series);
+        }
+        out
+    }
+
+    fn none() -> Servers {
+        let runtime = Runtime::new().expect("a runtime starts");
+        Servers { all: Vec::new(), runtime, servers: Vec::new(), members: Vec::new() }
+    }
+
+    fn know(&mut self, number: usize, series: Vec<Series>) {
+        let (name, region) = MEMBERS[number];
+        let virtual_labels: Vec<_> =
+            std::iter::once((CLUSTER, name)).chain(region.map(|region| ("region", region))).collect();
+        self.all.extend(series.into_iter().map(|s| {
+            let labels = Labels::from_pairs(s.labels.iter().chain(virtual_labels.iter().copied()));
+            Series { labels, samples: s.samples }
+        }));
     }
 
     /// Starts a Prometheus that holds everything.
@@ -85,14 +115,20 @@ impl Servers {
     /// A frontend over the members.
     pub fn frontend(&self, vias: [Via; 3]) -> Frontend {
         let _entered = self.runtime.enter();
-        let sources = MEMBERS.iter().zip(&self.servers).zip(vias).map(|(((name, region), (home, _)), via)| {
-            let mut config = MemberConfig::new(*name, url(&[home.address()][0], ""));
+        let sources = MEMBERS.iter().zip(&self.members).zip(vias).map(|(((name, region), servers), via)| {
+            let urls: Vec<Url> = servers.iter().map(|at| url(&self.servers[*at].0.address(), "")).collect();
+            let mut config = MemberConfig { urls: urls.clone(), ..MemberConfig::new(*name, urls[0].clone()) };
             config.labels = Labels::from_pairs(region.map(|region| ("region", region)));
             config.via = via;
             source(config)
         });
-        Frontend::new(&FederationConfig::default(), sources.collect(), Tasks::new()).expect("few labels")
+        over(sources.collect())
     }
+}
+
+/// A frontend over members.
+pub fn over(sources: Vec<Source>) -> Frontend {
+    Frontend::new(&FederationConfig::default(), sources, Tasks::new()).expect("few labels")
 }
 
 impl Kind {
@@ -116,7 +152,7 @@ fn round(value: &mut Value) {
     }
 }
 
-fn url(address: &str, path: &str) -> Url {
+pub fn url(address: &str, path: &str) -> Url {
     Url::parse(&format!("http://{address}{path}")).expect("a URL")
 }
 

@@ -7,6 +7,7 @@ mod closeness;
 mod example;
 mod fleet;
 mod frontend;
+mod pairs;
 #[path = "../promql/fuzz/peer.rs"]
 mod peer;
 mod shown;
