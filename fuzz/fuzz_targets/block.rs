@@ -1,7 +1,11 @@
 use std::path::Path;
 
 use watershed::disk::{Disk, MemDisk};
-use watershed::tsdb::block::{BlockMeta, INDEX_FILE, IndexReader, META_FILE, TOMBSTONES_FILE, Tombstones};
+use watershed::model::TimestampMs;
+use watershed::storage::chunk::decode_values;
+use watershed::tsdb::block::{
+    BlockMeta, ChunkMeta, ChunkReader, ChunkRef, INDEX_FILE, IndexReader, META_FILE, TOMBSTONES_FILE, Tombstones,
+};
 
 const DIR: &str = "/data/block";
 
@@ -65,6 +69,39 @@ fn mend_section(bytes: &mut [u8], place: usize) -> Option<usize> {
     let length = u32::from_be_bytes(*bytes.get(place..)?.first_chunk()?) as usize;
     let end = place.checked_add(4)?.checked_add(length)?;
     let sum = crc32c::crc32c(bytes.get(place + 4..end)?);
+    bytes.get_mut(end..end + 4)?.copy_from_slice(&sum.to_be_bytes());
+    Some(end + 4)
+}
+
+/// A segment of chunks behind its header, read at every place.
+pub fn chunks(data: &[u8]) {
+    let mut bytes = vec![0x85, 0xbd, 0x40, 0xdd, 1, 0, 0, 0];
+    let header = bytes.len();
+    bytes.extend(data);
+    let mut at = header;
+    while let Some(end) = mend_chunk(&mut bytes, at) {
+        at = end;
+    }
+    let disk = disk("000001", &bytes);
+    let reader = ChunkReader::open(&disk, Path::new(DIR)).expect("the header is right");
+    for offset in 0..bytes.len().min(1000) {
+        let (min, max, chunk) = (TimestampMs(0), TimestampMs(1), ChunkRef(offset as u64));
+        let Ok(chunk) = reader.read(&ChunkMeta { min, max, chunk }) else { continue };
+        assert!(offset >= header && offset + chunk.data.len() < bytes.len());
+        let _ = decode_values(&chunk, &mut Vec::new());
+    }
+}
+
+/// Rights the checksum of the chunk at a place; gives back where it ends.
+fn mend_chunk(bytes: &mut [u8], place: usize) -> Option<usize> {
+    // Two bytes are enough for the length of any chunk that fits into an input.
+    let (start, length) = match *bytes.get(place..)? {
+        [low @ 0..0x80, ..] => (place + 1, usize::from(low)),
+        [low, high @ 0..0x80, ..] => (place + 2, usize::from(low & 0x7f) | usize::from(high) << 7),
+        _ => return None,
+    };
+    let end = start + 1 + length;
+    let sum = crc32c::crc32c(bytes.get(start..end)?);
     bytes.get_mut(end..end + 4)?.copy_from_slice(&sum.to_be_bytes());
     Some(end + 4)
 }

@@ -2,7 +2,6 @@ use std::path::Path;
 
 use watershed::config::{load_str, load_web_str, recording_groups_str};
 use watershed::discovery::parse_groups;
-use watershed::web::check_parameter;
 
 pub fn config(data: &[u8]) {
     let text = super::text(data);
@@ -31,8 +30,4 @@ pub fn target_groups(data: &[u8]) {
     if let (Ok(json), Ok(yaml)) = (json, yaml) {
         assert_eq!(format!("{json:?}"), format!("{yaml:?}"), "{text:?}");
     }
-}
-
-pub fn parameters(data: &[u8]) {
-    let _ = check_parameter(super::text(data), "time");
 }

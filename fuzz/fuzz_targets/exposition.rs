@@ -1,6 +1,8 @@
 use watershed::exposition::protobuf::{LabelPair, MessageParser, MetricValue};
 use watershed::exposition::{Event, Format, Parser, SeriesLabels, choose_format, unescape_help};
+use watershed::federate::negotiate;
 use watershed::model::MetricType;
+use watershed::remote::write::{AcceptedMessages, Content};
 
 pub fn text(data: &[u8]) {
     parse(data, Format::Text);
@@ -58,7 +60,12 @@ pub fn protobuf(data: &[u8]) {
     }
 }
 
+/// What a target says that it answers, what a client of `/federate` takes, and what a sender says that it sends.
 pub fn content_type(data: &[u8]) {
     let text = super::text(data);
     let _ = choose_format(text, None);
+    let format = negotiate(text);
+    assert!(format.content_type().contains('/'));
+    let _ = Content::negotiate(text, "snappy", AcceptedMessages::ALL);
+    let _ = Content::negotiate("", text, AcceptedMessages::ALL);
 }

@@ -3,13 +3,17 @@
 
 mod block;
 mod chunks;
+mod cluster;
+mod command_line;
 mod config;
 mod exposition;
 mod numbers;
 mod promql;
 mod regex;
 mod remote;
+mod scrape;
 mod store;
+mod web;
 mod wire;
 
 /// A target: it panics where a law is broken.
@@ -21,6 +25,10 @@ pub const ALL: &[(&str, Target)] = &[
     ("exposition_openmetrics", exposition::openmetrics),
     ("exposition_protobuf", exposition::protobuf),
     ("content_type", exposition::content_type),
+    ("scrape_text", scrape::text),
+    ("scrape_openmetrics", scrape::openmetrics),
+    ("scrape_protobuf", scrape::protobuf),
+    ("kernel", scrape::kernel),
     ("promql", promql::expression),
     ("selector", promql::selector),
     ("regex", regex::regex),
@@ -31,6 +39,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("checkpoint", store::checkpoint),
     ("head_chunks", store::head_chunks),
     ("block_index", block::index),
+    ("block_chunks", block::chunks),
     ("block_meta", block::meta),
     ("tombstones", block::tombstones),
     ("protobuf", wire::protobuf),
@@ -39,6 +48,7 @@ pub const ALL: &[(&str, Target)] = &[
     ("zstd", wire::zstd),
     ("remote_write_v1", remote::write_v1),
     ("remote_write_v2", remote::write_v2),
+    ("packed_messages", remote::packed),
     ("otlp", remote::otlp),
     ("remote_read_request", remote::read_request),
     ("remote_read_answer", remote::read_answer),
@@ -47,7 +57,12 @@ pub const ALL: &[(&str, Target)] = &[
     ("web_config", config::web_config),
     ("rules", config::rules),
     ("target_groups", config::target_groups),
-    ("parameters", config::parameters),
+    ("parameters", web::parameters),
+    ("headers", web::headers),
+    ("cluster_answer", cluster::answer),
+    ("cluster_split", cluster::split),
+    ("printed_answer", command_line::answer),
+    ("pushed_text", command_line::pushed),
     ("certificate", wire::certificate),
     ("numbers", numbers::numbers),
 ];

@@ -20,9 +20,7 @@ pub fn write_v2(data: &[u8]) {
 
 /// A message is taken in, once and again.
 fn receive(message: &[u8], media_type: &str) {
-    let store = Arc::new(MemoryStore::new());
-    let deps = Deps { store, clock: Clock::manual(TimestampMs(1_700_000_000_000)), registry: Registry::new() };
-    let receiver = Receiver::new(Config { has_type_labels: message.len() % 2 == 1, ..Config::default() }, deps);
+    let receiver = receiver(Config { has_type_labels: message.len() % 2 == 1, ..Config::default() });
     let content = Content::negotiate(media_type, "snappy", AcceptedMessages::ALL).expect("both messages are known");
     let mut body = Vec::new();
     snappy::encode(message, &mut body).expect("an input is small enough");
@@ -31,11 +29,34 @@ fn receive(message: &[u8], media_type: &str) {
     }
 }
 
+fn receiver(config: Config) -> Receiver {
+    let store = Arc::new(MemoryStore::new());
+    let deps = Deps { store, clock: Clock::manual(TimestampMs(1_700_000_000_000)), registry: Registry::new() };
+    Receiver::new(config, deps)
+}
+
+fn otlp_receiver(has_type_labels: bool) -> otlp::Receiver {
+    let (clock, store) = (Clock::manual(TimestampMs(1_700_000_000_000)), Arc::new(MemoryStore::new()));
+    let options = otlp::Options { lookback: DurationMs(300_000), has_type_labels };
+    otlp::Receiver::new(options, otlp::Deps { store, clock, registry: Registry::new() })
+}
+
+/// Bodies as they come from the network, packed in all ways.
+pub fn packed(data: &[u8]) {
+    for encoding in ["snappy", "zstd"] {
+        for media_type in ["application/x-protobuf", "application/x-protobuf;proto=io.prometheus.write.v2.Request"] {
+            let content = Content::negotiate(media_type, encoding, AcceptedMessages::ALL).expect("it is known");
+            receiver(Config::default()).receive(content, data);
+        }
+    }
+    for format in [otlp::Format::Json, otlp::Format::Protobuf] {
+        let _ = otlp_receiver(false).receive(format, otlp::Packing::Gzip, data);
+    }
+}
+
 /// As protocol buffers, or, if it begins with a brace, as JSON.
 pub fn otlp(data: &[u8]) {
-    let (clock, store) = (Clock::manual(TimestampMs(1_700_000_000_000)), Arc::new(MemoryStore::new()));
-    let options = otlp::Options { lookback: DurationMs(300_000), has_type_labels: data.len() % 2 == 1 };
-    let receiver = otlp::Receiver::new(options, otlp::Deps { store, clock, registry: Registry::new() });
+    let receiver = otlp_receiver(data.len() % 2 == 1);
     let format = if data.starts_with(b"{") { otlp::Format::Json } else { otlp::Format::Protobuf };
     for _ in 0..2 {
         let _ = receiver.receive(format, otlp::Packing::Plain, data);

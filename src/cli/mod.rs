@@ -24,6 +24,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::model::DurationMs;
 pub use flags::ServeFlags;
+#[doc(hidden)]
+pub use push::messages as pushed_messages;
+#[doc(hidden)]
+pub use query::print_answer;
 
 /// A Prometheus-compatible agent that federates many sites as one.
 #[derive(Parser, Debug)]

@@ -151,6 +151,15 @@ impl<'a> Pusher<'a> {
     }
 }
 
+/// What both messages would say of a text, and what is unusual about it. A door for fuzzing.
+#[doc(hidden)]
+pub fn messages(text: &[u8]) -> Option<[Vec<u8>; 2]> {
+    let families = families::read(text).ok()?;
+    drop(super::lint::lint(&families));
+    let sent = series(&families, &BTreeMap::from([("job", "test")]), TimestampMs(1_700_000_000_000));
+    Some([version_1(&sent, &families), version_2(&sent, &families)])
+}
+
 /// One series with its one sample.
 struct Sent {
     labels: BTreeMap<String, String>,

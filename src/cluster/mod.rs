@@ -33,13 +33,13 @@ mod times;
 mod victoria;
 mod virtual_labels;
 
-pub use answer::{AnswerError, ListAnswer, QueryAnswer};
+pub use answer::{AnswerError, ListAnswer, QueryAnswer, parse_result, parse_series, parse_texts};
 pub use config::{Bounds, ExternalLabels, FederationConfig, MemberConfig, Policy, TimeBound, Via};
 pub use frontend::{Frontend, OverMembers, Reads, Sender, Source};
 pub use lists::Lists;
 pub use member::{Credentials, Listed, Member, MemberError, Question};
 pub use metrics::MemberMetrics;
-pub use probe::{Capabilities, Flavour};
+pub use probe::{Capabilities, Flavour, parse_build, parse_external};
 pub use split::{Part, Split, split};
 pub use strip::strip;
 pub use virtual_labels::{CLUSTER, TooManyLabels, VirtualLabels, Visible};

@@ -74,7 +74,7 @@ impl Known {
 }
 
 /// Reads build information: the version, and whether it is that of a Prometheus, which tells its revision, too.
-pub(super) fn parse_build(body: &[u8]) -> Option<(String, bool)> {
+pub fn parse_build(body: &[u8]) -> Option<(String, bool)> {
     #[derive(Deserialize)]
     struct Envelope {
         data: Build,
@@ -95,7 +95,7 @@ pub(super) fn parse_build(body: &[u8]) -> Option<(String, bool)> {
 }
 
 /// Reads external labels from the configuration that a server shows.
-pub(super) fn parse_external(body: &[u8]) -> Option<Labels> {
+pub fn parse_external(body: &[u8]) -> Option<Labels> {
     #[derive(Deserialize)]
     struct Envelope {
         data: Shown,

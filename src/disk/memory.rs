@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
@@ -36,7 +36,7 @@ impl MemDisk {
         let copy = MemDisk(Arc::new(Mutex::new(Tree { dirs: tree.dirs.clone(), ..Tree::default() })));
         for (path, file) in &tree.files {
             let data = Mutex::new(file.data.lock().clone());
-            copy.0.lock().files.insert(path.clone(), Arc::new(MemFile { data, disk: copy.clone() }));
+            copy.0.lock().files.insert(path.clone(), copy.file(data));
         }
         copy
     }
@@ -58,13 +58,18 @@ impl MemDisk {
 
     /// Replaces or creates a file.
     pub fn write(&self, path: &Path, content: &[u8]) {
-        let file = MemFile { data: Mutex::new(content.to_vec()), disk: self.clone() };
-        self.0.lock().files.insert(path.to_owned(), Arc::new(file));
+        let file = self.file(Mutex::new(content.to_vec()));
+        self.0.lock().files.insert(path.to_owned(), file);
     }
 
-    fn take_room(&self, wanted: usize) -> usize {
-        let mut tree = self.0.lock();
-        let Some(room) = &mut tree.room else { return wanted };
+    fn file(&self, data: Mutex<Vec<u8>>) -> Arc<MemFile> {
+        Arc::new(MemFile { data, tree: Arc::downgrade(&self.0) })
+    }
+}
+
+impl Tree {
+    fn take_room(&mut self, wanted: usize) -> usize {
+        let Some(room) = &mut self.room else { return wanted };
         let granted = usize::try_from(*room).unwrap_or(usize::MAX).min(wanted);
         *room -= granted as u64;
         granted
@@ -83,7 +88,7 @@ impl Disk for MemDisk {
         if tree.room == Some(0) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let file = Arc::new(MemFile { data: Mutex::default(), disk: self.clone() });
+        let file = self.file(Mutex::default());
         tree.files.insert(path.to_owned(), file.clone());
         Ok(file)
     }
@@ -196,7 +201,8 @@ impl Drop for MemLock {
 
 struct MemFile {
     data: Mutex<Vec<u8>>,
-    disk: MemDisk,
+    /// Where its room is; the tree has the file, and not the other way round.
+    tree: Weak<Mutex<Tree>>,
 }
 
 impl std::fmt::Debug for MemFile {
@@ -207,7 +213,7 @@ impl std::fmt::Debug for MemFile {
 
 impl DiskFile for MemFile {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        let granted = self.disk.take_room(bytes.len());
+        let granted = self.tree.upgrade().map_or(bytes.len(), |tree| tree.lock().take_room(bytes.len()));
         self.data.lock().extend_from_slice(&bytes[..granted]);
         if granted < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
@@ -311,6 +317,18 @@ pub(super) mod tests {
         assert_eq!(disk.total_space(Path::new("/")).unwrap_err().kind(), io::ErrorKind::Unsupported);
         disk.set_total_space(Some(9));
         assert_eq!(disk.total_space(Path::new("/")).unwrap(), 9);
+    }
+
+    #[test]
+    fn files_go_with_the_last_handle_to_their_disk() {
+        let disk = MemDisk::new();
+        disk.write(Path::new("/f"), b"content");
+        let file = Arc::downgrade(disk.0.lock().files.values().next().unwrap());
+        let clone = disk.clone();
+        drop(disk);
+        assert!(file.upgrade().is_some());
+        drop(clone);
+        assert!(file.upgrade().is_none());
     }
 
     #[test]

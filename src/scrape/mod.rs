@@ -7,6 +7,7 @@
 
 mod cache;
 mod config;
+mod door;
 mod failure_log;
 mod families;
 mod fetch;
@@ -26,6 +27,8 @@ mod target_loop;
 mod tests;
 
 pub use config::{EscapingScheme, JobConfig, NameValidation, Scheme, ScrapeProtocol, StartTimestamps};
+#[doc(hidden)]
+pub use door::{Taken, take_bodies};
 pub use fetch::{FetchError, FetchInfo, FetchRequest, Fetcher, Fetchers, Fetching};
 pub use manager::{ApplyError, Deps, Manager, offset_seed};
 pub use status::{DroppedTarget, TargetHealth, TargetMetadata, TargetSource, TargetStatus};

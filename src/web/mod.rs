@@ -22,6 +22,7 @@ mod body;
 mod config;
 mod connection;
 mod deps;
+mod door;
 mod encoding;
 mod federate;
 mod form;
@@ -43,6 +44,8 @@ pub use config::{
     AdminApi, CorsOrigin, ExternalUrl, ExternalUrlError, Lifecycle, RemoteReadConfig, RoutePrefix, WebConfig,
 };
 pub use deps::{BuildInfo, Deps, HostMetrics, Readiness, ReadinessState, ReloadRequest, RuntimeFacts};
+#[doc(hidden)]
+pub use door::read_header;
 #[doc(hidden)]
 pub use form::check_parameter;
 pub use notifications::{Notification, Notifications};

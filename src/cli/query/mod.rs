@@ -6,6 +6,7 @@
 mod answer;
 mod ask;
 mod chart;
+mod door;
 mod text;
 
 use std::io::{self, Write};
@@ -19,6 +20,8 @@ use url::Url;
 use super::http;
 use crate::model::DurationMs;
 use ask::Api;
+#[doc(hidden)]
+pub use door::print_answer;
 
 /// How an answer is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

@@ -88,6 +88,14 @@ fn numbers_take_their_signs_in_and_durations_are_seconds() {
     prints(&[("1s7ms", "1s7ms"), ("1e-9", "0.000000001"), ("+inf", "+Inf"), ("-0", "-0")]);
 }
 
+/// Found by fuzzing; the reference prints the same.
+#[test]
+fn the_sign_that_infinity_is_printed_with_is_read_as_an_operator_before_a_power() {
+    assert_eq!(read("inf ^ m").to_string(), "+Inf ^ m");
+    assert_eq!(read("+Inf ^ m").to_string(), "++Inf ^ m");
+    prints(&[("1 * inf", "1 * +Inf"), ("(inf) ^ m", "(+Inf) ^ m")]);
+}
+
 #[test]
 fn modifiers_of_selectors_may_come_in_any_order() {
     for text in ["x[5m] offset 1h @ 7.5 anchored", "x[5m] anchored @ 7.5 offset 1h", "x anchored [5m] @ 7.5 offset 60m"]

@@ -6,14 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// A name and a password as a client sent them; neither need be text.
-pub(super) struct Credentials {
-    pub(super) user: Vec<u8>,
-    pub(super) password: Vec<u8>,
+pub(in crate::web) struct Credentials {
+    pub(in crate::web) user: Vec<u8>,
+    pub(in crate::web) password: Vec<u8>,
 }
 
 impl Credentials {
     /// The first `Authorization` header, if it is a whole one of the scheme `Basic`.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Credentials> {
+    pub(in crate::web) fn of(headers: &HeaderMap) -> Option<Credentials> {
         const SCHEME: &[u8] = b"Basic ";
         let value = headers.get(AUTHORIZATION)?.as_bytes();
         let (scheme, encoded) = value.split_at_checked(SCHEME.len())?;

@@ -26,5 +26,6 @@ mod rate;
 mod verdicts;
 
 pub use config::{ListenerConfig, PasswordHash, RateLimit};
+pub(super) use credentials::Credentials;
 pub(super) use gate::protect;
 pub use gate::{Security, SecurityError};

@@ -65,7 +65,7 @@ fn truncated((mut found, mut annotations): LabelTexts, limit: Limit) -> Answer {
 
 /// Reads a name after [`ESCAPED`]: `__` is an underscore, `_2e_` the character with that code point, in hexadecimal.
 /// What does not follow this is not an escaped name.
-fn unescape(escaped: &str) -> Option<String> {
+pub(in crate::web) fn unescape(escaped: &str) -> Option<String> {
     let mut name = String::with_capacity(escaped.len());
     let mut rest = escaped;
     while let Some(at) = rest.find('_') {

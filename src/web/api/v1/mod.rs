@@ -42,6 +42,7 @@ use axum::middleware::Next;
 use axum::routing::{MethodRouter, any, get, post};
 use tokio::time::Instant;
 
+pub(in crate::web) use self::labels::unescape;
 pub(in crate::web) use self::read::Reads;
 use self::reply::{Answer, ApiError, ErrorKind};
 pub(in crate::web) use self::write::RemoteWrite;
