@@ -6,11 +6,11 @@ use arc_swap::ArcSwapOption;
 use url::Url;
 
 use super::AppError;
-use crate::cluster::{FederationConfig, Frontend, Member, MemberConfig, MemberMetrics, Reads, Source};
+use crate::cluster::{FederationConfig, Frontend, Member, MemberConfig, MemberMetrics, Reads, ResultCache, Source};
 use crate::model::TimestampMs;
 use crate::net::ClientError;
 use crate::remote::read::{Deps, Endpoint, EndpointConfig};
-use crate::runtime::Tasks;
+use crate::runtime::{Clock, Tasks};
 use crate::storage::Queryable;
 use crate::telemetry::Registry;
 
@@ -37,6 +37,10 @@ impl Cluster {
     /// Makes the frontend of a configuration; nothing is sent.
     pub(super) fn prepare(&self, config: Option<&FederationConfig>) -> Result<Option<Arc<Frontend>>, AppError> {
         let Some(config) = config else { return Ok(None) };
+        // What it knows of its members, and what it has kept of them, it keeps.
+        if let Some(same) = self.frontend.load_full().filter(|frontend| frontend.config() == config) {
+            return Ok(Some(same));
+        }
         let sources = config.members.iter().map(|member| self.source(member, config));
         let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
         if let Some((name, labels)) = &config.local {
@@ -44,8 +48,11 @@ impl Cluster {
             let member = Arc::new(Member::local(name, labels, metrics).map_err(failed(name))?);
             sources.push(Source { member, reads: Reads::Local(self.store.clone()) });
         }
-        let frontend = Frontend::new(config, sources, self.tasks.clone());
-        frontend.map(|frontend| Some(Arc::new(frontend))).map_err(AppError::VirtualLabels)
+        let mut frontend = Frontend::new(config, sources, self.tasks.clone()).map_err(AppError::VirtualLabels)?;
+        if let Some(cache) = &config.cache {
+            frontend = frontend.caching(ResultCache::new(cache, Clock::system(), &self.registry));
+        }
+        Ok(Some(Arc::new(frontend)))
     }
 
     /// Goes over to another frontend. Queries under way go on with the earlier one.
@@ -80,4 +87,25 @@ impl Cluster {
 
 fn failed(name: &str) -> impl FnOnce(ClientError) -> AppError {
     move |source| AppError::Member { name: name.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn a_reload_keeps_the_frontend_of_the_same_members_and_what_it_has_kept_of_no_others() {
+        let cluster = Cluster::new(Arc::new(MemoryStore::new()), &Tasks::new(), Registry::new());
+        let member = MemberConfig::new("home", Url::parse("http://127.0.0.1:1").unwrap());
+        let config = FederationConfig { members: vec![member], ..FederationConfig::default() };
+        let prepared = |config: &FederationConfig| cluster.prepare(Some(config)).unwrap().unwrap();
+        let first = prepared(&config);
+        cluster.put(Some(first.clone()));
+        assert!(Arc::ptr_eq(&first, &prepared(&config.clone())));
+        let mut other = config.clone();
+        other.members[0].tenant = Some("t".to_owned());
+        assert!(!Arc::ptr_eq(&first, &prepared(&other)));
+        assert!(Arc::ptr_eq(&first, &prepared(&config)), "what was only prepared changes nothing");
+    }
 }

@@ -9,7 +9,7 @@ use crate::net::HttpClientConfig;
 use crate::storage::TimeRange;
 
 /// The section `federation`.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct FederationConfig {
     /// `proxy_targets`: the members.
     pub members: Vec<MemberConfig>,
@@ -21,6 +21,8 @@ pub struct FederationConfig {
     pub propagated_headers: Vec<String>,
     /// `partial_response`: whether an answer without an optional member is one, with a warning.
     pub partial_response: bool,
+    /// `cache`: what is kept of members' results; nothing if there is none.
+    pub cache: Option<CacheConfig>,
     /// `local`: this node's own data as a member, with this name and these virtual labels.
     pub local: Option<(String, Labels)>,
 }
@@ -33,13 +35,30 @@ impl Default for FederationConfig {
             max_concurrency: 16,
             propagated_headers: Vec::new(),
             partial_response: false,
+            cache: Some(CacheConfig::default()),
             local: None,
         }
     }
 }
 
+/// What is kept of what members have evaluated.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CacheConfig {
+    /// `max_bytes`: bytes of it.
+    pub max_bytes: u64,
+    /// `max_freshness`: results that look at samples of so short a time ago are not kept.
+    pub max_freshness: DurationMs,
+}
+
+impl Default for CacheConfig {
+    /// A dozen dashboards of some hundred series each; what a scrape or a remote write brings late is there by then.
+    fn default() -> CacheConfig {
+        CacheConfig { max_bytes: 64 << 20, max_freshness: DurationMs::from_secs(600) }
+    }
+}
+
 /// One member.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct MemberConfig {
     /// `name`: the value of `__cluster__`.
     pub name: String,

@@ -1,14 +1,16 @@
 //! Evaluating an expression over all members.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::cache::{Asker, Kept, Key, ResultCache};
 use super::config::{ExternalLabels, FederationConfig, Policy, Via};
+use super::explain::{self, Explanation, Notes, Way};
 use super::member::{Credentials, Member, MemberError, TENANT};
 use super::pushed::{Asking, Reply};
 use super::raw::Raw;
@@ -44,6 +46,8 @@ pub struct Frontend {
     propagated: Vec<HeaderName>,
     handle: Handle,
     tasks: Tasks,
+    config: FederationConfig,
+    cache: Option<ResultCache>,
 }
 
 /// A member, and where its samples can be read.
@@ -93,6 +97,8 @@ pub struct Sender {
     pub credentials: Credentials,
     /// Replaces the engine's lookback, milliseconds.
     pub lookback: Option<i64>,
+    /// Where it is written down what is done, if anywhere.
+    pub explanation: Option<Arc<Explanation>>,
 }
 
 impl Frontend {
@@ -103,7 +109,18 @@ impl Frontend {
         let further = config.propagated_headers.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
         let propagated = [AUTHORIZATION, HeaderName::from_static(TENANT)].into_iter().chain(further).collect();
         let partial_response = config.partial_response;
-        Ok(Frontend { names, partial_response, propagated, members, handle: Handle::current(), tasks })
+        let (config, handle) = (config.clone(), Handle::current());
+        Ok(Frontend { names, partial_response, propagated, members, handle, tasks, config, cache: None })
+    }
+
+    /// What members evaluate is kept there from now on.
+    pub fn caching(self, cache: ResultCache) -> Frontend {
+        Frontend { cache: Some(cache), ..self }
+    }
+
+    /// What it was told.
+    pub fn config(&self) -> &FederationConfig {
+        &self.config
     }
 
     /// Evaluates an expression. Runs on the calling thread, which must be none of the async runtime.
@@ -144,6 +161,7 @@ impl Frontend {
             engine,
             sender,
             parts: &split.parts,
+            notes: Notes::begin(sender.explanation.as_ref(), &split),
             started: Mutex::default(),
             deadline: self.deadline(scope),
             lookback: sender.lookback.unwrap_or(engine.options().lookback),
@@ -152,7 +170,8 @@ impl Frontend {
         if let Some(steps) = query.steps() {
             asked.start_all(&split.here, steps, scope);
         }
-        let samples = Samples { frontend: self, credentials: &sender.credentials, deadline: asked.deadline };
+        let (credentials, deadline) = (&sender.credentials, asked.deadline);
+        let samples = Samples { frontend: self, credentials, deadline, notes: &asked.notes };
         let outcome = query.run_with(&samples, Some(&asked), scope);
         let is_spoilt = asked.is_spoilt.load(Ordering::Relaxed);
         Ok((outcome, is_spoilt))
@@ -274,6 +293,7 @@ struct Asked<'q> {
     engine: &'q Engine,
     sender: &'q Sender,
     parts: &'q [Part],
+    notes: Notes,
     /// Requests that were sent before their answers are needed.
     started: Mutex<Vec<Started>>,
     /// By when members have to have answered.
@@ -291,6 +311,7 @@ struct Started {
 
 /// One member's share of a part.
 struct Share {
+    part: usize,
     member: usize,
     expr: Expr,
     /// `None` if it is evaluated here, over the member's samples.
@@ -321,30 +342,50 @@ impl Asked<'_> {
                 return None;
             }
             let is_pushed = source.evaluates(&self.parts[part], &expr, looked_at);
-            let answer = is_pushed.then(|| self.send(&source.member, &expr, steps, scope));
-            Some(Share { member, expr, answer })
+            let answer = is_pushed.then(|| self.send((part, Way::Pushdown), &source.member, &expr, steps, scope));
+            Some(Share { part, member, expr, answer })
         };
         members.filter_map(share).collect()
     }
 
     fn send(
         &self,
+        (part, way): (usize, Way),
         member: &Arc<Member>,
         expr: &Expr,
         steps: StepTimes,
         scope: &Scope,
     ) -> oneshot::Receiver<Result<Reply, MemberError>> {
+        let text = expr.to_string();
+        let noted = self.notes.of_part(part).ask(&member.config().name, None, way, || text.clone());
         let asking = Asking {
             member: member.clone(),
-            text: expr.to_string(),
+            text: text.clone(),
             steps,
+            meter: noted.meter(),
             lookback: self.sender.lookback,
             credentials: self.sender.credentials.clone(),
             max_bytes: scope.bytes_left(),
             deadline: self.deadline,
             for_victoria: victoria::translated(expr, self.lookback),
         };
-        self.frontend.begin(asking.ask())
+        let kept_as = self.frontend.cache.as_ref().and_then(|cache| {
+            let asker = Asker::of(&member.headers(&self.sender.credentials));
+            let key = Key::new(member.config().name.clone(), text, steps, self.lookback, asker);
+            // Nothing is kept of what is asked for once only.
+            let settled = cache.settled(expr, self.lookback).filter(|_| steps.count > 1 && asking.is_of_steps())?;
+            Some((cache.clone(), key, settled))
+        });
+        self.frontend.begin(async move {
+            let Kept { reply, steps: kept } = match kept_as {
+                Some((cache, key, settled)) => {
+                    cache.ask(key, steps, settled, |steps| asking.clone().at(steps).ask()).await
+                }
+                None => Kept { reply: asking.ask().await, steps: 0 },
+            };
+            noted.end(|| told(&reply, (steps.count, kept)));
+            reply
+        })
     }
 
     /// Takes the requests that were sent for a part in advance, or sends them now.
@@ -394,7 +435,7 @@ impl Asked<'_> {
     /// Evaluates a member's share here, over its samples.
     fn over_samples(&self, part: &Part, share: &Share, steps: StepTimes, scope: &Scope) -> Result<Found, Failure> {
         let source = &self.frontend.members[share.member];
-        match self.try_over_samples(part, &share.expr, source, steps, scope) {
+        match self.try_over_samples(part, share, source, steps, scope) {
             Err(Failure::Storage(error)) => {
                 let mut annotations = Annotations::none();
                 annotations.add(self.frontend.excused(&source.member, error)?);
@@ -407,19 +448,21 @@ impl Asked<'_> {
     fn try_over_samples(
         &self,
         part: &Part,
-        expr: &Expr,
+        share: &Share,
         source: &Source,
         steps: StepTimes,
         scope: &Scope,
     ) -> Result<Found, Failure> {
         let (frontend, credentials, deadline) = (self.frontend, &self.sender.credentials, self.deadline);
-        let raw = Raw { frontend, source, credentials, deadline };
+        let (expr, notes) = (&share.expr, &self.notes.of_part(share.part));
+        let raw = Raw { frontend, source, credentials, deadline, notes };
         let (here, selectors) = match raw.hides_ends(scope)? {
             true => split_selectors(expr),
             false => (expr.clone(), Vec::new()),
         };
         let selected = Selectors::new(selectors, |expr: &Expr, steps| {
-            let reply = self.frontend.wait(self.send(&source.member, expr, steps, scope), scope)?;
+            let reply =
+                self.frontend.wait(self.send((share.part, Way::Query), &source.member, expr, steps, scope), scope)?;
             match self.answered(&source.member, reply, part.is_partial)? {
                 Some(found) => Ok(found),
                 None => Err(Failure::Execution(format!(
@@ -443,16 +486,30 @@ impl Asked<'_> {
     }
 }
 
+/// What came of an exchange, for who wants to know; `steps` are those of the question, and those that were kept.
+fn told(reply: &Result<Reply, MemberError>, steps: (usize, usize)) -> explain::Outcome {
+    let steps = (steps.0 > 1).then_some(steps);
+    match reply {
+        Ok(Reply::Answer(answer)) => {
+            let samples = answer.series.iter().map(|series| series.floats.len() as u64).sum();
+            explain::Outcome { size: Some((answer.series.len() as u64, samples)), steps, error: None }
+        }
+        Ok(Reply::Differs) => explain::Outcome::failed("not asked, as it evaluates this in a way of its own"),
+        Err(error) => explain::Outcome { steps, ..explain::Outcome::failed(error) },
+    }
+}
+
 /// Evaluates a question over all members, in the name of one client.
 pub struct OverMembers {
     frontend: Arc<Frontend>,
     credentials: Credentials,
+    explanation: OnceLock<Arc<Explanation>>,
 }
 
 impl OverMembers {
     /// In the name of a client whose request has these headers.
     pub fn new(frontend: Arc<Frontend>, headers: &HeaderMap) -> OverMembers {
-        OverMembers { credentials: frontend.forwarded(headers), frontend }
+        OverMembers { credentials: frontend.forwarded(headers), frontend, explanation: OnceLock::new() }
     }
 }
 
@@ -466,8 +523,13 @@ impl std::fmt::Debug for OverMembers {
 impl Evaluate for OverMembers {
     fn evaluate(&self, engine: &Engine, ask: &Ask, scope: &Scope) -> Result<Outcome, PrepareError> {
         let credentials = self.credentials.clone();
-        let sender = Sender { credentials, lookback: ask.lookback.map(|lookback| lookback.0) };
+        let explanation = ask.explain.then(|| self.explanation.get_or_init(Arc::default).clone());
+        let sender = Sender { credentials, lookback: ask.lookback.map(|lookback| lookback.0), explanation };
         self.frontend.run(engine, &ask.text, ask.times.into(), &sender, scope)
+    }
+
+    fn explanation(&self) -> Option<String> {
+        self.explanation.get().map(|explanation| explanation.json())
     }
 }
 
@@ -485,13 +547,10 @@ impl Delegates for Asked<'_> {
             };
             match series {
                 Some(series) => found.push((share.member, series)),
-                None => here.push((share.member, share.expr)),
+                None => here.push(share),
             }
         }
-        let shares: Vec<Share> = here.into_iter().map(|(member, expr)| Share { member, expr, answer: None }).collect();
-        for (share, outcome) in
-            shares.iter().zip(at_once(&shares, |share| self.over_samples(part, share, steps, scope)))
-        {
+        for (share, outcome) in here.iter().zip(at_once(&here, |share| self.over_samples(part, share, steps, scope))) {
             found.push((share.member, outcome?));
         }
         for (member, (series, annotations)) in found {

@@ -11,6 +11,7 @@ use url::Url;
 
 use super::answer::{self, AnswerError, ListAnswer, QueryAnswer};
 use super::config::MemberConfig;
+use super::explain::Meter;
 use super::metrics::MemberMetrics;
 use super::probe::{self, Capabilities, Flavour, Known};
 use super::virtual_labels::CLUSTER;
@@ -112,6 +113,15 @@ pub struct Question<T> {
     form: String,
     method: Method,
     read: fn(&[u8]) -> Result<T, AnswerError>,
+    /// Counts the bytes of its answers, as they come.
+    meter: Option<Meter>,
+}
+
+impl<T> Question<T> {
+    /// The bytes of its answers, as they come over the wire, are counted there.
+    pub(super) fn metered(self, meter: Option<Meter>) -> Question<T> {
+        Question { meter, ..self }
+    }
 }
 
 impl Question<QueryAnswer> {
@@ -130,7 +140,7 @@ impl Question<QueryAnswer> {
             form.append_pair("lookback_delta", &seconds(TimestampMs(ms)));
         }
         let (path, form) = (format!("api/v1/{kind}"), form.finish());
-        Question { kind, path, form, method: Method::POST, read: answer::parse_result }
+        Question { kind, path, form, method: Method::POST, read: answer::parse_result, meter: None }
     }
 
     /// The samples of series in a range; there is at least one matcher that no empty value meets.
@@ -141,7 +151,7 @@ impl Question<QueryAnswer> {
         form.append_pair("query", &format!("{}[{window}ms]", in_braces(selector)));
         form.append_pair("time", &seconds(range.max));
         let (path, form) = ("api/v1/query".to_owned(), form.finish());
-        Question { kind: "query", path, form, method: Method::POST, read: answer::parse_result }
+        Question { kind: "query", path, form, method: Method::POST, read: answer::parse_result, meter: None }
     }
 
     /// For VictoriaMetrics: at the very steps, and up to now.
@@ -182,13 +192,27 @@ impl Question<ListAnswer<String>> {
     /// The names of labels.
     pub fn label_names(listed: &Listed<'_>) -> Self {
         let path = "api/v1/labels".to_owned();
-        Question { kind: "labels", path, form: listed.form(), method: Method::POST, read: answer::parse_texts }
+        Question {
+            kind: "labels",
+            path,
+            form: listed.form(),
+            method: Method::POST,
+            read: answer::parse_texts,
+            meter: None,
+        }
     }
 
     /// The values of a label. Servers take this question by `GET` only.
     pub fn label_values(name: &str, listed: &Listed<'_>) -> Self {
         let path = format!("api/v1/label/{}/values", in_path(name));
-        Question { kind: "label_values", path, form: listed.form(), method: Method::GET, read: answer::parse_texts }
+        Question {
+            kind: "label_values",
+            path,
+            form: listed.form(),
+            method: Method::GET,
+            read: answer::parse_texts,
+            meter: None,
+        }
     }
 }
 
@@ -196,7 +220,14 @@ impl Question<ListAnswer<Labels>> {
     /// The labels of series.
     pub fn series(listed: &Listed<'_>) -> Self {
         let path = "api/v1/series".to_owned();
-        Question { kind: "series", path, form: listed.form(), method: Method::POST, read: answer::parse_series }
+        Question {
+            kind: "series",
+            path,
+            form: listed.form(),
+            method: Method::POST,
+            read: answer::parse_series,
+            meter: None,
+        }
     }
 }
 
@@ -499,6 +530,9 @@ impl Member {
             request.url.set_query(Some(&question.form));
         }
         let fetched = self.fetch(request, max_bytes, deadline).await?;
+        if let Some(meter) = &question.meter {
+            meter.fetch_add(fetched.wire_bytes, Ordering::Relaxed);
+        }
         if fetched.is_victoria {
             server.known.is_victoria();
         }
@@ -547,7 +581,7 @@ impl Member {
         let mut body = Vec::new();
         let info = net::read_body(response.body, &encoding, Some(limit), &mut body).await?;
         self.metrics.received(info.wire_bytes);
-        Ok(Fetched { status, is_victoria, body })
+        Ok(Fetched { status, is_victoria, wire_bytes: info.wire_bytes, body })
     }
 }
 
@@ -555,6 +589,7 @@ impl Member {
 struct Fetched {
     status: StatusCode,
     is_victoria: bool,
+    wire_bytes: u64,
     body: Vec<u8>,
 }
 

@@ -16,7 +16,9 @@
 //! it is evaluated here.
 
 mod answer;
+mod cache;
 mod config;
+mod explain;
 mod frontend;
 mod lists;
 mod member;
@@ -34,7 +36,9 @@ mod victoria;
 mod virtual_labels;
 
 pub use answer::{AnswerError, ListAnswer, QueryAnswer, parse_result, parse_series, parse_texts};
-pub use config::{Bounds, ExternalLabels, FederationConfig, MemberConfig, Policy, TimeBound, Via};
+pub use cache::ResultCache;
+pub use config::{Bounds, CacheConfig, ExternalLabels, FederationConfig, MemberConfig, Policy, TimeBound, Via};
+pub use explain::Explanation;
 pub use frontend::{Frontend, OverMembers, Reads, Sender, Source};
 pub use lists::Lists;
 pub use member::{Credentials, Listed, Member, MemberError, Question};

@@ -5,11 +5,13 @@ use std::time::Instant;
 
 use super::answer::QueryAnswer;
 use super::config::Via;
+use super::explain::Meter;
 use super::member::{Credentials, Member, MemberError, Question};
 use super::probe::Flavour;
 use crate::promql::StepTimes;
 
 /// An expression that a member is asked for.
+#[derive(Clone)]
 pub(super) struct Asking {
     pub member: Arc<Member>,
     pub text: String,
@@ -21,6 +23,8 @@ pub(super) struct Asking {
     pub deadline: Instant,
     /// What a VictoriaMetrics is asked instead, if that can mean the same.
     pub for_victoria: Option<String>,
+    /// Counts the bytes that come.
+    pub meter: Option<Meter>,
 }
 
 /// What comes back.
@@ -32,6 +36,18 @@ pub(super) enum Reply {
 }
 
 impl Asking {
+    /// The same at other steps.
+    pub(super) fn at(self, steps: StepTimes) -> Asking {
+        Asking { steps, ..self }
+    }
+
+    /// Whether it is known that the value at a step is the same whatever other steps are asked for.
+    pub(super) fn is_of_steps(&self) -> bool {
+        let known: Vec<_> = (0..self.member.config().urls.len()).filter_map(|at| self.member.known(at)).collect();
+        let is_told = !known.is_empty() && known.iter().all(|known| known.flavour == Flavour::Prometheus);
+        self.for_victoria.is_some() || is_told
+    }
+
     /// Asks the member.
     pub(super) async fn ask(self) -> Result<Reply, MemberError> {
         let flavour = self.member.any_capabilities(&self.credentials, self.deadline).await?.flavour;
@@ -43,6 +59,7 @@ impl Asking {
             }
             (Flavour::VictoriaMetrics, None) => return Ok(Reply::Differs),
         };
+        let question = question.metered(self.meter);
         let answer = self.member.ask(&question, &self.credentials, self.max_bytes, self.deadline);
         answer.await.map(Reply::Answer)
     }

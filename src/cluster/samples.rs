@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::explain::Notes;
 use super::frontend::{Frontend, Source};
 use super::member::Credentials;
 use super::raw::{InHand, Raw};
@@ -17,6 +18,7 @@ pub(super) struct Samples<'f> {
     pub credentials: &'f Credentials,
     /// By when members have to have answered.
     pub deadline: Instant,
+    pub notes: &'f Notes,
 }
 
 impl Samples<'_> {
@@ -47,7 +49,7 @@ impl Samples<'_> {
         scope: &Scope,
     ) -> Result<InHand, QueryError> {
         let (frontend, credentials, deadline) = (self.frontend, self.credentials, self.deadline);
-        let raw = Raw { frontend, source, credentials, deadline };
+        let raw = Raw { frontend, source, credentials, deadline, notes: self.notes };
         let request = SelectRequest { selectors, ..request.clone() };
         let mut stream = raw.select(scope, &request)?;
         let mut held = InHand::new(scope);

@@ -5,8 +5,10 @@
 #[path = "../promql/closeness.rs"]
 mod closeness;
 mod example;
+mod explained;
 mod fleet;
 mod frontend;
+mod kept;
 mod pairs;
 #[path = "../promql/fuzz/peer.rs"]
 mod peer;
