@@ -9,12 +9,12 @@ use url::Url;
 use super::AppError;
 use crate::cluster::{
     FederationConfig, Frontend, FrontendMetrics, Greeting, ListCache, Member, MemberConfig, MemberMetrics, Policy,
-    Reads, Source,
+    Reads, ResultCache, Source,
 };
 use crate::model::TimestampMs;
 use crate::net::ClientError;
 use crate::remote::read::{Deps, Endpoint, EndpointConfig};
-use crate::runtime::{CpuPool, Tasks};
+use crate::runtime::{Clock, CpuPool, Tasks};
 use crate::storage::Queryable;
 use crate::telemetry::Registry;
 
@@ -47,6 +47,10 @@ impl Cluster {
     /// Makes the frontend of a configuration; nothing is sent.
     pub(super) fn prepare(&self, config: Option<&FederationConfig>) -> Result<Option<Arc<Frontend>>, AppError> {
         let Some(config) = config else { return Ok(None) };
+        // What it knows of its members, and what it has kept of them, it keeps.
+        if let Some(same) = self.frontend.load_full().filter(|frontend| frontend.config() == config) {
+            return Ok(Some(same));
+        }
         let sources = config.members.iter().map(|member| self.source(member, config));
         let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
         if let Some((name, labels)) = &config.local {
@@ -55,9 +59,12 @@ impl Cluster {
             sources.push(Source { member, reads: Reads::Local(self.store.clone()) });
         }
         let frontend = Frontend::new(config, sources, self.tasks.clone()).map_err(AppError::VirtualLabels)?;
-        let frontend = frontend.computing_on(self.pool.clone());
-        let (cache, metrics) = (ListCache::new(&self.registry), FrontendMetrics::new(&self.registry));
-        Ok(Some(Arc::new(frontend.caching(cache).measured(metrics))))
+        let (lists, metrics) = (ListCache::new(&self.registry), FrontendMetrics::new(&self.registry));
+        let mut frontend = frontend.computing_on(self.pool.clone()).keeping_lists(lists).measured(metrics);
+        if let Some(cache) = &config.cache {
+            frontend = frontend.caching(ResultCache::new(cache, Clock::system(), &self.registry));
+        }
+        Ok(Some(Arc::new(frontend)))
     }
 
     /// Goes over to another frontend. Queries under way go on with the earlier one. Nobody waits for its members; what they say
@@ -140,4 +147,25 @@ async fn greetings_of(member: &Member) -> Vec<Greeting> {
 
 fn failed(name: &str) -> impl FnOnce(ClientError) -> AppError {
     move |source| AppError::Member { name: name.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn a_reload_keeps_the_frontend_of_the_same_members_and_what_it_has_kept_of_no_others() {
+        let cluster = Cluster::new(Arc::new(MemoryStore::new()), &Tasks::new(), Registry::new(), CpuPool::inline());
+        let member = MemberConfig::new("home", Url::parse("http://127.0.0.1:1").unwrap());
+        let config = FederationConfig { members: vec![member], ..FederationConfig::default() };
+        let prepared = |config: &FederationConfig| cluster.prepare(Some(config)).unwrap().unwrap();
+        let first = prepared(&config);
+        cluster.put(Some(first.clone()));
+        assert!(Arc::ptr_eq(&first, &prepared(&config.clone())));
+        let mut other = config.clone();
+        other.members[0].tenant = Some("t".to_owned());
+        assert!(!Arc::ptr_eq(&first, &prepared(&other)));
+        assert!(Arc::ptr_eq(&first, &prepared(&config)), "what was only prepared changes nothing");
+    }
 }

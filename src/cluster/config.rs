@@ -9,7 +9,7 @@ use crate::net::HttpClientConfig;
 use crate::storage::TimeRange;
 
 /// The section `federation`.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct FederationConfig {
     /// `proxy_targets`: the members.
     pub members: Vec<MemberConfig>,
@@ -25,6 +25,8 @@ pub struct FederationConfig {
     pub max_response_bytes: u64,
     /// `max_fetched_series`: series that one query may fetch from all members.
     pub max_fetched_series: u64,
+    /// `cache`: what is kept of members' results; nothing if there is none.
+    pub cache: Option<CacheConfig>,
     /// `local`: this node's own data as a member, with this name and these virtual labels.
     pub local: Option<(String, Labels)>,
 }
@@ -40,13 +42,30 @@ impl Default for FederationConfig {
             // As JSON some five million samples: more than a page of dashboards shows.
             max_response_bytes: 256 << 20,
             max_fetched_series: 5_000_000,
+            cache: Some(CacheConfig::default()),
             local: None,
         }
     }
 }
 
+/// What is kept of what members have evaluated.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CacheConfig {
+    /// `max_bytes`: bytes of it.
+    pub max_bytes: u64,
+    /// `max_freshness`: results that look at samples of so short a time ago are not kept.
+    pub max_freshness: DurationMs,
+}
+
+impl Default for CacheConfig {
+    /// A dozen dashboards of some hundred series each; what a scrape or a remote write brings late is there by then.
+    fn default() -> CacheConfig {
+        CacheConfig { max_bytes: 64 << 20, max_freshness: DurationMs::from_secs(600) }
+    }
+}
+
 /// One member.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct MemberConfig {
     /// `name`: the value of `__cluster__`.
     pub name: String,

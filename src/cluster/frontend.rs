@@ -1,8 +1,8 @@
 //! Evaluating an expression over all members.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,11 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::cache::ListCache;
+use super::cache::{Asker, Kept, Key, ResultCache};
 use super::config::{ExternalLabels, FederationConfig, Policy, Via};
+use super::explain::{self, Explanation, Notes, Way};
 use super::limits::{Charge, Errand, Fetched, weight};
+use super::list_cache::ListCache;
 use super::loops;
 use super::member::{Credentials, Member, MemberError, TENANT};
 use super::metrics::{Effort, FrontendMetrics};
@@ -51,13 +53,15 @@ pub struct Frontend {
     partial_response: bool,
     max_response_bytes: u64,
     max_fetched_series: u64,
-    cache: Option<ListCache>,
+    lists: Option<ListCache>,
     metrics: Option<FrontendMetrics>,
     pool: CpuPool,
     /// Headers that are sent on.
     propagated: Vec<HeaderName>,
     handle: Handle,
     tasks: Tasks,
+    config: FederationConfig,
+    cache: Option<ResultCache>,
 }
 
 /// A member, and where its samples can be read.
@@ -107,6 +111,8 @@ pub struct Sender {
     pub credentials: Credentials,
     /// Replaces the engine's lookback, milliseconds.
     pub lookback: Option<i64>,
+    /// Where it is written down what is done, if anywhere.
+    pub explanation: Option<Arc<Explanation>>,
 }
 
 impl Frontend {
@@ -122,18 +128,20 @@ impl Frontend {
             partial_response: config.partial_response,
             max_response_bytes: config.max_response_bytes,
             max_fetched_series: config.max_fetched_series,
+            lists: None,
             cache: None,
             metrics: None,
             pool: CpuPool::inline(),
             propagated,
             handle: Handle::current(),
             tasks,
+            config: config.clone(),
         })
     }
 
     /// Keeps lists for a moment.
-    pub fn caching(self, cache: ListCache) -> Frontend {
-        Frontend { cache: Some(cache), ..self }
+    pub fn keeping_lists(self, lists: ListCache) -> Frontend {
+        Frontend { lists: Some(lists), ..self }
     }
 
     /// Counts its queries.
@@ -146,12 +154,22 @@ impl Frontend {
         Frontend { pool, ..self }
     }
 
-    pub(super) fn cache(&self) -> Option<&ListCache> {
-        self.cache.as_ref()
+    pub(super) fn lists(&self) -> Option<&ListCache> {
+        self.lists.as_ref()
     }
 
     pub(super) fn pool(&self) -> &CpuPool {
         &self.pool
+    }
+
+    /// What members evaluate is kept there from now on.
+    pub fn caching(self, cache: ResultCache) -> Frontend {
+        Frontend { cache: Some(cache), ..self }
+    }
+
+    /// What it was told.
+    pub fn config(&self) -> &FederationConfig {
+        &self.config
     }
 
     /// Evaluates an expression. Runs on the calling thread, which must be none of the async runtime.
@@ -195,6 +213,7 @@ impl Frontend {
             engine,
             sender,
             parts: &split.parts,
+            notes: Notes::begin(sender.explanation.as_ref(), &split),
             started: Mutex::default(),
             fetched: &fetched,
             deadline: self.deadline(scope),
@@ -207,7 +226,7 @@ impl Frontend {
             asked.start_all(&split.here, steps, scope);
         }
         let (credentials, deadline) = (&sender.credentials, asked.deadline);
-        let samples = Samples { frontend: self, credentials, deadline, fetched: &fetched };
+        let samples = Samples { frontend: self, credentials, deadline, fetched: &fetched, notes: &asked.notes };
         let outcome = query.run_with(&samples, Some(&asked), scope);
         let is_spoilt = asked.is_spoilt.load(Ordering::Relaxed);
         if outcome.answer.is_ok() && !is_spoilt {
@@ -242,7 +261,8 @@ impl Frontend {
     /// Hands all members' samples to `read`, as one store, in the name of one client.
     pub fn read<R>(&self, credentials: &Credentials, scope: &Scope, read: impl FnOnce(&dyn Queryable) -> R) -> R {
         let fetched = Fetched::new(self.max_fetched_series);
-        read(&Samples { frontend: self, credentials, deadline: self.deadline(scope), fetched: &fetched })
+        let (deadline, notes) = (self.deadline(scope), Notes::default());
+        read(&Samples { frontend: self, credentials, deadline, fetched: &fetched, notes: &notes })
     }
 
     /// All members.
@@ -396,6 +416,7 @@ struct Asked<'q> {
     engine: &'q Engine,
     sender: &'q Sender,
     parts: &'q [Part],
+    notes: Notes,
     /// Requests that were sent before their answers are needed.
     started: Mutex<Vec<Started>>,
     fetched: &'q Fetched,
@@ -418,6 +439,7 @@ struct Started {
 
 /// One member's share of a part.
 struct Share {
+    part: usize,
     member: usize,
     expr: Expr,
     /// `None` if it is evaluated here, over the member's samples.
@@ -455,29 +477,51 @@ impl Asked<'_> {
             }
             self.asked.lock().insert(member);
             let is_pushed = source.evaluates(&self.parts[part], &expr, looked_at);
-            let answer = is_pushed.then(|| self.send(&source.member, &expr, steps, scope));
-            Some(Share { member, expr, answer })
+            let answer = is_pushed.then(|| self.send((part, Way::Pushdown), &source.member, &expr, steps, scope));
+            Some(Share { part, member, expr, answer })
         };
         members.filter_map(share).collect()
     }
 
     fn send(
         &self,
+        (part, way): (usize, Way),
         member: &Arc<Member>,
         expr: &Expr,
         steps: StepTimes,
         scope: &Scope,
     ) -> oneshot::Receiver<Result<Reply, MemberError>> {
+        let text = expr.to_string();
+        let noted = self.notes.of_part(part).ask(&member.config().name, None, way, || text.clone());
         let asking = Asking {
             member: member.clone(),
-            text: expr.to_string(),
+            text: text.clone(),
             steps,
+            meter: noted.meter(),
             lookback: self.sender.lookback,
             errand: self.frontend.errand(&self.sender.credentials, scope),
             for_victoria: victoria::translated(expr, self.lookback),
         };
         self.pushed.fetch_add(1, Ordering::Relaxed);
-        self.frontend.begin(asking.ask())
+        let kept_as = self.frontend.cache.as_ref().and_then(|cache| {
+            let asker = Asker::of(&member.headers(&self.sender.credentials));
+            let key = Key::new(member.config().name.clone(), text, steps, self.lookback, asker);
+            // Nothing is kept of what is asked for once only.
+            let settled = cache.settled(expr, self.lookback).filter(|_| steps.count > 1 && asking.is_of_steps())?;
+            Some((cache.clone(), key, settled))
+        });
+        let scope = scope.clone();
+        self.frontend.begin(async move {
+            let Kept { reply, steps: kept } = match kept_as {
+                Some((cache, key, settled)) => {
+                    let kept = cache.ask(key, steps, settled, |steps| asking.clone().at(steps).ask()).await;
+                    Kept { reply: kept.reply.and_then(|reply| charged(reply, &scope)), ..kept }
+                }
+                None => Kept { reply: asking.ask().await, steps: 0 },
+            };
+            noted.end(|| told(&reply, (steps.count, kept)));
+            reply
+        })
     }
 
     /// Takes the requests that were sent for a part in advance, or sends them now.
@@ -528,7 +572,7 @@ impl Asked<'_> {
     /// Evaluates a member's share here, over its samples.
     fn over_samples(&self, part: &Part, share: &Share, steps: StepTimes, scope: &Scope) -> Result<Found, Failure> {
         let source = &self.frontend.members[share.member];
-        match self.try_over_samples(part, &share.expr, source, steps, scope) {
+        match self.try_over_samples(part, share, source, steps, scope) {
             Err(Failure::Storage(error)) => {
                 let mut found = Found::default();
                 found.annotations.add(self.frontend.excused(&source.member, error)?);
@@ -541,19 +585,21 @@ impl Asked<'_> {
     fn try_over_samples(
         &self,
         part: &Part,
-        expr: &Expr,
+        share: &Share,
         source: &Source,
         steps: StepTimes,
         scope: &Scope,
     ) -> Result<Found, Failure> {
         let (frontend, credentials, deadline) = (self.frontend, &self.sender.credentials, self.deadline);
-        let raw = Raw { frontend, source, credentials, deadline, fetched: self.fetched };
+        let (expr, notes) = (&share.expr, &self.notes.of_part(share.part));
+        let raw = Raw { frontend, source, credentials, deadline, fetched: self.fetched, notes };
         let (here, selectors) = match raw.hides_ends(scope)? {
             true => split_selectors(expr),
             false => (expr.clone(), Vec::new()),
         };
         let selected = Selectors::new(selectors, |expr: &Expr, steps| {
-            let reply = self.frontend.wait(self.send(&source.member, expr, steps, scope), scope)?;
+            let reply =
+                self.frontend.wait(self.send((share.part, Way::Query), &source.member, expr, steps, scope), scope)?;
             match self.answered(&source.member, reply, part.is_partial)? {
                 Some(found) => Ok(found),
                 None => Err(Failure::Execution(format!(
@@ -640,16 +686,30 @@ impl Drop for StopOnDrop {
     }
 }
 
+/// What came of an exchange, for who wants to know; `steps` are those of the question, and those that were kept.
+fn told(reply: &Result<Reply, MemberError>, steps: (usize, usize)) -> explain::Outcome {
+    let steps = (steps.0 > 1).then_some(steps);
+    match reply {
+        Ok(Reply::Answer(answer)) => {
+            let samples = answer.series.iter().map(|series| series.floats.len() as u64).sum();
+            explain::Outcome { size: Some((answer.series.len() as u64, samples)), steps, error: None }
+        }
+        Ok(Reply::Differs) => explain::Outcome::failed("not asked, as it evaluates this in a way of its own"),
+        Err(error) => explain::Outcome { steps, ..explain::Outcome::failed(error) },
+    }
+}
+
 /// Evaluates a question over all members, in the name of one client.
 pub struct OverMembers {
     frontend: Arc<Frontend>,
     credentials: Credentials,
+    explanation: OnceLock<Arc<Explanation>>,
 }
 
 impl OverMembers {
     /// In the name of a client whose request has these headers.
     pub fn new(frontend: Arc<Frontend>, headers: &HeaderMap) -> OverMembers {
-        OverMembers { credentials: frontend.forwarded(headers), frontend }
+        OverMembers { credentials: frontend.forwarded(headers), frontend, explanation: OnceLock::new() }
     }
 }
 
@@ -663,8 +723,13 @@ impl std::fmt::Debug for OverMembers {
 impl Evaluate for OverMembers {
     fn evaluate(&self, engine: &Engine, ask: &Ask, scope: &Scope) -> Result<Outcome, PrepareError> {
         let credentials = self.credentials.clone();
-        let sender = Sender { credentials, lookback: ask.lookback.map(|lookback| lookback.0) };
+        let explanation = ask.explain.then(|| self.explanation.get_or_init(Arc::default).clone());
+        let sender = Sender { credentials, lookback: ask.lookback.map(|lookback| lookback.0), explanation };
         self.frontend.run(engine, &ask.text, ask.times.into(), &sender, scope)
+    }
+
+    fn explanation(&self) -> Option<String> {
+        self.explanation.get().map(|explanation| explanation.json())
     }
 }
 
@@ -699,6 +764,19 @@ pub(super) fn join_same(series: &mut Vec<DelegatedSeries>) {
         }
         is_same
     });
+}
+
+/// What was put together from pieces that were kept is charged as what has come whole.
+fn charged(reply: Reply, scope: &Scope) -> Result<Reply, MemberError> {
+    Ok(match reply {
+        Reply::Answer(mut answer) if answer.charge.is_none() => {
+            let (mut charge, (samples, bytes)) = (Charge::none(scope), weight(&answer.series));
+            charge.set(samples, bytes)?;
+            answer.charge = Some(charge);
+            Reply::Answer(answer)
+        }
+        reply => reply,
+    })
 }
 
 /// Series can become the same when their own labels give way to virtual ones.

@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
 use super::answer::{ExemplarsOf, Told, parse_data};
-use super::cache::Key;
 use super::frontend::{Frontend, Reads};
 use super::limits::Errand;
+use super::list_cache::Key;
 use super::member::{Credentials, Member, Question, in_braces, seconds};
 use super::strip::strip_selector;
 use crate::model::{Annotations, Labels, Matcher, TimestampMs};

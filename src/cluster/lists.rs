@@ -7,9 +7,9 @@ use std::time::Instant;
 use tokio::task::JoinSet;
 
 use super::answer::{AnswerError, ListAnswer};
-use super::cache::{Key, TTL};
 use super::frontend::{Frontend, LEFT_OUT, Reads, Source};
 use super::limits::{Charged, Errand};
+use super::list_cache::{Key, TTL};
 use super::member::{Credentials, Listed, Member, MemberError, Question, in_braces};
 use super::strip::strip_selector;
 use crate::model::{Annotation, AnnotationKind, Annotations, Labels, TimestampMs};
@@ -106,7 +106,7 @@ impl Frontend {
         fresh: impl Future<Output = Result<(T, Annotations), Failure>>,
         bytes: impl Fn(&T) -> u64,
     ) -> Result<(T, Annotations), Failure> {
-        let Some(cache) = self.cache() else { return fresh.await };
+        let Some(cache) = self.lists() else { return fresh.await };
         if let Some(kept) = cache.get::<T>(&key, Instant::now()) {
             return Ok(((*kept).clone(), Annotations::none()));
         }
@@ -121,7 +121,7 @@ impl Frontend {
     fn rounded(&self, lists: &Lists) -> Lists {
         let mut lists = lists.clone();
         let step = i64::try_from(TTL.as_millis()).unwrap_or(i64::MAX);
-        if let (Some(_), Some(start), Some(end)) = (self.cache(), &mut lists.start, &mut lists.end)
+        if let (Some(_), Some(start), Some(end)) = (self.lists(), &mut lists.start, &mut lists.end)
             && end.0.saturating_sub(start.0) >= step.saturating_mul(LONG)
         {
             start.0 = start.0.saturating_sub(start.0.rem_euclid(step));

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::answer::{self, AnswerError, ListAnswer, QueryAnswer};
 use super::config::MemberConfig;
+use super::explain::Meter;
 use super::limits::{Charge, Charged, Errand};
 use super::loops;
 use super::metrics::MemberMetrics;
@@ -160,13 +161,22 @@ pub struct Question<T> {
     form: String,
     method: Method,
     read: fn(&[u8]) -> Result<T, AnswerError>,
+    /// Counts the bytes of its answers, as they come.
+    meter: Option<Meter>,
+}
+
+impl<T> Question<T> {
+    /// The bytes of its answers, as they come over the wire, are counted there.
+    pub(super) fn metered(self, meter: Option<Meter>) -> Question<T> {
+        Question { meter, ..self }
+    }
 }
 
 impl<T> Question<T> {
     /// What an endpoint answers to `GET`.
     pub(super) fn get(endpoint: &'static str, form: &str, read: fn(&[u8]) -> Result<T, AnswerError>) -> Question<T> {
         let (path, form) = (format!("api/v1/{endpoint}"), form.to_owned());
-        Question { kind: endpoint, path, form, method: Method::GET, read }
+        Question { kind: endpoint, path, form, method: Method::GET, read, meter: None }
     }
 }
 
@@ -186,7 +196,7 @@ impl Question<QueryAnswer> {
             form.append_pair("lookback_delta", &seconds(TimestampMs(ms)));
         }
         let (path, form) = (format!("api/v1/{kind}"), form.finish());
-        Question { kind, path, form, method: Method::POST, read: answer::parse_result }
+        Question { kind, path, form, method: Method::POST, read: answer::parse_result, meter: None }
     }
 
     /// The samples of series in a range; there is at least one matcher that no empty value meets.
@@ -197,7 +207,7 @@ impl Question<QueryAnswer> {
         form.append_pair("query", &format!("{}[{window}ms]", in_braces(selector)));
         form.append_pair("time", &seconds(range.max));
         let (path, form) = ("api/v1/query".to_owned(), form.finish());
-        Question { kind: "query", path, form, method: Method::POST, read: answer::parse_result }
+        Question { kind: "query", path, form, method: Method::POST, read: answer::parse_result, meter: None }
     }
 
     /// For VictoriaMetrics: at the very steps, and up to now.
@@ -238,13 +248,27 @@ impl Question<ListAnswer<String>> {
     /// The names of labels.
     pub fn label_names(listed: &Listed<'_>) -> Self {
         let path = "api/v1/labels".to_owned();
-        Question { kind: "labels", path, form: listed.form(), method: Method::POST, read: answer::parse_texts }
+        Question {
+            kind: "labels",
+            path,
+            form: listed.form(),
+            method: Method::POST,
+            read: answer::parse_texts,
+            meter: None,
+        }
     }
 
     /// The values of a label. Servers take this question by `GET` only.
     pub fn label_values(name: &str, listed: &Listed<'_>) -> Self {
         let path = format!("api/v1/label/{}/values", in_path(name));
-        Question { kind: "label_values", path, form: listed.form(), method: Method::GET, read: answer::parse_texts }
+        Question {
+            kind: "label_values",
+            path,
+            form: listed.form(),
+            method: Method::GET,
+            read: answer::parse_texts,
+            meter: None,
+        }
     }
 }
 
@@ -252,7 +276,14 @@ impl Question<ListAnswer<Labels>> {
     /// The labels of series.
     pub fn series(listed: &Listed<'_>) -> Self {
         let path = "api/v1/series".to_owned();
-        Question { kind: "series", path, form: listed.form(), method: Method::POST, read: answer::parse_series }
+        Question {
+            kind: "series",
+            path,
+            form: listed.form(),
+            method: Method::POST,
+            read: answer::parse_series,
+            meter: None,
+        }
     }
 }
 
@@ -596,6 +627,9 @@ impl Member {
         }
         let mut charge = Charge::none(&errand.scope);
         let fetched = self.fetch(request, errand.max_bytes, errand.deadline, Some(&mut charge)).await?;
+        if let Some(meter) = &question.meter {
+            meter.fetch_add(fetched.wire_bytes, Ordering::Relaxed);
+        }
         if fetched.is_victoria {
             server.known.is_victoria();
         }
@@ -677,13 +711,17 @@ impl Member {
             Some(charge) => charge.set(0, bytes as u64).map_err(MemberError::from),
             None => Ok(()),
         };
+        let mut wire_bytes = 0;
         match net::read_body_watched(response.body, &encoding, Some(limit), &mut body, grown).await {
-            Ok(info) => self.metrics.received(info.wire_bytes),
+            Ok(info) => {
+                wire_bytes = info.wire_bytes;
+                self.metrics.received(wire_bytes);
+            }
             // The beginning of an error says enough.
             Err(MemberError::Body(BodyError::TooLarge { .. })) if status != StatusCode::OK => {}
             Err(error) => return Err(error),
         }
-        Ok(Fetched { status, is_victoria, is_self, body })
+        Ok(Fetched { status, is_victoria, is_self, wire_bytes, body })
     }
 }
 
@@ -716,6 +754,7 @@ struct Fetched {
     status: StatusCode,
     is_victoria: bool,
     is_self: bool,
+    wire_bytes: u64,
     body: Vec<u8>,
 }
 

@@ -18,9 +18,11 @@
 mod answer;
 mod cache;
 mod config;
+mod explain;
 mod frontend;
 mod gather;
 mod limits;
+mod list_cache;
 mod lists;
 mod loops;
 mod member;
@@ -38,11 +40,13 @@ mod victoria;
 mod virtual_labels;
 
 pub use answer::{AnswerError, ListAnswer, QueryAnswer, parse_result, parse_series, parse_texts};
-pub use cache::ListCache;
-pub use config::{Bounds, ExternalLabels, FederationConfig, MemberConfig, Policy, TimeBound, Via};
+pub use cache::ResultCache;
+pub use config::{Bounds, CacheConfig, ExternalLabels, FederationConfig, MemberConfig, Policy, TimeBound, Via};
+pub use explain::Explanation;
 pub use frontend::{Frontend, OverMembers, Reads, Sender, Source};
 pub use gather::{Client, MetricMetadata};
 pub use limits::{Charge, Charged, Errand};
+pub use list_cache::ListCache;
 pub use lists::Lists;
 pub use loops::{LoopError, check_loop, introduction};
 pub use member::{Credentials, Greeting, Health, Listed, Member, MemberError, Question, Replica};

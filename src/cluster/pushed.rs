@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use super::answer::{AnswerError, QueryAnswer};
 use super::config::Via;
+use super::explain::Meter;
 use super::limits::Errand;
 use super::member::{Member, MemberError, Question};
 use super::probe::Flavour;
 use crate::promql::StepTimes;
 
 /// An expression that a member is asked for.
+#[derive(Clone)]
 pub(super) struct Asking {
     pub member: Arc<Member>,
     pub text: String,
@@ -19,6 +21,8 @@ pub(super) struct Asking {
     pub errand: Errand,
     /// What a VictoriaMetrics is asked instead, if that can mean the same.
     pub for_victoria: Option<String>,
+    /// Counts the bytes that come.
+    pub meter: Option<Meter>,
 }
 
 /// What comes back.
@@ -30,6 +34,18 @@ pub(super) enum Reply {
 }
 
 impl Asking {
+    /// The same at other steps.
+    pub(super) fn at(self, steps: StepTimes) -> Asking {
+        Asking { steps, ..self }
+    }
+
+    /// Whether it is known that the value at a step is the same whatever other steps are asked for.
+    pub(super) fn is_of_steps(&self) -> bool {
+        let known: Vec<_> = (0..self.member.config().urls.len()).filter_map(|at| self.member.known(at)).collect();
+        let is_told = !known.is_empty() && known.iter().all(|known| known.flavour == Flavour::Prometheus);
+        self.for_victoria.is_some() || is_told
+    }
+
     /// Asks the member.
     pub(super) async fn ask(self) -> Result<Reply, MemberError> {
         let Errand { credentials, deadline, .. } = &self.errand;
@@ -42,6 +58,7 @@ impl Asking {
             }
             (Flavour::VictoriaMetrics, None) => return Ok(Reply::Differs),
         };
+        let question = question.metered(self.meter);
         let answer = self.member.ask(&question, &self.errand).await?;
         match answer.stray(self.steps) {
             Some(t) => Err(AnswerError::Garbled(format!("there is a sample at {t}, which was not asked for")).into()),

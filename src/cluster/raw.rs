@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use super::answer::QueryAnswer;
 use super::config::{ExternalLabels, Via};
+use super::explain::{self, Meter, Notes, Way};
 use super::frontend::{Frontend, Reads, Source};
 use super::limits::Fetched;
-use super::member::{Credentials, Member, MemberError, Question};
+use super::member::{Credentials, Member, MemberError, Question, in_braces};
 use super::probe::{Capabilities, Flavour};
 use super::replicas;
 use super::strip::any_name;
@@ -41,6 +42,7 @@ pub(super) struct Raw<'q> {
     pub deadline: Instant,
     /// Counts the series.
     pub fetched: &'q Fetched,
+    pub notes: &'q Notes,
 }
 
 /// What one replica has.
@@ -187,8 +189,15 @@ impl Raw<'_> {
         scope: &Scope,
         request: &SelectRequest<'_>,
     ) -> Result<Share, QueryError> {
-        let known = self.known(replica, scope)?;
         let config = self.member().config();
+        let note = |way, selectors: &[Selector]| {
+            let number = (config.urls.len() > 1).then_some(replica + 1);
+            self.notes.ask(&config.name, number, way, || shown(selectors))
+        };
+        let known = self.known(replica, scope).inspect_err(|error| {
+            let way = if config.via == Via::Query { Way::Query } else { Way::RemoteRead };
+            note(way, request.selectors).end(|| explain::Outcome::failed(error));
+        })?;
         let by_query = self.is_by_query(&known);
         let is_dropped = config.external_labels == ExternalLabels::Drop && !by_query;
         let external = if is_dropped { known.external.clone() } else { Labels::empty() };
@@ -199,10 +208,18 @@ impl Raw<'_> {
             return Ok(share);
         }
         let asked = SelectRequest { selectors: &selectors, sorted: false, limit: None, ..request.clone() };
-        match by_query {
-            true => self.by_query(replica, known.flavour, scope, &asked, &mut share)?,
-            false => self.by_remote_read(endpoint, scope, &asked, &mut share)?,
-        }
+        let way = if by_query { Way::Query } else { Way::RemoteRead };
+        let noted = note(way, &selectors);
+        let read = match by_query {
+            true => self.by_query(replica, known.flavour, scope, &asked, noted.meter(), &mut share),
+            false => self.by_remote_read(endpoint, scope, &asked, noted.meter(), &mut share),
+        };
+        noted.end(|| explain::Outcome {
+            size: Some((share.series.len() as u64, size_of(&share.series).0)),
+            error: read.as_ref().err().map(ToString::to_string),
+            ..explain::Outcome::default()
+        });
+        read?;
         if hidden.is_any() {
             for series in &mut share.series {
                 series.labels = hidden.off(&series.labels);
@@ -252,9 +269,10 @@ impl Raw<'_> {
         endpoint: &Endpoint,
         scope: &Scope,
         request: &SelectRequest<'_>,
+        meter: Option<Meter>,
         share: &mut Share,
     ) -> Result<(), QueryError> {
-        let endpoint = endpoint.with_headers(Arc::new(self.member().headers(self.credentials)));
+        let endpoint = endpoint.with_headers(Arc::new(self.member().headers(self.credentials))).with_meter(meter);
         let mut stream = endpoint.select(scope, request)?;
         let mut batch = SeriesBatch::default();
         loop {
@@ -274,6 +292,7 @@ impl Raw<'_> {
         flavour: Flavour,
         scope: &Scope,
         request: &SelectRequest<'_>,
+        meter: Option<Meter>,
         share: &mut Share,
     ) -> Result<(), QueryError> {
         // No server has samples of earlier times, and some refuse to be asked for them.
@@ -282,7 +301,7 @@ impl Raw<'_> {
             return Ok(());
         }
         let asked = request.selectors.iter().map(|selector| {
-            let question = Question::samples(selector, range);
+            let question = Question::samples(selector, range).metered(meter.clone());
             let (member, errand) = (self.source.member.clone(), self.frontend.errand(self.credentials, scope));
             self.frontend.begin(async move { member.ask_replica(replica, &question, &errand).await })
         });
@@ -321,7 +340,11 @@ impl Queryable for Raw<'_> {
         }
         let request = SelectRequest { range, ..request.clone() };
         match &self.source.reads {
-            Reads::Local(store) => store.select(scope, &request),
+            Reads::Local(store) => {
+                let noted = self.notes.ask(&self.member().config().name, None, Way::Local, || shown(request.selectors));
+                noted.end(explain::Outcome::default);
+                store.select(scope, &request)
+            }
             Reads::Remote(endpoints) => Ok(Box::new(self.of_servers(endpoints, scope, &request)?)),
         }
     }
@@ -337,6 +360,10 @@ impl Queryable for Raw<'_> {
     fn label_values(&self, _: &Scope, _: &str, _: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         Err(QueryError::NotReady("labels of a member are lists of their own".to_owned()))
     }
+}
+
+fn shown(selectors: &[Selector]) -> String {
+    selectors.iter().map(in_braces).collect::<Vec<_>>().join(" or ")
 }
 
 /// Labels that nobody sees.

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::explain::Notes;
 use super::frontend::{Frontend, Source};
 use super::limits::Fetched;
 use super::member::Credentials;
@@ -21,6 +22,7 @@ pub(super) struct Samples<'f> {
     pub deadline: Instant,
     /// Counts the series.
     pub fetched: &'f Fetched,
+    pub notes: &'f Notes,
 }
 
 impl Samples<'_> {
@@ -50,8 +52,8 @@ impl Samples<'_> {
         request: &SelectRequest<'_>,
         scope: &Scope,
     ) -> Result<InHand, QueryError> {
-        let Samples { frontend, credentials, deadline, fetched } = *self;
-        let raw = Raw { frontend, source, credentials, deadline, fetched };
+        let Samples { frontend, credentials, deadline, fetched, notes } = *self;
+        let raw = Raw { frontend, source, credentials, deadline, fetched, notes };
         let request = SelectRequest { selectors, ..request.clone() };
         let mut stream = raw.select(scope, &request)?;
         let mut held = InHand::new(scope);

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::ByteSize;
 use super::fields::{At, Fields, Shown};
 use super::http::{self, OAuth2};
 use super::labels;
 use super::render::Out;
-use super::{ByteSize, LATER};
 use crate::cluster::{
-    Bounds, CLUSTER, ExternalLabels, FederationConfig, MemberConfig, Policy, TimeBound, Via, VirtualLabels,
+    Bounds, CLUSTER, CacheConfig, ExternalLabels, FederationConfig, MemberConfig, Policy, TimeBound, Via, VirtualLabels,
 };
 use crate::model::{DurationMs, Labels, METRIC_NAME, TimestampMs};
 use crate::net::Auth;
@@ -37,7 +37,7 @@ pub(super) fn read(at: &At<'_>, names: NameValidation) -> (FederationConfig, Sho
     }
     let is_empty = members.is_empty() && shown.is_empty();
     f.put("proxy_targets", Out::Seq(shown));
-    f.refuse("cache", LATER);
+    let cache = read_cache(&mut f);
     let local = read_local(&mut f, names);
     if is_empty && local.is_none() {
         f.mistake("proxy_targets", "there are no members to ask");
@@ -54,6 +54,7 @@ pub(super) fn read(at: &At<'_>, names: NameValidation) -> (FederationConfig, Sho
         partial_response: f.take("partial_response", defaults.partial_response),
         max_response_bytes: above_0(&f, "max_response_bytes", response.0).unwrap_or(defaults.max_response_bytes),
         max_fetched_series: above_0(&f, "max_fetched_series", series).unwrap_or(defaults.max_fetched_series),
+        cache,
         members,
         local,
     };
@@ -201,6 +202,28 @@ fn read_local(f: &mut Fields<'_>, names: NameValidation) -> Option<(String, Labe
     }
     f.put("local", fields.finish().into_out());
     Some((name, labels::to_labels(&pairs)))
+}
+
+/// `cache: true` or `false`, or a section of bounds.
+fn read_cache(f: &mut Fields<'_>) -> Option<CacheConfig> {
+    let defaults = CacheConfig::default();
+    let Some(at) = f.section("cache") else { return Some(defaults) };
+    if at.is_scalar() {
+        let is_on = at.read::<bool>()?;
+        f.put("cache", Out::Word(is_on.to_string()));
+        return is_on.then_some(defaults);
+    }
+    let mut fields = at.fields();
+    let max_bytes = fields.take("max_bytes", ByteSize(defaults.max_bytes.cast_signed()));
+    let max_freshness = fields.take("max_freshness", defaults.max_freshness);
+    if max_bytes.0 <= 0 {
+        fields.mistake("max_bytes", "must be above 0; to keep nothing, write cache: false");
+    }
+    if max_freshness.0 < 0 {
+        fields.mistake("max_freshness", "must not be below 0");
+    }
+    f.put("cache", fields.finish().into_out());
+    Some(CacheConfig { max_bytes: max_bytes.0.max(0).cast_unsigned(), max_freshness })
 }
 
 fn parse_time(text: &str) -> Option<TimestampMs> {

@@ -329,6 +329,15 @@ fn members_of_a_cluster_are_checked() {
         (2, &["r".to_owned()][..], Via::RemoteRead)
     );
     assert_eq!(member.bounds.min, Some(TimeBound::Ago(DurationMs(30 * 86_400_000))));
+    let cache =
+        |text: &str| good(&format!("federation: {{local: true{text}}}")).federation.expect("a federation").cache;
+    let shown = |text| cache(text).map(|cache| (cache.max_bytes, cache.max_freshness.0));
+    assert_eq!((shown(""), shown(", cache: true")), (Some((64 << 20, 600_000)), Some((64 << 20, 600_000))));
+    assert_eq!(shown(", cache: false"), None);
+    assert_eq!(shown(", cache: {max_bytes: 1GB}"), Some((1 << 30, 600_000)));
+    assert_eq!(shown(", cache: {max_freshness: 1h}"), Some((64 << 20, 3_600_000)));
+    refused("federation: {local: true, cache: {max_bytes: 0}}", "write cache: false");
+    refused("federation: {local: true, cache: sometimes}", "federation.cache");
     let local = |text: &str| good(text).federation.and_then(|federation| federation.local).map(|(name, _)| name);
     assert_eq!(local("federation: {local: true}").as_deref(), Some("local"));
     assert_eq!(local("federation: {local: {name: home}}").as_deref(), Some("home"));

@@ -5,10 +5,12 @@
 #[path = "../promql/closeness.rs"]
 mod closeness;
 mod example;
+mod explained;
 mod fleet;
 mod frontend;
 mod gather;
 mod hostile;
+mod kept;
 mod pairs;
 #[path = "../promql/fuzz/peer.rs"]
 mod peer;

@@ -78,6 +78,11 @@ impl Default for Limits {
 pub trait Evaluate: Send + Sync + std::fmt::Debug {
     /// The outcome of a question, within its scope. Runs on a thread that may wait.
     fn evaluate(&self, engine: &Engine, ask: &Ask, scope: &Scope) -> Result<Outcome, PrepareError>;
+
+    /// What was done for a question that asked for that, as JSON.
+    fn explanation(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What the desk needs of others.
@@ -108,13 +113,15 @@ pub struct Ask {
     pub origin: Option<Origin>,
     /// Who evaluates it, if not the engine over the desk's storage.
     pub evaluator: Option<Arc<dyn Evaluate>>,
+    /// Whether the evaluator is to tell what it does.
+    pub explain: bool,
 }
 
 impl Ask {
     /// A question with nothing special about it.
     pub fn new(text: impl Into<String>, times: Times) -> Ask {
-        let (lookback, timeout, warnings, origin, evaluator) = Default::default();
-        Ask { text: text.into(), times, lookback, timeout, warnings, origin, evaluator }
+        let (lookback, timeout, warnings, origin, evaluator, explain) = Default::default();
+        Ask { text: text.into(), times, lookback, timeout, warnings, origin, evaluator, explain }
     }
 }
 
@@ -173,6 +180,8 @@ pub struct Answered {
     pub annotations: Annotations,
     /// What it took.
     pub statistics: Statistics,
+    /// What the evaluator did, as JSON, if it was to tell that.
+    pub explanation: Option<String>,
     /// What the answer holds is charged here until this is dropped.
     pub scope: Scope,
 }
@@ -357,7 +366,8 @@ impl Inner {
         self.account(ask, answer.as_ref().err(), &outcome.stats, &statistics);
         let mut annotations = outcome.annotations;
         ask.warnings.iter().for_each(|warning| annotations.warn(warning));
-        Ok(Answered { answer: answer?, annotations, statistics, scope })
+        let explanation = ask.evaluator.as_ref().and_then(|evaluator| evaluator.explanation());
+        Ok(Answered { answer: answer?, annotations, statistics, explanation, scope })
     }
 
     fn prepare(&self, ask: &Ask, scope: &Scope) -> Result<Query, QueryFailure> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -54,6 +55,7 @@ pub struct Endpoint {
     inner: Arc<Inner>,
     /// Sent besides the configured headers, which they replace.
     further: Arc<HeaderMap>,
+    meter: Option<Arc<AtomicU64>>,
 }
 
 struct Inner {
@@ -74,12 +76,17 @@ impl Endpoint {
         let metrics = Metrics::new(&deps.registry, &config.name);
         let (runtime, breaker) = (Handle::current(), Breaker::new(BREAKER));
         let inner = Arc::new(Inner { config, client, headers, runtime, deps, breaker, metrics });
-        Ok(Endpoint { inner, further: Arc::default() })
+        Ok(Endpoint { inner, further: Arc::default(), meter: None })
     }
 
     /// The same endpoint, asked with these headers besides the configured ones, which they replace.
     pub fn with_headers(&self, further: Arc<HeaderMap>) -> Endpoint {
-        Endpoint { inner: self.inner.clone(), further }
+        Endpoint { further, ..self.clone() }
+    }
+
+    /// The same endpoint; the bytes that come are counted there, too.
+    pub fn with_meter(&self, meter: Option<Arc<AtomicU64>>) -> Endpoint {
+        Endpoint { meter, ..self.clone() }
     }
 
     /// How it is asked.
@@ -124,7 +131,7 @@ impl Endpoint {
             inner.metrics.count(error.outcome());
             inner.failure(&error)
         })?;
-        let attempt = Attempt::new(inner.clone(), admitted);
+        let attempt = Attempt::new(inner.clone(), admitted, self.meter.clone());
         let mut request = inner.request(&asked).map_err(|error| inner.failure(&error))?;
         for (name, value) in &*self.further {
             request.headers.insert(name, value.clone());
@@ -224,15 +231,16 @@ impl Inner {
 /// One read of an endpoint, from its request to its end; keeps account of it.
 pub(super) struct Attempt {
     endpoint: Arc<Inner>,
+    meter: Option<Arc<AtomicU64>>,
     started: Instant,
     /// Until the end.
     admitted: Option<Admitted>,
 }
 
 impl Attempt {
-    fn new(endpoint: Arc<Inner>, admitted: Admitted) -> Attempt {
+    fn new(endpoint: Arc<Inner>, admitted: Admitted, meter: Option<Arc<AtomicU64>>) -> Attempt {
         endpoint.metrics.begin();
-        Attempt { endpoint, started: Instant::now(), admitted: Some(admitted) }
+        Attempt { endpoint, meter, started: Instant::now(), admitted: Some(admitted) }
     }
 
     pub(super) fn frame_limit(&self) -> u64 {
@@ -242,6 +250,9 @@ impl Attempt {
     /// Bytes have come.
     pub(super) fn took(&self, bytes: u64) {
         self.endpoint.metrics.took(bytes, 0);
+        if let Some(meter) = &self.meter {
+            meter.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     /// The answer has come whole.

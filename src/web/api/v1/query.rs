@@ -125,6 +125,7 @@ fn read_ask(form: &Form, now: TimestampMs, read: ReadTimes) -> Result<(Ask, Show
         lookback: lookback.map(|nanos| DurationMs(nanos / 1_000_000)),
         timeout: timeout.map(|nanos| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))),
         warnings: deprecated(stats).into_iter().collect(),
+        explain: form.first("explain") == "true",
         ..Ask::new(form.first("query"), times)
     };
     Ok((ask, Shown { limit, has_statistics: !stats.is_empty() }))
@@ -183,6 +184,7 @@ impl Shown {
             limit: self.limit.unwrap_or(usize::MAX),
             statistics: self.has_statistics.then_some(&answered.statistics),
             annotations: &answered.annotations,
+            explanation: answered.explanation.as_deref(),
         }
     }
 }

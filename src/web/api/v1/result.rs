@@ -26,6 +26,8 @@ pub(super) struct QueryResult<'a> {
     pub(super) statistics: Option<&'a Statistics>,
     /// Remarks.
     pub(super) annotations: &'a Annotations,
+    /// What was done for it, as JSON, if somebody asked for that.
+    pub(super) explanation: Option<&'a str>,
 }
 
 /// Takes what is in a full buffer and leaves it empty.
@@ -54,6 +56,10 @@ impl QueryResult<'_> {
             append(&mut out.buffer, statistics, Escaping::Text);
         }
         out.add(b"}");
+        if let Some(explanation) = self.explanation {
+            out.add(br#","explain":"#);
+            out.add(explanation.as_bytes());
+        }
         out.add(&close(self.annotations));
         (out.hand_on)(&mut out.buffer)
     }
