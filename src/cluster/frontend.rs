@@ -14,7 +14,7 @@ use super::pushed::{Asking, Reply};
 use super::raw::Raw;
 use super::samples::Samples;
 use super::selectors::{Selectors, split_selectors};
-use super::split::{Part, split};
+use super::split::{Part, is_one_series, split};
 use super::strip::strip;
 use super::times::looked_at;
 use super::victoria;
@@ -338,6 +338,7 @@ impl Asked<'_> {
             member: member.clone(),
             text: expr.to_string(),
             steps,
+            is_one_series: is_one_series(expr),
             lookback: self.sender.lookback,
             credentials: self.sender.credentials.clone(),
             max_bytes: scope.bytes_left(),

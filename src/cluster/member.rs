@@ -111,6 +111,8 @@ pub struct Question<T> {
     path: String,
     form: String,
     method: Method,
+    /// Whether the answer is worth compressing.
+    is_compressed: bool,
     read: fn(&[u8]) -> Result<T, AnswerError>,
 }
 
@@ -130,7 +132,7 @@ impl Question<QueryAnswer> {
             form.append_pair("lookback_delta", &seconds(TimestampMs(ms)));
         }
         let (path, form) = (format!("api/v1/{kind}"), form.finish());
-        Question { kind, path, form, method: Method::POST, read: answer::parse_result }
+        Question { kind, path, form, method: Method::POST, is_compressed: true, read: answer::parse_result }
     }
 
     /// The samples of series in a range; there is at least one matcher that no empty value meets.
@@ -141,7 +143,13 @@ impl Question<QueryAnswer> {
         form.append_pair("query", &format!("{}[{window}ms]", in_braces(selector)));
         form.append_pair("time", &seconds(range.max));
         let (path, form) = ("api/v1/query".to_owned(), form.finish());
-        Question { kind: "query", path, form, method: Method::POST, read: answer::parse_result }
+        Question { kind: "query", path, form, method: Method::POST, is_compressed: true, read: answer::parse_result }
+    }
+
+    /// For an answer of a few lines: a Prometheus spends a millisecond on each answer that it compresses, however small.
+    pub fn uncompressed(mut self) -> Question<QueryAnswer> {
+        self.is_compressed = false;
+        self
     }
 
     /// For VictoriaMetrics: at the very steps, and up to now.
@@ -182,13 +190,27 @@ impl Question<ListAnswer<String>> {
     /// The names of labels.
     pub fn label_names(listed: &Listed<'_>) -> Self {
         let path = "api/v1/labels".to_owned();
-        Question { kind: "labels", path, form: listed.form(), method: Method::POST, read: answer::parse_texts }
+        Question {
+            kind: "labels",
+            path,
+            form: listed.form(),
+            method: Method::POST,
+            is_compressed: true,
+            read: answer::parse_texts,
+        }
     }
 
     /// The values of a label. Servers take this question by `GET` only.
     pub fn label_values(name: &str, listed: &Listed<'_>) -> Self {
         let path = format!("api/v1/label/{}/values", in_path(name));
-        Question { kind: "label_values", path, form: listed.form(), method: Method::GET, read: answer::parse_texts }
+        Question {
+            kind: "label_values",
+            path,
+            form: listed.form(),
+            method: Method::GET,
+            is_compressed: true,
+            read: answer::parse_texts,
+        }
     }
 }
 
@@ -196,7 +218,14 @@ impl Question<ListAnswer<Labels>> {
     /// The labels of series.
     pub fn series(listed: &Listed<'_>) -> Self {
         let path = "api/v1/series".to_owned();
-        Question { kind: "series", path, form: listed.form(), method: Method::POST, read: answer::parse_series }
+        Question {
+            kind: "series",
+            path,
+            form: listed.form(),
+            method: Method::POST,
+            is_compressed: true,
+            read: answer::parse_series,
+        }
     }
 }
 
@@ -493,6 +522,9 @@ impl Member {
         deadline: Instant,
     ) -> Result<T, MemberError> {
         let mut request = self.request(&server.url, &question.path, question.method.clone(), credentials);
+        if !question.is_compressed {
+            request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if question.method == Method::POST {
             request.body = Bytes::from(question.form.clone());
         } else if !question.form.is_empty() {
@@ -512,7 +544,8 @@ impl Member {
     fn request(&self, url: &Url, path: &str, method: Method, credentials: &Credentials) -> Request {
         let mut headers = self.headers(credentials);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("zstd, gzip;q=0.9"));
+        // Prometheus understands the names alone: no spelling with weights.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("zstd, gzip"));
         Request { method, url: below(url, path), headers, body: Bytes::new(), timeout: None }
     }
 

@@ -9,11 +9,16 @@ use super::member::{Credentials, Member, MemberError, Question};
 use super::probe::Flavour;
 use crate::promql::StepTimes;
 
+/// Steps of one series that take about a kilobyte.
+const SMALL: usize = 32;
+
 /// An expression that a member is asked for.
 pub(super) struct Asking {
     pub member: Arc<Member>,
     pub text: String,
     pub steps: StepTimes,
+    /// Whether the answer has one series at the most.
+    pub is_one_series: bool,
     /// What the client has asked for, milliseconds.
     pub lookback: Option<i64>,
     pub credentials: Credentials,
@@ -43,6 +48,8 @@ impl Asking {
             }
             (Flavour::VictoriaMetrics, None) => return Ok(Reply::Differs),
         };
+        let is_small = self.is_one_series && self.steps.count <= SMALL;
+        let question = if is_small { question.uncompressed() } else { question };
         let answer = self.member.ask(&question, &self.credentials, self.max_bytes, self.deadline);
         answer.await.map(Reply::Answer)
     }
