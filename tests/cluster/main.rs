@@ -14,6 +14,7 @@ mod shown;
 mod split;
 #[path = "../support/mod.rs"]
 mod support;
+mod traffic;
 
 use std::fmt::Write as _;
 
