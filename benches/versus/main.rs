@@ -1,14 +1,17 @@
 //! What does the same work cost Watershed and its peers?
 //!
-//! `cargo bench --bench versus -- scrape|federate|idle|memory|restart|disk|ingest|promql|remote-read|remote-write|gateway|all [--quick]` starts Watershed, Prometheus, VictoriaMetrics
+//! `cargo bench --bench versus -- scrape|federate|idle|memory|restart|disk|ingest|promql|remote-read|remote-write|gateway|cluster|all [--quick]` starts Watershed, Prometheus, VictoriaMetrics
 //! and vmagent side by side on the same synthetic exporter and prints one table: what each used, the ratio to Prometheus,
-//! and the budget of the design. Peers come from `tests/peers.sh`; one that is missing leaves its column empty.
+//! and the budget of the design. Peers come from `tests/peers.sh`; one that is missing leaves its column empty. Beside
+//! them, or in `PATH`, `promxy` is looked for.
 //!
 //! All servers run at the same time, so that a noisy machine is noisy for all of them alike. Figures are only good
 //! relative to each other.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a benchmark ends where it cannot measure")]
 
+mod answers;
+mod cluster;
 mod exporter;
 mod fleet;
 mod gateway;

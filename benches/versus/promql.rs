@@ -17,6 +17,7 @@ use watershed::telemetry::Registry;
 use watershed::tsdb::{Deps, Options, Tsdb};
 
 use crate::Size;
+use crate::answers::{self, Asked};
 use crate::proc::Cpu;
 use crate::report::{Budget, SERVERS, Table};
 use crate::support::peers::Peers;
@@ -28,15 +29,6 @@ const STEP: i64 = 15;
 /// Seconds of data: of the fine series, of the coarse ones.
 const FINE: i64 = 2 * 3600;
 const COARSE: i64 = 24 * 3600;
-
-/// How a query is asked.
-#[derive(Clone, Copy)]
-enum Asked {
-    /// At the end of the data.
-    Instant,
-    /// Over so many seconds until the end of the data, at steps of so many seconds.
-    Range(i64, i64),
-}
 
 const TWO_HOURS: Asked = Asked::Range(FINE - 900, 15);
 const TWO_HOURS_COARSE: Asked = Asked::Range(FINE - 900, 60);
@@ -86,11 +78,7 @@ pub fn promql(size: Size, table: &mut Table) {
         if let (Some(ours), Some(theirs)) = (latency.get(SERVERS[0]), latency.get(SERVERS[1])) {
             ratios.push(ours / theirs);
         }
-        let what = match asked {
-            Asked::Instant => String::from("instant"),
-            Asked::Range(seconds, step) => format!("{:.1} h / {step} s", *seconds as f64 / 3600.0),
-        };
-        table.add(format!("`{query}` {what}: ms").replace('|', "\\|"), latency, Budget::OneOver(1.0));
+        table.add(format!("`{query}` {}: ms", asked.shown()).replace('|', "\\|"), latency, Budget::OneOver(1.0));
     }
     let mean = (ratios.iter().map(|r: &f64| r.ln()).sum::<f64>() / ratios.len() as f64).exp();
     let mean = [(SERVERS[0], mean), (SERVERS[1], 1.0)].into();
@@ -208,45 +196,16 @@ impl Data {
     }
 
     fn url(&self, server: &Server, query: &str, asked: Asked) -> String {
-        let end = self.end.to_string();
-        match asked {
-            Asked::Instant => http::url(&server.url, "/api/v1/query", &[("query", query), ("time", &end)]),
-            Asked::Range(seconds, step) => {
-                let (start, step) = ((self.end - seconds).to_string(), step.to_string());
-                let times = [("query", query), ("start", &start), ("end", &end), ("step", &step)];
-                http::url(&server.url, "/api/v1/query_range", &times)
-            }
-        }
+        asked.url(&server.url, query, self.end, &[])
     }
 
     /// Watershed's answer must be Prometheus's.
     fn compare(&self, servers: &Servers, query: &str, asked: Asked) {
-        let answers: Vec<_> = servers.iter().take(2).map(|(_, server)| self.answer(server, query, asked)).collect();
+        let answers: Vec<_> =
+            servers.iter().take(2).map(|(_, s)| answers::answer(&self.url(s, query, asked))).collect();
         if let [ours, theirs] = &answers[..] {
-            assert_eq!(ours.len(), theirs.len(), "{query}: another number of series");
-            for (labels, values) in theirs {
-                let own = ours.get(labels).unwrap_or_else(|| panic!("{query}: no series {labels}"));
-                assert_eq!(own.len(), values.len(), "{query}: another number of values of {labels}");
-                for ((t, v), (own_t, own_v)) in values.iter().zip(own) {
-                    let is_close = (v - own_v).abs() <= 1e-9 * v.abs() || v.is_nan() && own_v.is_nan() || v == own_v;
-                    assert!(t == own_t && is_close, "{query}: {labels} at {t}: {own_v} instead of {v}");
-                }
-            }
+            answers::assert_same(query, ours, theirs);
         }
-    }
-
-    fn answer(&self, server: &Server, query: &str, asked: Asked) -> BTreeMap<String, Vec<(f64, f64)>> {
-        let data = http::get_api(&self.url(server, query, asked)).unwrap_or_else(|e| panic!("{query}: {e}"));
-        let point = |pair: &serde_json::Value| {
-            let number = pair[1].as_str().and_then(|text| text.parse::<f64>().ok()).expect("a number");
-            (pair[0].as_f64().expect("a time"), number)
-        };
-        let all = data["result"].as_array().expect("a list").iter();
-        all.map(|series| {
-            let values = series["values"].as_array().map(|values| values.iter().map(point).collect());
-            (series["metric"].to_string(), values.unwrap_or_else(|| vec![point(&series["value"])]))
-        })
-        .collect()
     }
 
     /// Median milliseconds of a query by server. The servers take turns.
@@ -299,7 +258,7 @@ fn host(i: usize) -> String {
 }
 
 /// What a dashboard of services looks at: some 6,000 series and the large ones.
-fn fine_series(divisor: usize, large: usize) -> Vec<Labels> {
+pub fn fine_series(divisor: usize, large: usize) -> Vec<Labels> {
     let mut all = Vec::new();
     let hosts = 50 / divisor.min(5);
     for h in 0..hosts {
@@ -337,7 +296,7 @@ fn coarse_series(divisor: usize) -> Vec<Labels> {
 }
 
 /// What a series is at `t` seconds: counters grow and now and then start again, gauges wander, the rest stands still.
-fn value(labels: &Labels, i: usize, t: i64) -> f64 {
+pub fn value(labels: &Labels, i: usize, t: i64) -> f64 {
     let name = labels.metric_name().unwrap_or_default();
     let noise = |salt: i64| {
         let mut x =

@@ -6,6 +6,9 @@ use std::fmt;
 /// The servers in the order of the table's columns.
 pub const SERVERS: [&str; 4] = ["watershed", "prometheus", "victoriametrics", "vmagent"];
 
+/// A frontend over several Prometheus; it has a column where the work is a frontend's.
+pub const PROMXY: &str = "promxy";
+
 /// What the design allows.
 #[derive(Clone, Copy)]
 pub enum Budget {
@@ -77,12 +80,15 @@ impl Row {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| work | Watershed | Prometheus | VictoriaMetrics | vmagent | to Prometheus | budget | |")?;
-        writeln!(f, "|---|--:|--:|--:|--:|--:|--:|---|")?;
+        writeln!(
+            f,
+            "| work | Watershed | Prometheus | VictoriaMetrics | vmagent | promxy | to Prometheus | budget | |"
+        )?;
+        writeln!(f, "|---|--:|--:|--:|--:|--:|--:|--:|---|")?;
         for row in &self.rows {
             write!(f, "| {} |", row.what)?;
-            for server in SERVERS {
-                write!(f, " {} |", row.values.get(server).map_or("-".into(), |v| short(*v)))?;
+            for server in SERVERS.iter().chain([&PROMXY]) {
+                write!(f, " {} |", row.values.get(*server).map_or("-".into(), |v| short(*v)))?;
             }
             let (budget, met) = row.verdict();
             writeln!(f, " {} | {budget} | {met} |", row.ratio_text())?;

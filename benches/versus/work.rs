@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::Size;
+use crate::cluster;
 use crate::fleet::{Fleet, Load, Member};
 use crate::gateway;
 use crate::proc::Cpu;
@@ -32,6 +33,7 @@ pub const ALL: &[(&str, Work)] = &[
     ("remote-read", remote_read::remote_read),
     ("remote-write", remote_write::remote_write),
     ("gateway", gateway::gateway),
+    ("cluster", cluster::cluster),
 ];
 
 const MIB: f64 = (1 << 20) as f64;

@@ -22,7 +22,7 @@ use super::pushed::{Asking, Reply};
 use super::raw::Raw;
 use super::samples::Samples;
 use super::selectors::{Selectors, split_selectors};
-use super::split::{Part, split};
+use super::split::{Part, is_one_series, split};
 use super::strip::strip;
 use super::times::looked_at;
 use super::victoria;
@@ -498,6 +498,7 @@ impl Asked<'_> {
             text: text.clone(),
             steps,
             meter: noted.meter(),
+            is_one_series: is_one_series(expr),
             lookback: self.sender.lookback,
             errand: self.frontend.errand(&self.sender.credentials, scope),
             for_victoria: victoria::translated(expr, self.lookback),

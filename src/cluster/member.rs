@@ -160,6 +160,8 @@ pub struct Question<T> {
     path: String,
     form: String,
     method: Method,
+    /// Whether the answer is worth compressing.
+    is_compressed: bool,
     read: fn(&[u8]) -> Result<T, AnswerError>,
     /// Counts the bytes of its answers, as they come.
     meter: Option<Meter>,
@@ -176,7 +178,7 @@ impl<T> Question<T> {
     /// What an endpoint answers to `GET`.
     pub(super) fn get(endpoint: &'static str, form: &str, read: fn(&[u8]) -> Result<T, AnswerError>) -> Question<T> {
         let (path, form) = (format!("api/v1/{endpoint}"), form.to_owned());
-        Question { kind: endpoint, path, form, method: Method::GET, read, meter: None }
+        Question { kind: endpoint, path, form, method: Method::GET, is_compressed: true, read, meter: None }
     }
 }
 
@@ -196,7 +198,15 @@ impl Question<QueryAnswer> {
             form.append_pair("lookback_delta", &seconds(TimestampMs(ms)));
         }
         let (path, form) = (format!("api/v1/{kind}"), form.finish());
-        Question { kind, path, form, method: Method::POST, read: answer::parse_result, meter: None }
+        Question {
+            kind,
+            path,
+            form,
+            method: Method::POST,
+            is_compressed: true,
+            read: answer::parse_result,
+            meter: None,
+        }
     }
 
     /// The samples of series in a range; there is at least one matcher that no empty value meets.
@@ -207,7 +217,21 @@ impl Question<QueryAnswer> {
         form.append_pair("query", &format!("{}[{window}ms]", in_braces(selector)));
         form.append_pair("time", &seconds(range.max));
         let (path, form) = ("api/v1/query".to_owned(), form.finish());
-        Question { kind: "query", path, form, method: Method::POST, read: answer::parse_result, meter: None }
+        Question {
+            kind: "query",
+            path,
+            form,
+            method: Method::POST,
+            is_compressed: true,
+            read: answer::parse_result,
+            meter: None,
+        }
+    }
+
+    /// For an answer of a few lines: a Prometheus spends a millisecond on each answer that it compresses, however small.
+    pub fn uncompressed(mut self) -> Question<QueryAnswer> {
+        self.is_compressed = false;
+        self
     }
 
     /// For VictoriaMetrics: at the very steps, and up to now.
@@ -253,6 +277,7 @@ impl Question<ListAnswer<String>> {
             path,
             form: listed.form(),
             method: Method::POST,
+            is_compressed: true,
             read: answer::parse_texts,
             meter: None,
         }
@@ -266,6 +291,7 @@ impl Question<ListAnswer<String>> {
             path,
             form: listed.form(),
             method: Method::GET,
+            is_compressed: true,
             read: answer::parse_texts,
             meter: None,
         }
@@ -281,6 +307,7 @@ impl Question<ListAnswer<Labels>> {
             path,
             form: listed.form(),
             method: Method::POST,
+            is_compressed: true,
             read: answer::parse_series,
             meter: None,
         }
@@ -620,6 +647,9 @@ impl Member {
         errand: &Errand,
     ) -> Result<T, MemberError> {
         let mut request = self.request(&server.url, &question.path, question.method.clone(), &errand.credentials);
+        if !question.is_compressed {
+            request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if question.method == Method::POST {
             request.body = Bytes::from(question.form.clone());
         } else if !question.form.is_empty() {
@@ -667,7 +697,8 @@ impl Member {
     fn request(&self, url: &Url, path: &str, method: Method, credentials: &Credentials) -> Request {
         let mut headers = self.headers(credentials);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("zstd, gzip;q=0.9"));
+        // Prometheus understands the names alone: no spelling with weights.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("zstd, gzip"));
         Request { method, url: below(url, path), headers, body: Bytes::new(), timeout: None }
     }
 

@@ -10,12 +10,17 @@ use super::member::{Member, MemberError, Question};
 use super::probe::Flavour;
 use crate::promql::StepTimes;
 
+/// Steps of one series that take about a kilobyte.
+const SMALL: usize = 32;
+
 /// An expression that a member is asked for.
 #[derive(Clone)]
 pub(super) struct Asking {
     pub member: Arc<Member>,
     pub text: String,
     pub steps: StepTimes,
+    /// Whether the answer has one series at the most.
+    pub is_one_series: bool,
     /// What the client has asked for, milliseconds.
     pub lookback: Option<i64>,
     pub errand: Errand,
@@ -58,6 +63,8 @@ impl Asking {
             }
             (Flavour::VictoriaMetrics, None) => return Ok(Reply::Differs),
         };
+        let is_small = self.is_one_series && self.steps.count <= SMALL;
+        let question = if is_small { question.uncompressed() } else { question };
         let question = question.metered(self.meter);
         let answer = self.member.ask(&question, &self.errand).await?;
         match answer.stray(self.steps) {

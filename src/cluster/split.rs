@@ -338,6 +338,19 @@ fn quotient(left: Expr, right: Expr, position: Position) -> Expr {
     Expr::Paren(Box::new(Paren { expr: Expr::Binary(Box::new(binary)), position }))
 }
 
+/// Whether an expression has one series at the most: whether it puts all that it looks at together.
+pub(super) fn is_one_series(expr: &Expr) -> bool {
+    use AggregateOp::{Avg, Count, Group, Max, Min, Quantile, Stddev, Stdvar, Sum};
+    match expr {
+        Expr::Paren(paren) => is_one_series(&paren.expr),
+        Expr::Aggregate(aggregate) => {
+            let is_one = matches!(aggregate.op, Avg | Count | Group | Max | Min | Quantile | Stddev | Stdvar | Sum);
+            is_one && !aggregate.is_without && aggregate.grouping.is_empty()
+        }
+        _ => false,
+    }
+}
+
 /// Whether an expression uses anything that is experimental, or that was added to the language lately.
 fn needs_new_server(expr: &Expr) -> bool {
     let is_extended = |selector: &VectorSelector| selector.extension != Extension::None;
@@ -466,6 +479,15 @@ mod tests {
         assert_eq!(visible("a / on (__cluster__) b"), names.cluster());
         assert_eq!(visible("a * on (__cluster__) group_left (region) b"), names.all());
         assert_eq!(visible("topk(1, a)"), names.all());
+    }
+
+    #[test]
+    fn what_puts_everything_together_has_one_series() {
+        let is_one = |text: &str| is_one_series(&parse(text, &ParserOptions::ALL).unwrap());
+        assert!(["count(up)", "(sum(rate(a[5m])))", "quantile(0.5, a)"].into_iter().all(is_one));
+        assert!(
+            !["up", "sum by (job) (a)", "sum without (job) (a)", "topk(1, a)", "sum(a) + b"].into_iter().any(is_one)
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod shown;
 mod split;
 #[path = "../support/mod.rs"]
 mod support;
+mod traffic;
 
 use std::fmt::Write as _;
 

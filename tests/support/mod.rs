@@ -10,6 +10,7 @@ pub mod exposition;
 pub mod http;
 pub mod peers;
 pub mod process;
+pub mod proxy;
 pub mod remote_write;
 pub mod target;
 

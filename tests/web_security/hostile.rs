@@ -249,24 +249,38 @@ fn ten_thousand_idle_connections_at_a_limit_of_a_hundred_keep_nobody_out() {
     besieged.assert_undisturbed();
 }
 
-/// Every endpoint that takes a POST.
-const POSTS: [&str; 16] = [
-    "/api/v1/query",
-    "/api/v1/query_range",
-    "/api/v1/query_exemplars",
-    "/api/v1/format_query",
-    "/api/v1/parse_query",
-    "/api/v1/labels",
-    "/api/v1/series",
-    "/api/v1/read",
-    "/api/v1/write",
-    "/api/v1/otlp/v1/metrics",
-    "/api/v1/admin/tsdb/delete_series",
-    "/api/v1/admin/tsdb/clean_tombstones",
-    "/api/v1/admin/tsdb/snapshot",
-    "/-/reload",
-    "/federate",
-    "/nothing",
+const FORM: &str = "application/x-www-form-urlencoded";
+const MESSAGE: &str = "application/x-protobuf";
+
+/// What becomes of a body that is too large.
+#[derive(PartialEq)]
+enum Body {
+    /// Read, and so refused.
+    Form,
+    /// Likewise.
+    Message,
+    /// Never read, whatever the answer.
+    Ignored,
+}
+
+/// Every endpoint that takes a POST, and some that take none.
+const POSTS: [(&str, Body); 16] = [
+    ("/api/v1/query", Body::Form),
+    ("/api/v1/query_range", Body::Form),
+    ("/api/v1/query_exemplars", Body::Form),
+    ("/api/v1/format_query", Body::Form),
+    ("/api/v1/parse_query", Body::Form),
+    ("/api/v1/labels", Body::Form),
+    ("/api/v1/series", Body::Form),
+    ("/api/v1/read", Body::Message),
+    ("/api/v1/write", Body::Message),
+    ("/api/v1/otlp/v1/metrics", Body::Message),
+    ("/api/v1/admin/tsdb/delete_series", Body::Form),
+    ("/api/v1/admin/tsdb/clean_tombstones", Body::Form),
+    ("/api/v1/admin/tsdb/snapshot", Body::Form),
+    ("/-/reload", Body::Ignored),
+    ("/federate", Body::Ignored),
+    ("/nothing", Body::Ignored),
 ];
 
 /// Posts zeros until all are sent or the server has had enough; its answer, if the system delivers it.
@@ -300,21 +314,30 @@ fn post_zeros(besieged: &Besieged, path: &str, head: &str, size: u64, chunked: b
 #[test]
 fn a_gigabyte_posted_to_any_endpoint_is_not_kept() {
     const SIZE: u64 = 1 << 30;
-    let besieged = Besieged::start(10, &["--web.enable-admin-api", "--web.enable-remote-write-receiver"]);
-    let types = ["application/x-www-form-urlencoded", "application/x-protobuf\r\nContent-Encoding: snappy"];
-    for path in POSTS {
-        for media_type in types {
+    let besieged = Besieged::start(
+        10,
+        &["--web.enable-admin-api", "--web.enable-remote-write-receiver", "--web.enable-otlp-receiver"],
+    );
+    for (path, body) in POSTS {
+        for media_type in [FORM, MESSAGE] {
+            // A form endpoint reads forms only; an endpoint of messages may also refuse a form for what it is.
+            let is_read =
+                (media_type == FORM && body == Body::Form) || (media_type == MESSAGE && body == Body::Message);
             for (length, chunked) in
                 [(format!("Content-Length: {SIZE}\r\n"), false), ("Transfer-Encoding: chunked\r\n".to_owned(), true)]
             {
                 let head = format!("Content-Type: {media_type}\r\n{length}");
                 let (sent, answer) = post_zeros(&besieged, path, &head, SIZE, chunked);
-                let first = answer.lines().next().unwrap_or("");
-                println!("{path} {media_type:.30} chunked {chunked}: {} MiB taken: {first}", sent / MIB);
-                // Who answers without reading all of it resets the connection, sometimes before the answer was read.
-                let cut = first.is_empty() && sent < SIZE;
-                assert!(cut || first.starts_with("HTTP/1.1 "), "{path}: {sent} bytes taken, {answer:?}");
-                assert!(!first.starts_with("HTTP/1.1 5") || path == "/-/reload", "{path}: {answer}");
+                let status = answer.get(9..12).unwrap_or("");
+                println!("{path} {media_type:.30?} chunked {chunked}: {} MiB taken: {status}", sent / MIB);
+                // The server closes with most of the body unread, so the system may discard its answer.
+                let is_right = match status {
+                    "" => true,
+                    "413" => body != Body::Ignored,
+                    _ => !is_read && matches!(&status[..1], "2" | "4"),
+                };
+                assert!(is_right, "{path}: {answer}");
+                assert!(sent < SIZE, "{path}: everything was taken");
             }
         }
     }
