@@ -506,7 +506,8 @@ impl Asked<'_> {
         self.pushed.fetch_add(1, Ordering::Relaxed);
         let kept_as = self.frontend.cache.as_ref().and_then(|cache| {
             let asker = Asker::of(&member.headers(&self.sender.credentials));
-            let key = Key::new(member.config().name.clone(), text, steps, self.lookback, asker);
+            let lookback = (self.sender.lookback, self.lookback);
+            let key = Key::new(member.config().name.clone(), text, steps, lookback, asker);
             // Nothing is kept of what is asked for once only.
             let settled = cache.settled(expr, self.lookback).filter(|_| steps.count > 1 && asking.is_of_steps())?;
             Some((cache.clone(), key, settled))
