@@ -70,9 +70,11 @@ impl Cluster {
     /// Goes over to another frontend. Queries under way go on with the earlier one. Nobody waits for its members; what they say
     /// when they are greeted stands in the log.
     pub(super) fn put(&self, frontend: Option<Arc<Frontend>>) {
-        self.frontend.store(frontend.clone());
-        let Some(frontend) = frontend else { return };
-        for member in frontend.members().cloned() {
+        let before = self.frontend.swap(frontend.clone());
+        let is_same = |new: &Arc<Frontend>| before.as_ref().is_some_and(|before| Arc::ptr_eq(before, new));
+        let Some(frontend) = frontend.filter(|new| !is_same(new)) else { return };
+        for member in frontend.members() {
+            let member = member.clone();
             let stop = self.tasks.stopping();
             self.tasks.spawn("member-greeting", async move {
                 // If the process ends meanwhile, nobody needs to know.
