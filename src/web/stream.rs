@@ -8,6 +8,7 @@
 //! * What fails later ends the connection without the body's proper end, so that the client knows.
 //! * A client that goes away drops the body, which cancels the read's [`Scope`].
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Response};
 use bytes::Bytes;
 use flate2::write::GzEncoder;
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -38,6 +39,9 @@ const CHUNK: usize = 128 << 10;
 const QUEUE: usize = 8;
 /// Buffers kept for the next chunks; fresh memory would have to be cleared by the system page by page.
 const IDLE_BUFFERS: usize = 8;
+/// An answer of no more chunks than these goes to the connection in one piece, with its length: each piece that is handed over
+/// wakes the connection's task, which for an answer of a thousand series is a good part of its time.
+const WHOLE: usize = 4;
 /// How long a request waits for a free thread.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -91,6 +95,8 @@ pub(super) enum StreamError {
 }
 
 enum Part {
+    /// The whole answer.
+    Whole(Whole),
     Chunk(Bytes),
     Last(Bytes),
     Failed(WriteError),
@@ -116,7 +122,8 @@ impl Streams {
         let permit = permit.ok().and_then(Result::ok).ok_or(StreamError::Busy)?;
         let (sender, mut parts) = mpsc::channel(QUEUE);
         let chunks = Chunks {
-            full: None,
+            waiting: VecDeque::new(),
+            is_streamed: false,
             buffer: Vec::new(),
             buffers: self.buffers.clone(),
             sender,
@@ -136,6 +143,7 @@ impl Streams {
             Some(Part::Failed(error)) => return Err(error.into()),
             None => return Err(StreamError::Lost),
             Some(Part::Last(bytes)) => Response::new(Body::from(bytes)),
+            Some(Part::Whole(whole)) => Response::new(Body::new(whole)),
             Some(Part::Chunk(first)) => {
                 Response::new(Body::new(StreamBody { first: Some(first), parts, _cancel: cancel, done: false }))
             }
@@ -240,10 +248,12 @@ impl Drop for Sent {
     }
 }
 
-/// Cuts what is written into chunks and passes them on. A full chunk waits for the next one, so that the last one is known to
-/// be the last and needs no empty part behind it, which would wake the connection's task once more.
+/// Cuts what is written into chunks and passes them on. The first few wait for the answer's end, since a short one goes as a
+/// whole. After that a full chunk waits for the next one, so that the last one is known to be the last and needs no empty part
+/// behind it, which would wake the connection's task once more.
 struct Chunks {
-    full: Option<Vec<u8>>,
+    waiting: VecDeque<Vec<u8>>,
+    is_streamed: bool,
     buffer: Vec<u8>,
     buffers: Arc<Buffers>,
     sender: mpsc::Sender<Part>,
@@ -269,23 +279,32 @@ impl Chunks {
     }
 
     fn send_chunk(&mut self, bytes: Vec<u8>) -> io::Result<()> {
-        match self.full.replace(bytes) {
-            Some(before) => self.send(Part::Chunk(self.wrap(before))),
-            None => Ok(()),
+        self.waiting.push_back(bytes);
+        self.is_streamed |= self.waiting.len() >= WHOLE;
+        while self.is_streamed
+            && self.waiting.len() > 1
+            && let Some(first) = self.waiting.pop_front()
+        {
+            self.send(Part::Chunk(self.wrap(first)))?;
         }
+        Ok(())
     }
 
     fn finish(mut self) -> io::Result<()> {
         let rest = std::mem::take(&mut self.buffer);
-        let last = match (self.full.take(), rest.is_empty()) {
-            (Some(full), true) => full,
-            (Some(full), false) => {
-                self.send(Part::Chunk(self.wrap(full)))?;
-                rest
-            }
-            (None, _) => rest,
-        };
-        self.send(Part::Last(self.wrap(last)))
+        if !rest.is_empty() {
+            self.waiting.push_back(rest);
+        }
+        let mut pieces: VecDeque<Bytes> = std::mem::take(&mut self.waiting).into_iter().map(|b| self.wrap(b)).collect();
+        if !self.is_streamed {
+            let left = pieces.iter().map(|piece| piece.len() as u64).sum();
+            return self.send(Part::Whole(Whole { pieces, left }));
+        }
+        let last = pieces.pop_back().unwrap_or_default();
+        for piece in pieces {
+            self.send(Part::Chunk(piece))?;
+        }
+        self.send(Part::Last(last))
     }
 
     fn wrap(&self, bytes: Vec<u8>) -> Bytes {
@@ -331,6 +350,32 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// An answer that is there as a whole.
+struct Whole {
+    pieces: VecDeque<Bytes>,
+    /// Bytes.
+    left: u64,
+}
+
+impl http_body::Body for Whole {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let piece = self.pieces.pop_front();
+        self.left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
 struct StreamBody {
     first: Option<Bytes>,
     parts: mpsc::Receiver<Part>,
@@ -356,7 +401,8 @@ impl http_body::Body for StreamBody {
             Some(Part::Last(bytes)) if bytes.is_empty() => None,
             Some(Part::Last(bytes)) => Some(Ok(Frame::data(bytes))),
             Some(Part::Failed(error)) => Some(Err(io::Error::other(error.to_string()))),
-            None => Some(Err(io::Error::other("the answer was lost"))),
+            // An answer that has begun in pieces goes on in pieces.
+            Some(Part::Whole(_)) | None => Some(Err(io::Error::other("the answer was lost"))),
         })
     }
 
@@ -376,6 +422,29 @@ mod tests {
         let left = [WriteError::Query(Cancelled::Client.into()), WriteError::Client(io::ErrorKind::BrokenPipe.into())];
         assert!(left.iter().all(|error| ending_of(error) == Ending::Abandoned));
         assert_eq!(ending_of(&WriteError::Query(Cancelled::Deadline.into())), Ending::Failed);
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_a_few_chunks_comes_whole_with_its_length_and_a_longer_one_in_pieces() {
+        let streams = Streams::new(1, Duration::from_secs(60), Tasks::new()).unwrap();
+        for (bytes, is_whole) in
+            [(0, true), (5, true), (CHUNK, true), (CHUNK * WHOLE - 1, true), (CHUNK * (WHOLE + 1), false)]
+        {
+            let plan = Plan {
+                content_type: "text/plain",
+                encoding: ContentEncoding::Identity,
+                scope: Scope::unbounded(),
+                metrics: StreamMetrics::new(&Registry::new(), "test"),
+            };
+            let text: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
+            let wanted = text.clone();
+            let answer =
+                streams.answer(plan, move |out| Ok(text.chunks(1000).try_for_each(|some| out.write_all(some))?));
+            let body = answer.await.unwrap().into_body();
+            let length = http_body::Body::size_hint(&body).exact();
+            assert_eq!(length, is_whole.then_some(bytes as u64), "{bytes}");
+            assert!(body.collect().await.unwrap().to_bytes() == wanted, "{bytes}");
+        }
     }
 
     /// Waiting for a slow client once needed a timer where there was none and ended the answer.

@@ -227,6 +227,21 @@ fn as_sent(series: &Series) -> remote_write::Series {
 
 /// What a real server says.
 pub fn ask(server: &mut Connection, text: &str, span: Span) -> Shown {
+    shown::of_json(&reply(server, text, span))
+}
+
+/// The labels of what a real server says, in their order.
+pub fn order(server: &mut Connection, text: &str, span: Span) -> Vec<String> {
+    let reply = reply(server, text, span);
+    let labels = |series: &Json| {
+        let pairs = series["metric"].as_object().into_iter().flatten();
+        let pairs = pairs.map(|(name, value)| (name.as_str(), value.as_str().expect("a text")));
+        format!("{:?}", Labels::from_pairs(pairs))
+    };
+    reply["data"]["result"].as_array().expect("a list").iter().map(labels).collect()
+}
+
+fn reply(server: &mut Connection, text: &str, span: Span) -> Json {
     let seconds = |t: i64| format!("{}.{:03}", t / 1000, t % 1000);
     let mut form = BTreeMap::from([("query", text.to_owned())]);
     let path = match span {
@@ -240,5 +255,5 @@ pub fn ask(server: &mut Connection, text: &str, span: Span) -> Shown {
         }
     };
     let form: Vec<(&str, &str)> = form.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    shown::of_json(&server.ask(path, &form).expect("the reference answers"))
+    server.ask(path, &form).expect("the reference answers")
 }

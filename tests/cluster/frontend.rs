@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use watershed::cluster::{Frontend, Sender, Via};
-use watershed::promql::{Engine, EngineOptions, ParserOptions, Span};
+use watershed::model::TimestampMs;
+use watershed::promql::{Answer, Engine, EngineOptions, ParserOptions, Span};
 use watershed::storage::Scope;
 use watershed::storage::memory::MemoryStore;
 
@@ -132,4 +133,44 @@ fn a_prometheus_that_holds_everything_says_the_same_of_what_is_read_remotely() {
 #[test]
 fn a_prometheus_that_holds_everything_says_the_same_of_what_range_selectors_read() {
     beside_a_reference([Via::Query; 3], false);
+}
+
+/// The labels of an answer's series, in their order.
+fn order(answer: Answer) -> Vec<String> {
+    match answer {
+        Answer::Vector(_, all) => all.iter().map(|series| format!("{:?}", series.labels)).collect(),
+        Answer::Matrix(all) => all.iter().map(|series| format!("{:?}", series.labels)).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn answers_come_in_the_order_in_which_one_server_gives_them() {
+    let Some(peers) = Peers::find(&["prometheus", "victoria-metrics"]) else { return };
+    let kinds = [Kind::Prometheus, Kind::Prometheus, Kind::Victoria];
+    let fleet = Fleet::start(&peers, 1, kinds, [Via::Auto; 3], true);
+    let at = Span::Instant(TimestampMs(data::START + 1_800_000));
+    let (start, end) = (TimestampMs(data::START + 600_000), TimestampMs(data::START + 1_800_000));
+    let range = Span::Range { start, end, step: 60_000 };
+    for (text, span) in [
+        ("sort(seconds_total)", at),
+        ("sort_desc(rate(seconds_total[5m]))", at),
+        ("sort_by_label(seconds_total, \"instance\", \"__cluster__\", \"job\")", at),
+        ("sort_by_label_desc(seconds_total, \"__cluster__\", \"job\", \"instance\")", at),
+        ("topk(7, seconds_total)", at),
+        ("bottomk(7, seconds_total)", at),
+        ("sort_desc(sum by (__cluster__, job) (seconds_total))", at),
+        ("seconds_total", range),
+        ("topk(3, seconds_total)", range),
+        ("sum by (job, __cluster__) (rate(seconds_total[5m]))", range),
+        ("{__name__=~\"up|temperature|seconds_total\"}", range),
+    ] {
+        let scope = Scope::new(Some(Instant::now() + Duration::from_secs(60)), u64::MAX, 1 << 30);
+        let outcome = fleet.frontend.run(&fleet.engine, text, span, &Sender::default(), &scope);
+        let found = order(outcome.expect("an expression").answer.expect("an answer"));
+        let reference = fleet.reference.as_ref().expect("a reference");
+        let wanted = fleet::order(&mut reference.lock(), text, span);
+        assert!(wanted.len() > 2, "{text}: {wanted:?}");
+        assert_eq!(found, wanted, "{text}");
+    }
 }

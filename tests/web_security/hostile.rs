@@ -450,7 +450,7 @@ fn bombs_and_deep_messages_are_refused_where_they_are_read() {
     let zeros = gzipped((0..256).map(|_| vec![0; 1 << 20]));
     let snappy: Vec<_> = bombs.into_iter().chain(deep.clone().map(|(what, body)| (what, packed(body)))).collect();
     let gzip: Vec<_> = [("256 MiB", zeros)].into_iter().chain(deep.map(|(what, body)| (what, gzip(body)))).collect();
-    let attacks: [(&str, &str, &Vec<(&str, Vec<u8>)>); 3] = [
+    let attacks = [
         ("/api/v1/write", "snappy", &snappy),
         ("/api/v1/read", "snappy", &snappy),
         ("/api/v1/otlp/v1/metrics", "gzip", &gzip),

@@ -57,7 +57,7 @@ impl Ingest<'_, '_> {
         let Attention::Needed { created } = attention else { return true };
         let family = parser.family_type();
         let is_converted = self.converter.is_some() && family == MetricType::Histogram;
-        !is_converted && !(created && self.created.concerns(family))
+        !(is_converted || created && self.created.concerns(family))
     }
 
     /// Reads on if the next line is the one that followed last time.
