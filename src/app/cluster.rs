@@ -1,18 +1,27 @@
 //! The members of the cluster frontend, as the configuration says.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use url::Url;
 
 use super::AppError;
-use crate::cluster::{FederationConfig, Frontend, Member, MemberConfig, MemberMetrics, Reads, Source};
+use crate::cluster::{
+    FederationConfig, Frontend, FrontendMetrics, Greeting, ListCache, Member, MemberConfig, MemberMetrics, Policy,
+    Reads, Source,
+};
 use crate::model::TimestampMs;
 use crate::net::ClientError;
 use crate::remote::read::{Deps, Endpoint, EndpointConfig};
-use crate::runtime::Tasks;
+use crate::runtime::{CpuPool, Tasks};
 use crate::storage::Queryable;
 use crate::telemetry::Registry;
+
+/// How long a member may take to say who it is.
+const GREETING: Duration = Duration::from_secs(10);
+/// After such pauses those who have not said so are asked again.
+const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(5)];
 
 /// The frontend that is asked now, if there is one.
 pub(super) struct Cluster {
@@ -21,12 +30,13 @@ pub(super) struct Cluster {
     store: Arc<dyn Queryable>,
     tasks: Tasks,
     registry: Registry,
+    pool: CpuPool,
 }
 
 impl Cluster {
     /// No members yet.
-    pub(super) fn new(store: Arc<dyn Queryable>, tasks: &Tasks, registry: Registry) -> Cluster {
-        Cluster { frontend: Arc::default(), store, tasks: tasks.child(), registry }
+    pub(super) fn new(store: Arc<dyn Queryable>, tasks: &Tasks, registry: Registry, pool: CpuPool) -> Cluster {
+        Cluster { frontend: Arc::default(), store, tasks: tasks.child(), registry, pool }
     }
 
     /// What is asked.
@@ -44,19 +54,30 @@ impl Cluster {
             let member = Arc::new(Member::local(name, labels, metrics).map_err(failed(name))?);
             sources.push(Source { member, reads: Reads::Local(self.store.clone()) });
         }
-        let frontend = Frontend::new(config, sources, self.tasks.clone());
-        frontend.map(|frontend| Some(Arc::new(frontend))).map_err(AppError::VirtualLabels)
+        let frontend = Frontend::new(config, sources, self.tasks.clone()).map_err(AppError::VirtualLabels)?;
+        let frontend = frontend.computing_on(self.pool.clone());
+        let (cache, metrics) = (ListCache::new(&self.registry), FrontendMetrics::new(&self.registry));
+        Ok(Some(Arc::new(frontend.caching(cache).measured(metrics))))
     }
 
-    /// Goes over to another frontend. Queries under way go on with the earlier one.
+    /// Goes over to another frontend. Queries under way go on with the earlier one. Nobody waits for its members; what they say
+    /// when they are greeted stands in the log.
     pub(super) fn put(&self, frontend: Option<Arc<Frontend>>) {
-        self.frontend.store(frontend);
+        self.frontend.store(frontend.clone());
+        let Some(frontend) = frontend else { return };
+        for member in frontend.members().cloned() {
+            let stop = self.tasks.stopping();
+            self.tasks.spawn("member-greeting", async move {
+                // If the process ends meanwhile, nobody needs to know.
+                let _ended = stop.run_until_cancelled(greet(&member)).await;
+            });
+        }
     }
 
     fn source(&self, config: &MemberConfig, federation: &FederationConfig) -> Result<Source, AppError> {
         let metrics = MemberMetrics::new(&self.registry, &config.name);
         let member = Member::new(config.clone(), federation.max_attempts, federation.max_concurrency, metrics);
-        let member = Arc::new(member.map_err(failed(&config.name))?);
+        let member = Arc::new(member.map_err(failed(&config.name))?.computing_on(self.pool.clone()));
         let endpoints = config.urls.iter().map(|url| self.endpoint(config, url)).collect::<Result<_, _>>();
         Ok(Source { member, reads: Reads::Remote(endpoints.map_err(failed(&config.name))?) })
     }
@@ -75,6 +96,45 @@ impl Cluster {
         let local_start = Arc::new(|| TimestampMs::MIN);
         let deps = Deps { registry: self.registry.clone(), tasks: self.tasks.clone(), local_start };
         Endpoint::new(read, deps)
+    }
+}
+
+/// Tells in the log what members are not as they should be.
+async fn greet(member: &Member) {
+    let name = &member.config().name;
+    let mut greetings = greetings_of(member).await;
+    // Who starts at the same time as we do, or is ourselves, may not be ready yet.
+    for pause in AGAIN {
+        if greetings.iter().all(|greeting| greeting.version.is_ok()) {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        greetings = greetings_of(member).await;
+    }
+    for Greeting { url, version, is_self } in greetings {
+        if is_self {
+            tracing::warn!(
+                member = %name,
+                %url,
+                "a member of the cluster is this server itself; federation.local makes its data a member without asking it"
+            );
+        }
+        match version {
+            Ok(version) => tracing::info!(member = %name, %url, %version, "a member of the cluster answers"),
+            Err(error) if member.config().policy == Policy::Required => {
+                tracing::warn!(member = %name, %url, %error, "a required member of the cluster does not answer");
+            }
+            Err(error) => {
+                tracing::info!(member = %name, %url, %error, "an optional member of the cluster does not answer")
+            }
+        }
+    }
+}
+
+async fn greetings_of(member: &Member) -> Vec<Greeting> {
+    match Instant::now().checked_add(GREETING) {
+        Some(deadline) => member.greet(deadline).await,
+        None => Vec::new(),
     }
 }
 

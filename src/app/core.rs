@@ -85,7 +85,7 @@ impl Core {
             options.queries.clone(),
             service::Deps { storage: reading.storage().clone(), clock: clock.clone(), registry: registry.clone() },
         )?;
-        let cluster = Cluster::new(reading.storage().clone(), &tasks, registry.clone());
+        let cluster = Cluster::new(reading.storage().clone(), &tasks, registry.clone(), pool.clone());
         let door = (config.target == Target::Gateway).then(|| Door::new(&tasks, registry.clone()));
         let otlp = options.otlp.then(|| {
             let (lookback, has_type_labels) = (options.web.lookback, options.features.type_and_unit_labels);
@@ -153,7 +153,6 @@ impl Core {
             security: self.listener.security().clone(),
             storage: self.reading.storage().clone(),
             local: self.store.clone(),
-            cluster_samples: None,
             appendable: self.store.clone(),
             otlp: self.otlp.clone(),
             queries: self.queries.clone(),

@@ -235,6 +235,10 @@ pub struct ServeFlags {
     #[arg(long = "query.max-concurrency", value_name = "N", default_value_t = 20)]
     pub query_max_concurrency: u32,
 
+    /// Queries over the members of a cluster that run at the same time, besides those of --query.max-concurrency; more wait.
+    #[arg(long = "query.cluster-max-concurrency", value_name = "N", default_value_t = 20)]
+    pub query_cluster_max_concurrency: u32,
+
     /// Samples that a query may hold in memory.
     #[arg(long = "query.max-samples", value_name = "N", default_value_t = 50_000_000)]
     pub query_max_samples: u64,

@@ -148,6 +148,7 @@ fn options(flags: ServeFlags, flag_values: BTreeMap<String, String>) -> Result<O
     web.max_streams = flags.max_streams;
     web.open_health = flags.open_health_endpoints;
     web.lookback = flags.lookback_delta;
+    web.cluster_concurrency = flags.query_cluster_max_concurrency.max(1) as usize;
     let features = features(&flags.enable_feature);
     web.remote_write = flags.enable_remote_write_receiver.then(|| remote_write(&flags, features.type_and_unit_labels));
     let auto_reload = match flags.auto_reload_interval {

@@ -5,11 +5,14 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
+use super::limits::Charge;
 use crate::exposition::parse_float;
 use crate::model::{Labels, LabelsBuilder, TimestampMs};
-use crate::promql::DelegatedSeries;
+use crate::promql::{DelegatedSeries, StepTimes};
 
 /// An answer to `query` or `query_range`.
 #[derive(Debug, Default)]
@@ -23,6 +26,16 @@ pub struct QueryAnswer {
     /// Whether there are native histograms. They are not read: the API shows their buckets' bounds and not what they are
     /// made of, so that they could not be added to others.
     pub has_histograms: bool,
+    /// What it is charged with.
+    pub charge: Option<Charge>,
+}
+
+impl QueryAnswer {
+    /// An instant of a sample that is no step.
+    pub(super) fn stray(&self, steps: StepTimes) -> Option<TimestampMs> {
+        let mut times = self.series.iter().flat_map(|series| &series.floats).map(|(t, _)| *t);
+        times.find(|t| steps.index_of(*t).is_none())
+    }
 }
 
 /// Why an answer is none.
@@ -48,6 +61,8 @@ pub struct ListAnswer<T> {
     pub items: Vec<T>,
     /// What the member warns of, and remarks besides.
     pub warnings: Vec<String>,
+    /// What it is charged with.
+    pub charge: Option<Charge>,
 }
 
 /// Reads an answer to `query` or `query_range`.
@@ -63,6 +78,7 @@ pub fn parse_result(body: &[u8]) -> Result<QueryAnswer, AnswerError> {
         series: data.result.0.into_iter().map(|series| series.series).collect(),
         warnings: envelope.warnings,
         infos: envelope.infos,
+        charge: None,
     })
 }
 
@@ -70,7 +86,7 @@ pub fn parse_result(body: &[u8]) -> Result<QueryAnswer, AnswerError> {
 pub fn parse_texts(body: &[u8]) -> Result<ListAnswer<String>, AnswerError> {
     let envelope: Envelope<Vec<String>> = open(body)?;
     let warnings = [envelope.warnings, envelope.infos].concat();
-    Ok(ListAnswer { items: envelope.data.unwrap_or_default(), warnings })
+    Ok(ListAnswer { items: envelope.data.unwrap_or_default(), warnings, charge: None })
 }
 
 /// Reads an answer to `series`.
@@ -78,7 +94,44 @@ pub fn parse_series(body: &[u8]) -> Result<ListAnswer<Labels>, AnswerError> {
     let envelope: Envelope<Vec<Metric>> = open(body)?;
     let warnings = [envelope.warnings, envelope.infos].concat();
     let items = envelope.data.unwrap_or_default().into_iter().map(|metric| metric.0).collect();
-    Ok(ListAnswer { items, warnings })
+    Ok(ListAnswer { items, warnings, charge: None })
+}
+
+/// An answer of another shape.
+#[derive(Debug)]
+pub struct Told<T> {
+    /// What it says.
+    pub data: T,
+    /// What the member warns of, and remarks besides.
+    pub warnings: Vec<String>,
+    /// Bytes of the JSON.
+    pub size: usize,
+    /// What it is charged with.
+    pub charge: Option<Charge>,
+}
+
+/// Reads an answer of another shape.
+pub fn parse_data<T: DeserializeOwned>(body: &[u8]) -> Result<Told<T>, AnswerError> {
+    let envelope: Envelope<T> = open(body)?;
+    let warnings = [envelope.warnings, envelope.infos].concat();
+    let data = envelope.data.ok_or_else(|| AnswerError::Garbled("it has no data".to_owned()))?;
+    Ok(Told { data, warnings, size: body.len(), charge: None })
+}
+
+/// The exemplars of a series.
+#[derive(Deserialize)]
+pub struct ExemplarsOf {
+    #[serde(rename = "seriesLabels")]
+    labels: Metric,
+    /// As the member tells them.
+    pub exemplars: Vec<serde_json::Value>,
+}
+
+impl ExemplarsOf {
+    /// The series' own labels.
+    pub fn labels(&self) -> Labels {
+        self.labels.0.clone()
+    }
 }
 
 fn open<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<Envelope<T>, AnswerError> {

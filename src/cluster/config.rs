@@ -21,6 +21,10 @@ pub struct FederationConfig {
     pub propagated_headers: Vec<String>,
     /// `partial_response`: whether an answer without an optional member is one, with a warning.
     pub partial_response: bool,
+    /// `max_response_bytes`: bytes of one answer of a member, unpacked.
+    pub max_response_bytes: u64,
+    /// `max_fetched_series`: series that one query may fetch from all members.
+    pub max_fetched_series: u64,
     /// `local`: this node's own data as a member, with this name and these virtual labels.
     pub local: Option<(String, Labels)>,
 }
@@ -33,6 +37,9 @@ impl Default for FederationConfig {
             max_concurrency: 16,
             propagated_headers: Vec::new(),
             partial_response: false,
+            // As JSON some five million samples: more than a page of dashboards shows.
+            max_response_bytes: 256 << 20,
+            max_fetched_series: 5_000_000,
             local: None,
         }
     }
@@ -49,7 +56,7 @@ pub struct MemberConfig {
     pub client: HttpClientConfig,
     /// `tenant`: the value of `X-Scope-OrgID`.
     pub tenant: Option<String>,
-    /// `timeout`: time allowed for one request.
+    /// `timeout`: time allowed for an answer, all attempts together.
     pub timeout: Duration,
     /// `policy`.
     pub policy: Policy,

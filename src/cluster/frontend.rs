@@ -1,15 +1,21 @@
 //! Evaluating an expression over all members.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::cache::ListCache;
 use super::config::{ExternalLabels, FederationConfig, Policy, Via};
+use super::limits::{Charge, Errand, Fetched, weight};
+use super::loops;
 use super::member::{Credentials, Member, MemberError, TENANT};
+use super::metrics::{Effort, FrontendMetrics};
 use super::pushed::{Asking, Reply};
 use super::raw::Raw;
 use super::samples::Samples;
@@ -22,12 +28,12 @@ use super::virtual_labels::{TooManyLabels, VirtualLabels};
 use crate::model::{Annotation, AnnotationKind, Annotations, Labels};
 use crate::net::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use crate::promql::ast::Expr;
-use crate::promql::service::{Ask, Evaluate};
+use crate::promql::service::{Ask, Evaluate, STACK};
 use crate::promql::{
     Answer, DelegatedAnswer, DelegatedSeries, Delegates, Engine, Failure, Outcome, PrepareError, Span, StepTimes,
 };
 use crate::remote::read::Endpoint;
-use crate::runtime::{Clock, Tasks};
+use crate::runtime::{Clock, CpuPool, Tasks};
 use crate::storage::{Cancelled, QueryError, Queryable, Scope, TimeRange};
 
 /// How often a thread that waits for members looks whether its query still goes on.
@@ -35,11 +41,19 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Of a query's time this is kept for what comes after the members' answers.
 const RESERVE: Duration = Duration::from_millis(50);
 
+/// Begins the warning about a member that is missing.
+pub(super) const LEFT_OUT: &str = "left out of the answer: ";
+
 /// All members as one.
 pub struct Frontend {
     names: VirtualLabels,
     members: Vec<Source>,
     partial_response: bool,
+    max_response_bytes: u64,
+    max_fetched_series: u64,
+    cache: Option<ListCache>,
+    metrics: Option<FrontendMetrics>,
+    pool: CpuPool,
     /// Headers that are sent on.
     propagated: Vec<HeaderName>,
     handle: Handle,
@@ -102,8 +116,42 @@ impl Frontend {
         let names = VirtualLabels::new(others)?;
         let further = config.propagated_headers.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok());
         let propagated = [AUTHORIZATION, HeaderName::from_static(TENANT)].into_iter().chain(further).collect();
-        let partial_response = config.partial_response;
-        Ok(Frontend { names, partial_response, propagated, members, handle: Handle::current(), tasks })
+        Ok(Frontend {
+            names,
+            members,
+            partial_response: config.partial_response,
+            max_response_bytes: config.max_response_bytes,
+            max_fetched_series: config.max_fetched_series,
+            cache: None,
+            metrics: None,
+            pool: CpuPool::inline(),
+            propagated,
+            handle: Handle::current(),
+            tasks,
+        })
+    }
+
+    /// Keeps lists for a moment.
+    pub fn caching(self, cache: ListCache) -> Frontend {
+        Frontend { cache: Some(cache), ..self }
+    }
+
+    /// Counts its queries.
+    pub fn measured(self, metrics: FrontendMetrics) -> Frontend {
+        Frontend { metrics: Some(metrics), ..self }
+    }
+
+    /// Reads lists of this node's own data on these threads.
+    pub fn computing_on(self, pool: CpuPool) -> Frontend {
+        Frontend { pool, ..self }
+    }
+
+    pub(super) fn cache(&self) -> Option<&ListCache> {
+        self.cache.as_ref()
+    }
+
+    pub(super) fn pool(&self) -> &CpuPool {
+        &self.pool
     }
 
     /// Evaluates an expression. Runs on the calling thread, which must be none of the async runtime.
@@ -139,23 +187,46 @@ impl Frontend {
     ) -> Result<(Outcome, bool), PrepareError> {
         let split = split(expr, &self.names, finishes_aggregations);
         let query = engine.query(text, &split.here, span, sender.lookback)?;
+        // What an attempt holds is given back if nothing comes of it.
+        let scope = &scope.within_this(None);
+        let fetched = Fetched::new(self.max_fetched_series);
         let asked = Asked {
             frontend: self,
             engine,
             sender,
             parts: &split.parts,
             started: Mutex::default(),
+            fetched: &fetched,
             deadline: self.deadline(scope),
             lookback: sender.lookback.unwrap_or(engine.options().lookback),
             is_spoilt: AtomicBool::new(false),
+            pushed: AtomicUsize::new(0),
+            asked: Mutex::default(),
         };
         if let Some(steps) = query.steps() {
             asked.start_all(&split.here, steps, scope);
         }
-        let samples = Samples { frontend: self, credentials: &sender.credentials, deadline: asked.deadline };
+        let (credentials, deadline) = (&sender.credentials, asked.deadline);
+        let samples = Samples { frontend: self, credentials, deadline, fetched: &fetched };
         let outcome = query.run_with(&samples, Some(&asked), scope);
         let is_spoilt = asked.is_spoilt.load(Ordering::Relaxed);
+        if outcome.answer.is_ok() && !is_spoilt {
+            scope.keep();
+            self.count(&asked, &outcome.annotations);
+        }
         Ok((outcome, is_spoilt))
+    }
+
+    fn count(&self, asked: &Asked<'_>, annotations: &Annotations) {
+        let Some(metrics) = &self.metrics else { return };
+        let left_out = annotations.of(AnnotationKind::Warning).filter(|remark| remark.message.starts_with(LEFT_OUT));
+        let missing: BTreeSet<&str> = left_out.filter_map(|remark| remark.member.as_deref()).collect();
+        let missing = missing.len();
+        // What needs the samples of all members is read from all of them.
+        let asked_for_parts = asked.asked.lock().len();
+        let members = if asked_for_parts == 0 { self.members.len() } else { asked_for_parts };
+        let pushed = asked.pushed.load(Ordering::Relaxed);
+        metrics.answered(Effort { asked: members.max(missing), missing, pushed });
     }
 
     /// The headers of a client's request that are sent on to members.
@@ -164,7 +235,14 @@ impl Frontend {
         for (name, value) in headers.iter().filter(|(name, _)| self.propagated.contains(name)) {
             out.append(name, value.clone());
         }
+        out.insert(loops::PASSED, loops::passed_on(headers));
         out
+    }
+
+    /// Hands all members' samples to `read`, as one store, in the name of one client.
+    pub fn read<R>(&self, credentials: &Credentials, scope: &Scope, read: impl FnOnce(&dyn Queryable) -> R) -> R {
+        let fetched = Fetched::new(self.max_fetched_series);
+        read(&Samples { frontend: self, credentials, deadline: self.deadline(scope), fetched: &fetched })
     }
 
     /// All members.
@@ -200,7 +278,10 @@ impl Frontend {
     pub(super) fn excused(&self, member: &Member, error: QueryError) -> Result<Annotation, QueryError> {
         match error {
             QueryError::Peer { reason, .. } if self.may_miss(member) => {
-                Ok(self.warning(member, format!("left out of the answer: {reason}")))
+                Ok(self.warning(member, format!("{LEFT_OUT}{reason}")))
+            }
+            QueryError::Peer { reason, .. } => {
+                Err(QueryError::Peer { peer: format!("member {}", member.config().name), reason })
             }
             other => Err(other),
         }
@@ -217,6 +298,17 @@ impl Frontend {
         let longest = self.members().map(|member| member.config().timeout).max().unwrap_or_default();
         let end = scope.deadline().or_else(|| now.checked_add(longest)).unwrap_or(now);
         end.checked_sub(RESERVE).unwrap_or(now)
+    }
+
+    /// A request to a member on behalf of a client.
+    pub(super) fn errand(&self, credentials: &Credentials, scope: &Scope) -> Errand {
+        Errand {
+            credentials: credentials.clone(),
+            scope: scope.clone(),
+            // One member must not take what the others need.
+            max_bytes: self.max_response_bytes.min(scope.bytes_left() / 2),
+            deadline: self.deadline(scope),
+        }
     }
 
     /// Begins work for a query. It ends when nobody waits for it any more: its connections are closed, and members stop, too.
@@ -255,6 +347,36 @@ impl Frontend {
     }
 }
 
+impl Frontend {
+    /// Waits for the first of several answers, of which there is at least one.
+    fn next<T, W>(
+        &self,
+        coming: &mut Vec<(oneshot::Receiver<Result<T, MemberError>>, W)>,
+        scope: &Scope,
+    ) -> Result<(Result<T, MemberError>, W), Cancelled> {
+        let mut first = std::pin::pin!(std::future::poll_fn(|context| {
+            let answer = coming.iter_mut().enumerate().find_map(|(at, (answer, _))| {
+                match std::pin::Pin::new(answer).poll(context) {
+                    Poll::Ready(answer) => Some((at, answer.unwrap_or(Err(MemberError::NoTime)))),
+                    Poll::Pending => None,
+                }
+            });
+            match answer {
+                Some((at, answer)) => Poll::Ready((answer, coming.swap_remove(at).1)),
+                None => Poll::Pending,
+            }
+        }));
+        self.handle.block_on(async {
+            loop {
+                match tokio::time::timeout(LOOK, &mut first).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(_) => scope.check()?,
+                }
+            }
+        })
+    }
+}
+
 /// Does work on all items at the same time, each on a thread of its own.
 pub(super) fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     if let [item] = items {
@@ -276,11 +398,16 @@ struct Asked<'q> {
     parts: &'q [Part],
     /// Requests that were sent before their answers are needed.
     started: Mutex<Vec<Started>>,
+    fetched: &'q Fetched,
     /// By when members have to have answered.
     deadline: Instant,
     /// Milliseconds.
     lookback: i64,
     is_spoilt: AtomicBool,
+    /// Requests for parts that members evaluate.
+    pushed: AtomicUsize,
+    /// Members that have a share of a part.
+    asked: Mutex<BTreeSet<usize>>,
 }
 
 struct Started {
@@ -298,7 +425,13 @@ struct Share {
 }
 
 /// A member's series for a part, and what was remarked.
-type Found = (Vec<DelegatedSeries>, Annotations);
+#[derive(Default)]
+pub(super) struct Found {
+    pub series: Vec<DelegatedSeries>,
+    pub annotations: Annotations,
+    /// For the series, until the engine has charged what it makes of them.
+    pub charges: Vec<Charge>,
+}
 
 impl Asked<'_> {
     /// Sends the requests of all parts that will be asked for at the query's own steps.
@@ -320,6 +453,7 @@ impl Asked<'_> {
             if looked_at.is_some_and(|looked| !range.overlaps(looked.min, looked.max)) {
                 return None;
             }
+            self.asked.lock().insert(member);
             let is_pushed = source.evaluates(&self.parts[part], &expr, looked_at);
             let answer = is_pushed.then(|| self.send(&source.member, &expr, steps, scope));
             Some(Share { member, expr, answer })
@@ -339,11 +473,10 @@ impl Asked<'_> {
             text: expr.to_string(),
             steps,
             lookback: self.sender.lookback,
-            credentials: self.sender.credentials.clone(),
-            max_bytes: scope.bytes_left(),
-            deadline: self.deadline,
+            errand: self.frontend.errand(&self.sender.credentials, scope),
             for_victoria: victoria::translated(expr, self.lookback),
         };
+        self.pushed.fetch_add(1, Ordering::Relaxed);
         self.frontend.begin(asking.ask())
     }
 
@@ -366,29 +499,30 @@ impl Asked<'_> {
         reply: Result<Reply, MemberError>,
         is_partial: bool,
     ) -> Result<Option<Found>, Failure> {
-        let mut annotations = Annotations::none();
+        let mut found = Found::default();
         let reply = match reply {
             Ok(reply) => reply,
             Err(error) => {
-                annotations.add(self.frontend.missing(member, &error)?);
-                return Ok(Some((Vec::new(), annotations)));
+                found.annotations.add(self.frontend.missing(member, &error)?);
+                return Ok(Some(found));
             }
         };
         let Reply::Answer(answer) = reply else { return Ok(None) };
         if answer.has_histograms {
             return Ok(None);
         }
+        self.fetched.add(answer.series.len())?;
         if is_partial && !answer.warnings.is_empty() {
             self.is_spoilt.store(true, Ordering::Relaxed);
         }
-        let mut remark = |kind, messages: Vec<String>| {
+        for (kind, messages) in [(AnnotationKind::Warning, answer.warnings), (AnnotationKind::Info, answer.infos)] {
             for message in messages {
-                annotations.add(self.frontend.remark(member, kind, message));
+                found.annotations.add(self.frontend.remark(member, kind, message));
             }
-        };
-        remark(AnnotationKind::Warning, answer.warnings);
-        remark(AnnotationKind::Info, answer.infos);
-        Ok(Some((answer.series, annotations)))
+        }
+        found.series = answer.series;
+        found.charges.extend(answer.charge);
+        Ok(Some(found))
     }
 
     /// Evaluates a member's share here, over its samples.
@@ -396,9 +530,9 @@ impl Asked<'_> {
         let source = &self.frontend.members[share.member];
         match self.try_over_samples(part, &share.expr, source, steps, scope) {
             Err(Failure::Storage(error)) => {
-                let mut annotations = Annotations::none();
-                annotations.add(self.frontend.excused(&source.member, error)?);
-                Ok((Vec::new(), annotations))
+                let mut found = Found::default();
+                found.annotations.add(self.frontend.excused(&source.member, error)?);
+                Ok(found)
             }
             outcome => outcome,
         }
@@ -413,7 +547,7 @@ impl Asked<'_> {
         scope: &Scope,
     ) -> Result<Found, Failure> {
         let (frontend, credentials, deadline) = (self.frontend, &self.sender.credentials, self.deadline);
-        let raw = Raw { frontend, source, credentials, deadline };
+        let raw = Raw { frontend, source, credentials, deadline, fetched: self.fetched };
         let (here, selectors) = match raw.hides_ends(scope)? {
             true => split_selectors(expr),
             false => (expr.clone(), Vec::new()),
@@ -431,7 +565,9 @@ impl Asked<'_> {
         let span = Span::Range { start: steps.start, end: steps.end(), step: steps.interval };
         let query = self.engine.query(&expr.to_string(), &here, span, self.sender.lookback);
         let query = query.map_err(|e| Failure::Execution(e.to_string()))?;
-        let outcome = query.run_with(&raw, Some(&selected), scope);
+        // The engine leaves its answer charged.
+        let own = scope.within_this(None);
+        let outcome = query.run_with(&raw, Some(&selected), &own);
         if part.is_partial && outcome.annotations.of(AnnotationKind::Warning).next().is_some() {
             self.is_spoilt.store(true, Ordering::Relaxed);
         }
@@ -439,7 +575,68 @@ impl Asked<'_> {
             let name = &source.member.config().name;
             return Err(Failure::Execution(format!("member {name}: a part of the query is no vector")));
         };
-        Ok((all.iter().map(DelegatedSeries::from).collect(), outcome.annotations))
+        let series: Vec<DelegatedSeries> = all.iter().map(DelegatedSeries::from).collect();
+        let (mut charge, (samples, bytes)) = (Charge::none(scope), weight(&series));
+        drop((all, own));
+        charge.set(samples, bytes)?;
+        Ok(Found { series, annotations: outcome.annotations, charges: vec![charge] })
+    }
+
+    /// The members' shares of a part. What is evaluated here is so at the same time, while answers still come.
+    fn gather(
+        &self,
+        part: &Part,
+        shares: Vec<Share>,
+        steps: StepTimes,
+        scope: &Scope,
+    ) -> Result<Vec<(usize, Found)>, Failure> {
+        let (mut coming, mut here, mut gathered) = (Vec::new(), Vec::new(), Vec::new());
+        for mut share in shares {
+            match share.answer.take() {
+                Some(answer) => coming.push((answer, share)),
+                None => here.push(share),
+            }
+        }
+        if coming.is_empty()
+            && let [share] = &here[..]
+        {
+            return Ok(vec![(share.member, self.over_samples(part, share, steps, scope)?)]);
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let stoppable = &scope.part(stop.clone());
+        std::thread::scope(|threads| {
+            // If one fails, the others end.
+            let _stopped = StopOnDrop(stop);
+            let begin = |share: Share| {
+                let work = move || (share.member, self.over_samples(part, &share, steps, stoppable));
+                let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(threads, work);
+                thread.map_err(|error| Failure::Execution(format!("starting a thread: {error}")))
+            };
+            let mut begun = here.into_iter().map(begin).collect::<Result<Vec<_>, _>>()?;
+            while !coming.is_empty() {
+                let (reply, share) = self.frontend.next(&mut coming, scope)?;
+                let member = &self.frontend.members[share.member].member;
+                match self.answered(member, reply, part.is_partial)? {
+                    Some(found) => gathered.push((share.member, found)),
+                    None => begun.push(begin(share)?),
+                }
+            }
+            for thread in begun {
+                let (member, found) = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                gathered.push((member, found?));
+            }
+            gathered.sort_by_key(|(member, _)| *member);
+            Ok(gathered)
+        })
+    }
+}
+
+/// Stops what looks at a flag.
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -475,29 +672,13 @@ impl Delegates for Asked<'_> {
     fn evaluate(&self, id: usize, steps: StepTimes, scope: &Scope) -> Result<DelegatedAnswer, Failure> {
         let part = &self.parts[id];
         let mut answer = DelegatedAnswer::default();
-        let mut found: Vec<(usize, Found)> = Vec::new();
-        let mut here = Vec::new();
-        for mut share in self.shares(id, steps, scope) {
-            let member = &self.frontend.members[share.member].member;
-            let series = match share.answer.take() {
-                Some(receiver) => self.answered(member, self.frontend.wait(receiver, scope)?, part.is_partial)?,
-                None => None,
-            };
-            match series {
-                Some(series) => found.push((share.member, series)),
-                None => here.push((share.member, share.expr)),
-            }
-        }
-        let shares: Vec<Share> = here.into_iter().map(|(member, expr)| Share { member, expr, answer: None }).collect();
-        for (share, outcome) in
-            shares.iter().zip(at_once(&shares, |share| self.over_samples(part, share, steps, scope)))
-        {
-            found.push((share.member, outcome?));
-        }
-        for (member, (series, annotations)) in found {
-            answer.annotations.merge(annotations);
+        // Given back when the engine has the series and charges what it makes of them.
+        let mut charges = Vec::new();
+        for (member, found) in self.gather(part, self.shares(id, steps, scope), steps, scope)? {
+            answer.annotations.merge(found.annotations);
+            charges.extend(found.charges);
             let labels = self.frontend.members[member].member.labels();
-            answer.series.extend(series.into_iter().map(|series| DelegatedSeries {
+            answer.series.extend(found.series.into_iter().map(|series| DelegatedSeries {
                 labels: self.frontend.names.dress(&series.labels, labels, part.visible),
                 ..series
             }));

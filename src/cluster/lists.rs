@@ -1,20 +1,30 @@
 //! Names, values and series of all members.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::task::JoinSet;
 
 use super::answer::{AnswerError, ListAnswer};
-use super::frontend::Frontend;
+use super::cache::{Key, TTL};
+use super::frontend::{Frontend, LEFT_OUT, Reads, Source};
+use super::limits::{Charged, Errand};
 use super::member::{Credentials, Listed, Member, MemberError, Question, in_braces};
 use super::strip::strip_selector;
-use crate::model::{Annotations, Labels, TimestampMs};
+use crate::model::{Annotation, AnnotationKind, Annotations, Labels, TimestampMs};
 use crate::promql::Failure;
-use crate::storage::Selector;
+use crate::storage::{
+    LabelRequest, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesBatch, StreamStep, TimeRange,
+};
 
-/// A list's answer has at most so many bytes: far more than any list that people look at.
+/// One member's list has at most so many bytes: far more than any list that people look at.
 const MAX_BYTES: u64 = 64 << 20;
+/// Those of all members together take at most so many.
+const MAX_BYTES_OF_ALL: u64 = 4 * MAX_BYTES;
+/// Times of ranges this many times as long as lists are kept are rounded: people who look at the last hour again and again ask
+/// for other milliseconds each time, and the same names.
+const LONG: i64 = 20;
 
 /// What a list is asked for.
 #[derive(Clone, Debug, Default)]
@@ -32,33 +42,47 @@ pub struct Lists {
 /// A list, and what was remarked while it was made.
 type Gathered<T> = Result<(BTreeSet<T>, Annotations), Failure>;
 
+/// What a store of this node answers.
+type OfStore<A> = Result<(Vec<A>, Annotations), QueryError>;
+
 impl Frontend {
     /// The names of all labels, virtual ones among them.
     pub async fn label_names(&self, lists: &Lists, deadline: Instant) -> Gathered<String> {
+        let lists = &self.rounded(lists);
         let question = |listed: &Listed<'_>| Question::label_names(listed);
-        self.gather(lists, deadline, question, |member, names, out| {
+        let fresh = self.gather(self.sources().iter(), lists, deadline, question, names_of, |member, names, out| {
             if !names.is_empty() {
                 out.extend(member.labels().iter().map(|(name, _)| name.to_owned()));
             }
             out.extend(names);
-        })
-        .await
+        });
+        self.remembered(lists.key("labels", ""), fresh, text_bytes).await
     }
 
     /// The values of a label. A virtual label has its members' values.
     pub async fn label_values(&self, name: &str, lists: &Lists, deadline: Instant) -> Gathered<String> {
+        let lists = &self.rounded(lists);
+        let fresh = self.fresh_label_values(name, lists, deadline);
+        self.remembered(lists.key("values", name), fresh, text_bytes).await
+    }
+
+    async fn fresh_label_values(&self, name: &str, lists: &Lists, deadline: Instant) -> Gathered<String> {
         let question = |listed: &Listed<'_>| Question::label_values(name, listed);
+        let own = self.sources().iter().filter(|source| source.member.labels().get(name).is_none());
+        let wanted = name.to_owned();
+        let local = move |store: &dyn Queryable, scope: &Scope, selectors: &[Selector], range: TimeRange| {
+            store.label_values(scope, &wanted, &LabelRequest { selectors, range, limit: None })
+        };
+        let (mut values, mut annotations) =
+            self.gather(own, lists, deadline, question, local, |_, values, out| out.extend(values)).await?;
         // Only who has to be asked whether it has any series is asked for names instead.
         let names = |listed: &Listed<'_>| Question::label_names(listed);
-        let (own, virtual_): (Vec<_>, Vec<_>) = self.members().partition(|member| member.labels().get(name).is_none());
-        let (mut values, mut annotations) =
-            self.gather_from(own, lists, deadline, question, |_, values, out| out.extend(values)).await?;
-        let (more, remarks) = self
-            .gather_from(virtual_, lists, deadline, names, |member, names, out: &mut BTreeSet<String>| {
-                let value = member.labels().get(name).filter(|_| !names.is_empty());
-                out.extend(value.map(str::to_owned));
-            })
-            .await?;
+        let virtual_ = self.sources().iter().filter(|source| source.member.labels().get(name).is_some());
+        let take = |member: &Member, names: Vec<String>, out: &mut BTreeSet<String>| {
+            let value = member.labels().get(name).filter(|_| !names.is_empty());
+            out.extend(value.map(str::to_owned));
+        };
+        let (more, remarks) = self.gather(virtual_, lists, deadline, names, names_of, take).await?;
         values.extend(more);
         annotations.merge(remarks);
         Ok((values, annotations))
@@ -66,53 +90,88 @@ impl Frontend {
 
     /// The labels of all series.
     pub async fn series(&self, lists: &Lists, deadline: Instant) -> Gathered<Labels> {
+        let lists = &self.rounded(lists);
         let question = |listed: &Listed<'_>| Question::series(listed);
-        self.gather(lists, deadline, question, |member, series, out| {
+        let fresh = self.gather(self.sources().iter(), lists, deadline, question, series_of, |member, series, out| {
             out.extend(series.iter().map(|labels| self.dressed(member, labels)));
-        })
-        .await
+        });
+        let bytes = |all: &BTreeSet<Labels>| all.iter().map(|l| (l.as_bytes().len() + 48) as u64).sum();
+        self.remembered(lists.key("series", ""), fresh, bytes).await
     }
 
-    async fn gather<A, T>(
+    /// An answer that is kept, or a fresh one. Only complete ones are kept.
+    pub(super) async fn remembered<T: Clone + Send + Sync + 'static>(
         &self,
+        key: Key,
+        fresh: impl Future<Output = Result<(T, Annotations), Failure>>,
+        bytes: impl Fn(&T) -> u64,
+    ) -> Result<(T, Annotations), Failure> {
+        let Some(cache) = self.cache() else { return fresh.await };
+        if let Some(kept) = cache.get::<T>(&key, Instant::now()) {
+            return Ok(((*kept).clone(), Annotations::none()));
+        }
+        let (answer, annotations) = fresh.await?;
+        if annotations.is_empty() {
+            cache.put(key, answer.clone(), bytes(&answer), Instant::now());
+        }
+        Ok((answer, annotations))
+    }
+
+    /// As it is asked for where answers are kept.
+    fn rounded(&self, lists: &Lists) -> Lists {
+        let mut lists = lists.clone();
+        let step = i64::try_from(TTL.as_millis()).unwrap_or(i64::MAX);
+        if let (Some(_), Some(start), Some(end)) = (self.cache(), &mut lists.start, &mut lists.end)
+            && end.0.saturating_sub(start.0) >= step.saturating_mul(LONG)
+        {
+            start.0 = start.0.saturating_sub(start.0.rem_euclid(step));
+            end.0 = end.0.saturating_add((step - end.0.rem_euclid(step)) % step);
+        }
+        lists
+    }
+
+    /// Asks members all at once, and stores of this node.
+    async fn gather<'s, A, T>(
+        &self,
+        sources: impl Iterator<Item = &'s Source>,
         lists: &Lists,
         deadline: Instant,
         question: impl Fn(&Listed<'_>) -> Question<ListAnswer<A>>,
+        local: impl Fn(&dyn Queryable, &Scope, &[Selector], TimeRange) -> OfStore<A> + Clone + Send + 'static,
         take: impl Fn(&Member, Vec<A>, &mut BTreeSet<T>),
     ) -> Gathered<T>
     where
         A: Send + 'static,
+        ListAnswer<A>: Charged,
         T: Ord,
     {
-        self.gather_from(self.members().collect(), lists, deadline, question, take).await
-    }
-
-    /// Asks members all at once.
-    async fn gather_from<A, T>(
-        &self,
-        members: Vec<&std::sync::Arc<Member>>,
-        lists: &Lists,
-        deadline: Instant,
-        question: impl Fn(&Listed<'_>) -> Question<ListAnswer<A>>,
-        take: impl Fn(&Member, Vec<A>, &mut BTreeSet<T>),
-    ) -> Gathered<T>
-    where
-        A: Send + 'static,
-        T: Ord,
-    {
+        let scope = Scope::new(Some(deadline), u64::MAX, MAX_BYTES_OF_ALL);
+        let errand = Errand { credentials: lists.credentials.clone(), scope, max_bytes: MAX_BYTES, deadline };
+        let range =
+            TimeRange { min: lists.start.unwrap_or(TimestampMs::MIN), max: lists.end.unwrap_or(TimestampMs::MAX) };
         let mut asked = JoinSet::new();
-        for member in members {
-            let Some(selectors) = selectors_for(member, &lists.selectors) else { continue };
-            let question = question(&Listed { selectors: &selectors, start: lists.start, end: lists.end });
-            let (member, credentials) = (member.clone(), lists.credentials.clone());
+        for source in sources {
+            let Some(selectors) = selectors_for(&source.member, &lists.selectors) else { continue };
+            let (member, errand) = (source.member.clone(), errand.clone());
+            if let Reads::Local(store) = &source.reads {
+                let (store, pool, local) = (store.clone(), self.pool().clone(), local.clone());
+                asked.spawn(async move {
+                    let read = pool.run(move || local(&*store, &errand.scope, &selectors, range)).await;
+                    (member, of_store(read.map_err(|lost| lost.to_string())))
+                });
+                continue;
+            }
+            let texts: Vec<String> = selectors.iter().map(in_braces).collect();
+            let question = question(&Listed { selectors: &texts, start: lists.start, end: lists.end });
             asked.spawn(async move {
-                let answer = member.ask(&question, &credentials, MAX_BYTES, deadline).await;
+                let answer = member.ask(&question, &errand).await;
                 (member, answer)
             });
         }
         let (mut out, mut annotations) = (BTreeSet::new(), Annotations::none());
         while let Some(joined) = asked.join_next().await {
-            let (member, answer) = joined.map_err(|e| Failure::Execution(format!("asking a member: {e}")))?;
+            let (member, answer): (Arc<Member>, Result<ListAnswer<A>, MemberError>) =
+                joined.map_err(|e| Failure::Execution(format!("asking a member: {e}")))?;
             match answer {
                 Ok(answer) => {
                     for warning in answer.warnings {
@@ -127,21 +186,68 @@ impl Frontend {
     }
 
     /// What is remarked if an answer can do without the member; else the failure.
-    pub(super) fn missing(&self, member: &Member, error: &MemberError) -> Result<crate::model::Annotation, Failure> {
+    pub(super) fn missing(&self, member: &Member, error: &MemberError) -> Result<Annotation, Failure> {
+        if let MemberError::Ended(why) = error {
+            return Err(Failure::Cancelled(*why));
+        }
         let is_refusal = matches!(error, MemberError::Answer(AnswerError::Refused { .. }));
         match self.may_miss(member) && !is_refusal {
-            true => Ok(self.warning(member, format!("left out of the answer: {error}"))),
+            true => Ok(self.warning(member, format!("{LEFT_OUT}{error}"))),
             false => Err(Failure::Execution(format!("member {}: {error}", member.config().name))),
         }
     }
 }
 
-/// The selectors as a member is asked for them; `None` if none of them can hold there.
-fn selectors_for(member: &Member, selectors: &[Selector]) -> Option<Vec<String>> {
-    if selectors.is_empty() {
-        return Some(Vec::new());
+impl Lists {
+    /// What an answer is known by.
+    fn key(&self, kind: &str, name: &str) -> Key {
+        let time = |t: Option<TimestampMs>| t.map_or(String::new(), |t| t.0.to_string());
+        let mut parts = vec![kind.to_owned(), name.to_owned(), time(self.start), time(self.end)];
+        parts.extend(self.selectors.iter().map(in_braces));
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        Key::new(&parts, &self.credentials)
     }
+}
+
+/// The selectors as a member is asked for them; `None` if none of them can hold there.
+fn selectors_for(member: &Member, selectors: &[Selector]) -> Option<Vec<Selector>> {
     let stripped = selectors.iter().filter_map(|selector| strip_selector(selector, member.labels()));
-    let texts: Vec<String> = stripped.map(|selector| in_braces(&selector)).collect();
-    (!texts.is_empty()).then_some(texts)
+    let stripped: Vec<Selector> = stripped.collect();
+    (selectors.is_empty() || !stripped.is_empty()).then_some(stripped)
+}
+
+fn names_of(store: &dyn Queryable, scope: &Scope, selectors: &[Selector], range: TimeRange) -> OfStore<String> {
+    store.label_names(scope, &LabelRequest { selectors, range, limit: None })
+}
+
+fn series_of(store: &dyn Queryable, scope: &Scope, selectors: &[Selector], range: TimeRange) -> OfStore<Labels> {
+    let request = SelectRequest { selectors, range, sorted: false, limit: None };
+    let mut stream = store.select(scope, &request)?;
+    let (mut batch, mut all) = (SeriesBatch::default(), Vec::new());
+    loop {
+        if let StreamStep::End(end) = stream.next(&mut batch)? {
+            return Ok((all, end.annotations));
+        }
+        let size = batch.size();
+        all.extend(batch.series.drain(..).map(|series| series.labels));
+        scope.release(size.samples, size.bytes);
+    }
+}
+
+/// What a store has answered, as members answer.
+fn of_store<A>(read: Result<OfStore<A>, String>) -> Result<ListAnswer<A>, MemberError> {
+    let failed = |message: String| AnswerError::Refused { kind: "execution".to_owned(), message };
+    match read {
+        Ok(Ok((items, annotations))) => {
+            let warnings = annotations.of(AnnotationKind::Warning).map(ToString::to_string).collect();
+            Ok(ListAnswer { items, warnings, charge: None })
+        }
+        Ok(Err(QueryError::Cancelled(cancelled))) => Err(cancelled.into()),
+        Ok(Err(error)) => Err(failed(error.to_string()).into()),
+        Err(lost) => Err(failed(lost).into()),
+    }
+}
+
+fn text_bytes(texts: &BTreeSet<String>) -> u64 {
+    texts.iter().map(|text| (text.len() + 48) as u64).sum()
 }

@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use url::Url;
 
 use super::answer::{self, AnswerError, ListAnswer, QueryAnswer};
 use super::config::MemberConfig;
+use super::limits::{Charge, Charged, Errand};
+use super::loops;
 use super::metrics::MemberMetrics;
 use super::probe::{self, Capabilities, Flavour, Known};
 use super::virtual_labels::CLUSTER;
@@ -21,7 +24,8 @@ use crate::net::header::{
 };
 use crate::net::{self, BodyError, Breaker, BreakerLimits, Client, ClientError, Method, Request, StatusCode};
 use crate::promql::StepTimes;
-use crate::storage::{Selector, TimeRange};
+use crate::runtime::CpuPool;
+use crate::storage::{Cancelled, Selector, TimeRange};
 
 /// The header that names a tenant.
 pub(super) const TENANT: &str = "x-scope-orgid";
@@ -36,6 +40,8 @@ const TELLING: Duration = Duration::from_secs(1);
 const HEDGE: Duration = Duration::from_millis(500);
 /// Of an answer that is no success this much is read for its sentence.
 const ERROR_MAX: u64 = 64 << 10;
+/// Answers up to this are read where they came; larger ones on the threads for computing.
+const SMALL: usize = 64 << 10;
 /// Of a sentence that is not the API's this much is shown.
 const SHOWN: usize = 200;
 
@@ -50,6 +56,7 @@ pub struct Member {
     places: Semaphore,
     max_attempts: u32,
     metrics: MemberMetrics,
+    pool: CpuPool,
 }
 
 /// One replica.
@@ -57,6 +64,44 @@ struct Server {
     url: Url,
     breaker: Breaker,
     known: Known,
+    health: Mutex<Health>,
+}
+
+/// How a server has answered last.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Health {
+    /// Whether it has answered; `None` before it was asked.
+    pub is_up: Option<bool>,
+    /// How long its last answer took.
+    pub latency: Option<Duration>,
+    /// The last error; also one from before it was well again.
+    pub last_error: Option<String>,
+    /// Whether it has turned out to be this very process.
+    pub is_self: bool,
+}
+
+/// A server of a member, as people are told of it.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// Its address, without what may be secret in it.
+    pub url: String,
+    /// Whether it is asked now; not if it has failed several times just before.
+    pub is_asked: bool,
+    /// How it has answered.
+    pub health: Health,
+    /// What it has said that it can do.
+    pub known: Option<Arc<Capabilities>>,
+}
+
+/// What came of greeting a server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Greeting {
+    /// Its address, without what may be secret in it.
+    pub url: String,
+    /// Its version, or why it has not told it.
+    pub version: Result<String, MemberError>,
+    /// Whether it is this very process.
+    pub is_self: bool,
 }
 
 /// What the client's request brings for members: credentials, and headers that are to be sent on.
@@ -88,6 +133,9 @@ pub enum MemberError {
     /// Time was up before it could be asked.
     #[error("no time was left to ask it")]
     NoTime,
+    /// The query that it was asked for must end.
+    #[error(transparent)]
+    Ended(#[from] Cancelled),
 }
 
 impl MemberError {
@@ -98,7 +146,7 @@ impl MemberError {
             MemberError::Status { status, .. } => status.is_server_error() || status.as_u16() == 429,
             MemberError::Body(error) => !matches!(error, BodyError::TooLarge { .. }),
             MemberError::Answer(AnswerError::Garbled(_)) | MemberError::Resting(_) => true,
-            MemberError::Answer(AnswerError::Refused { .. }) | MemberError::NoTime => false,
+            MemberError::Answer(AnswerError::Refused { .. }) | MemberError::NoTime | MemberError::Ended(_) => false,
         }
     }
 }
@@ -112,6 +160,14 @@ pub struct Question<T> {
     form: String,
     method: Method,
     read: fn(&[u8]) -> Result<T, AnswerError>,
+}
+
+impl<T> Question<T> {
+    /// What an endpoint answers to `GET`.
+    pub(super) fn get(endpoint: &'static str, form: &str, read: fn(&[u8]) -> Result<T, AnswerError>) -> Question<T> {
+        let (path, form) = (format!("api/v1/{endpoint}"), form.to_owned());
+        Question { kind: endpoint, path, form, method: Method::GET, read }
+    }
 }
 
 impl Question<QueryAnswer> {
@@ -218,7 +274,7 @@ fn in_path(name: &str) -> String {
 }
 
 /// With all its milliseconds: a float would lose them in far times.
-fn seconds(t: TimestampMs) -> String {
+pub(super) fn seconds(t: TimestampMs) -> String {
     let sign = if t.0 < 0 { "-" } else { "" };
     let ms = t.0.unsigned_abs();
     format!("{sign}{}.{:03}", ms / 1000, ms % 1000)
@@ -237,7 +293,12 @@ impl Member {
         config.labels.iter().for_each(|(name, value)| labels.set(name, value));
         labels.set(CLUSTER, &config.name);
         let labels = labels.labels();
-        let server = |url: &Url| Server { url: url.clone(), breaker: Breaker::new(BREAKER), known: Known::default() };
+        let server = |url: &Url| Server {
+            url: url.clone(),
+            breaker: Breaker::new(BREAKER),
+            known: Known::default(),
+            health: Mutex::default(),
+        };
         Ok(Member {
             servers: config.urls.iter().map(server).collect(),
             preferred: AtomicUsize::new(0),
@@ -247,7 +308,13 @@ impl Member {
             client,
             config,
             metrics,
+            pool: CpuPool::inline(),
         })
+    }
+
+    /// Large answers are read on these threads from now on.
+    pub fn computing_on(self, pool: CpuPool) -> Member {
+        Member { pool, ..self }
     }
 
     /// This node itself as a member: it has no servers, and its samples come from a store.
@@ -266,11 +333,34 @@ impl Member {
         &self.labels
     }
 
-    /// Its servers, without what may be secret in their addresses, and the last error of those that are not asked for a while.
-    pub fn replicas(&self) -> impl Iterator<Item = (String, Option<String>)> {
-        let shown = |url: &Url| format!("{}{}", url.origin().ascii_serialization(), url.path());
-        let resting = |breaker: &Breaker| breaker.resting().map(|resting| resting.last);
-        self.servers.iter().map(move |server| (shown(&server.url), resting(&server.breaker)))
+    /// Its servers.
+    pub fn replicas(&self) -> impl Iterator<Item = Replica> {
+        self.servers.iter().map(|server| Replica {
+            url: server.shown(),
+            is_asked: server.breaker.resting().is_none(),
+            health: server.health.lock().clone(),
+            known: server.known.last(),
+        })
+    }
+
+    /// Asks each server who it is, in nobody's name; what it says is not relied on later. To be told at start.
+    pub async fn greet(&self, deadline: Instant) -> Vec<Greeting> {
+        let mut greetings = Vec::new();
+        for server in &self.servers {
+            let request = self.request(&server.url, "api/v1/status/buildinfo", Method::GET, &Credentials::new());
+            let started = Instant::now();
+            let fetched = self.fetch(request, probe::MAX_BYTES, deadline, None).await;
+            let is_self = fetched.as_ref().is_ok_and(|fetched| fetched.is_self);
+            let version = match fetched {
+                Ok(fetched) if fetched.status.is_server_error() => Err(fetched.into_error()),
+                Ok(fetched) => Ok(probe::parse_build(&fetched.body).unwrap_or_default().0),
+                Err(error) => Err(error),
+            };
+            server.note(started.elapsed(), version.as_ref().err());
+            server.health.lock().is_self = is_self;
+            greetings.push(Greeting { url: server.shown(), version, is_self });
+        }
+        greetings
     }
 
     /// What a replica has said that it can do, if it has been asked.
@@ -288,23 +378,22 @@ impl Member {
         self.known(replica).is_some_and(|known| known.flavour == Flavour::VictoriaMetrics)
     }
 
-    /// Asks the member's API, any replica. The answer has at most `max_bytes`; it comes before `deadline` or not at all.
-    pub async fn ask<T>(
+    /// Asks the member's API, any replica. The answer comes before the errand's deadline or not at all.
+    pub async fn ask<T: Charged + Send + 'static>(
         &self,
         question: &Question<T>,
-        credentials: &Credentials,
-        max_bytes: u64,
-        deadline: Instant,
+        errand: &Errand,
     ) -> Result<T, MemberError> {
-        let _place = self.place(deadline).await?;
+        let errand = &self.bounded(errand);
+        let _place = self.place(errand.deadline).await?;
         let mut error = MemberError::NoTime;
         let count = self.servers.len();
         for attempt in 0..(self.max_attempts as usize).max(count) {
-            if attempt > 0 && !self.pause(attempt, deadline).await {
+            if attempt > 0 && !self.pause(attempt, errand.deadline).await {
                 break;
             }
             let replica = self.preferred.load(Ordering::Relaxed).wrapping_add(attempt).checked_rem(count).unwrap_or(0);
-            match self.hedged(replica, question, credentials, max_bytes, deadline).await {
+            match self.hedged(replica, question, errand).await {
                 (replica, Ok(answer)) => {
                     self.preferred.store(replica, Ordering::Relaxed);
                     return Ok(answer);
@@ -317,26 +406,32 @@ impl Member {
     }
 
     /// Asks one replica and no other.
-    pub async fn ask_replica<T>(
+    pub async fn ask_replica<T: Charged + Send + 'static>(
         &self,
         replica: usize,
         question: &Question<T>,
-        credentials: &Credentials,
-        max_bytes: u64,
-        deadline: Instant,
+        errand: &Errand,
     ) -> Result<T, MemberError> {
-        let _place = self.place(deadline).await?;
+        let errand = &self.bounded(errand);
+        let _place = self.place(errand.deadline).await?;
         let mut error = MemberError::NoTime;
         for attempt in 0..self.max_attempts as usize {
-            if attempt > 0 && !self.pause(attempt.saturating_mul(self.servers.len()), deadline).await {
+            if attempt > 0 && !self.pause(attempt.saturating_mul(self.servers.len()), errand.deadline).await {
                 break;
             }
-            match self.try_once(replica, question, credentials, max_bytes, deadline).await {
+            match self.try_once(replica, question, errand).await {
                 Err(failed) if failed.may_retry() => error = failed,
                 outcome => return outcome,
             }
         }
         Err(error)
+    }
+
+    /// The same errand within the time that the member has for all attempts together: one that hangs is not waited for as
+    /// often as it may be asked.
+    fn bounded(&self, errand: &Errand) -> Errand {
+        let end = Instant::now().checked_add(self.config.timeout);
+        Errand { deadline: end.map_or(errand.deadline, |end| end.min(errand.deadline)), ..errand.clone() }
     }
 
     /// A place among the requests that the member may have at the same time.
@@ -348,15 +443,13 @@ impl Member {
     }
 
     /// Asks a replica, and the next one as well if the first is slow. Tells who has answered.
-    async fn hedged<T>(
+    async fn hedged<T: Charged + Send + 'static>(
         &self,
         replica: usize,
         question: &Question<T>,
-        credentials: &Credentials,
-        max_bytes: u64,
-        deadline: Instant,
+        errand: &Errand,
     ) -> (usize, Result<T, MemberError>) {
-        let first = self.try_once(replica, question, credentials, max_bytes, deadline);
+        let first = self.try_once(replica, question, errand);
         tokio::pin!(first);
         if self.servers.len() < 2 {
             return (replica, first.await);
@@ -365,7 +458,7 @@ impl Member {
             return (replica, outcome);
         }
         let next = (replica + 1) % self.servers.len();
-        let second = self.try_once(next, question, credentials, max_bytes, deadline);
+        let second = self.try_once(next, question, errand);
         tokio::pin!(second);
         tokio::select! {
             outcome = &mut first => match outcome {
@@ -403,8 +496,13 @@ impl Member {
             return Ok(known);
         }
         let admitted = server.breaker.admit(Instant::now()).map_err(|resting| MemberError::Resting(resting.last))?;
+        let started = Instant::now();
         let found = self.look(server, credentials, deadline).await;
+        server.note(started.elapsed(), found.as_ref().err());
         match &found {
+            // Who had little time knows little.
+            Err(MemberError::Unreachable(ClientError::Timeout { after })) if *after < TELLING => {}
+            Err(MemberError::NoTime) => {}
             Err(error) if error.may_retry() => admitted.failed(Instant::now(), error.to_string()),
             _ => admitted.succeeded(),
         }
@@ -440,8 +538,8 @@ impl Member {
         // A request without queries; its message has no bytes.
         read.body = Bytes::from_static(&[0]);
         let (build, config, read) = tokio::join!(
-            self.fetch(get("api/v1/status/buildinfo"), probe::MAX_BYTES, deadline),
-            self.fetch(get("api/v1/status/config"), probe::MAX_BYTES, deadline),
+            self.fetch(get("api/v1/status/buildinfo"), probe::MAX_BYTES, deadline, None),
+            self.fetch(get("api/v1/status/config"), probe::MAX_BYTES, deadline, None),
             self.status(read, deadline),
         );
         let build = build?;
@@ -462,49 +560,72 @@ impl Member {
         })
     }
 
-    async fn try_once<T>(
+    async fn try_once<T: Charged + Send + 'static>(
         &self,
         replica: usize,
         question: &Question<T>,
-        credentials: &Credentials,
-        max_bytes: u64,
-        deadline: Instant,
+        errand: &Errand,
     ) -> Result<T, MemberError> {
         let started = Instant::now();
         let server = self.servers.get(replica).ok_or(MemberError::NoTime)?;
         let admitted = server.breaker.admit(started).map_err(|resting| MemberError::Resting(resting.last))?;
-        let outcome = self.exchange(server, question, credentials, max_bytes, deadline).await;
+        let outcome = self.exchange(server, question, errand).await;
         self.metrics.asked(question.kind, started.elapsed(), &outcome);
+        server.note(started.elapsed(), outcome.as_ref().err());
         match &outcome {
             // Who had little time knows little.
             Err(MemberError::Unreachable(ClientError::Timeout { after })) if *after < TELLING => {}
+            Err(MemberError::NoTime | MemberError::Ended(_)) => {}
             Err(error) if error.may_retry() => admitted.failed(Instant::now(), error.to_string()),
             _ => admitted.succeeded(),
         }
         outcome
     }
 
-    async fn exchange<T>(
+    async fn exchange<T: Charged + Send + 'static>(
         &self,
         server: &Server,
         question: &Question<T>,
-        credentials: &Credentials,
-        max_bytes: u64,
-        deadline: Instant,
+        errand: &Errand,
     ) -> Result<T, MemberError> {
-        let mut request = self.request(&server.url, &question.path, question.method.clone(), credentials);
+        let mut request = self.request(&server.url, &question.path, question.method.clone(), &errand.credentials);
         if question.method == Method::POST {
             request.body = Bytes::from(question.form.clone());
         } else if !question.form.is_empty() {
             request.url.set_query(Some(&question.form));
         }
-        let fetched = self.fetch(request, max_bytes, deadline).await?;
+        let mut charge = Charge::none(&errand.scope);
+        let fetched = self.fetch(request, errand.max_bytes, errand.deadline, Some(&mut charge)).await?;
         if fetched.is_victoria {
             server.known.is_victoria();
         }
-        match (question.read)(&fetched.body) {
+        // What is made of it lies beside it for a moment.
+        charge.set(0, 2 * fetched.body.len() as u64)?;
+        let mut answer = self.read(question, fetched, errand.deadline).await?;
+        let (samples, bytes) = answer.weight();
+        charge.set(samples, bytes)?;
+        answer.take(charge);
+        Ok(answer)
+    }
+
+    /// Reads an answer; a large one on other threads, while the time for it runs.
+    async fn read<T: Send + 'static>(
+        &self,
+        question: &Question<T>,
+        fetched: Fetched,
+        deadline: Instant,
+    ) -> Result<T, MemberError> {
+        let (read, is_small) = (question.read, fetched.body.len() <= SMALL);
+        let work = move || match read(&fetched.body) {
             Err(AnswerError::Garbled(_)) if fetched.status != StatusCode::OK => Err(fetched.into_error()),
             outcome => Ok(outcome?),
+        };
+        if is_small {
+            return work();
+        }
+        match tokio::time::timeout_at(deadline.into(), self.pool.run(work)).await {
+            Ok(outcome) => outcome.map_err(|lost| AnswerError::Garbled(lost.to_string()))?,
+            Err(_) => Err(MemberError::NoTime),
         }
     }
 
@@ -534,8 +655,14 @@ impl Member {
         Ok(self.client.send(request.timeout(left)).await?.status)
     }
 
-    /// Sends a request and reads its answer whole.
-    async fn fetch(&self, request: Request, max_bytes: u64, deadline: Instant) -> Result<Fetched, MemberError> {
+    /// Sends a request and reads its answer whole; its bytes are charged while they come.
+    async fn fetch(
+        &self,
+        request: Request,
+        max_bytes: u64,
+        deadline: Instant,
+        mut charge: Option<&mut Charge>,
+    ) -> Result<Fetched, MemberError> {
         let left = deadline.saturating_duration_since(Instant::now()).min(self.config.timeout);
         if left.is_zero() {
             return Err(MemberError::NoTime);
@@ -543,11 +670,44 @@ impl Member {
         let response = self.client.send(request.timeout(left)).await?;
         let (status, encoding) = (response.status, response.content_encoding().to_owned());
         let is_victoria = response.headers.contains_key(probe::VICTORIA_HEADER);
+        let is_self = response.headers.get(loops::INSTANCE).is_some_and(|told| *told == *loops::instance());
         let limit = if status == StatusCode::OK { max_bytes } else { ERROR_MAX };
         let mut body = Vec::new();
-        let info = net::read_body(response.body, &encoding, Some(limit), &mut body).await?;
-        self.metrics.received(info.wire_bytes);
-        Ok(Fetched { status, is_victoria, body })
+        let grown = |bytes: usize| match &mut charge {
+            Some(charge) => charge.set(0, bytes as u64).map_err(MemberError::from),
+            None => Ok(()),
+        };
+        match net::read_body_watched(response.body, &encoding, Some(limit), &mut body, grown).await {
+            Ok(info) => self.metrics.received(info.wire_bytes),
+            // The beginning of an error says enough.
+            Err(MemberError::Body(BodyError::TooLarge { .. })) if status != StatusCode::OK => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Fetched { status, is_victoria, is_self, body })
+    }
+}
+
+impl Server {
+    /// Its address without what may be secret in it.
+    fn shown(&self) -> String {
+        format!("{}{}", self.url.origin().ascii_serialization(), self.url.path())
+    }
+
+    /// It was asked, and answered or not.
+    fn note(&self, took: Duration, error: Option<&MemberError>) {
+        let mut health = self.health.lock();
+        match error {
+            // Nothing has come of it that tells about the server.
+            Some(MemberError::NoTime | MemberError::Ended(_) | MemberError::Resting(_)) => {}
+            Some(MemberError::Answer(AnswerError::Refused { .. })) | None => {
+                health.is_up = Some(true);
+                health.latency = Some(took);
+            }
+            Some(error) => {
+                health.is_up = Some(false);
+                health.last_error = Some(error.to_string());
+            }
+        }
     }
 }
 
@@ -555,6 +715,7 @@ impl Member {
 struct Fetched {
     status: StatusCode,
     is_victoria: bool,
+    is_self: bool,
     body: Vec<u8>,
 }
 

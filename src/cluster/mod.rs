@@ -16,9 +16,13 @@
 //! it is evaluated here.
 
 mod answer;
+mod cache;
 mod config;
 mod frontend;
+mod gather;
+mod limits;
 mod lists;
+mod loops;
 mod member;
 mod metrics;
 mod probe;
@@ -34,11 +38,15 @@ mod victoria;
 mod virtual_labels;
 
 pub use answer::{AnswerError, ListAnswer, QueryAnswer, parse_result, parse_series, parse_texts};
+pub use cache::ListCache;
 pub use config::{Bounds, ExternalLabels, FederationConfig, MemberConfig, Policy, TimeBound, Via};
 pub use frontend::{Frontend, OverMembers, Reads, Sender, Source};
+pub use gather::{Client, MetricMetadata};
+pub use limits::{Charge, Charged, Errand};
 pub use lists::Lists;
-pub use member::{Credentials, Listed, Member, MemberError, Question};
-pub use metrics::MemberMetrics;
+pub use loops::{LoopError, check_loop, introduction};
+pub use member::{Credentials, Greeting, Health, Listed, Member, MemberError, Question, Replica};
+pub use metrics::{FrontendMetrics, MemberMetrics};
 pub use probe::{Capabilities, Flavour, parse_build, parse_external};
 pub use split::{Part, Split, split};
 pub use strip::strip;

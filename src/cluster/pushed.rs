@@ -1,11 +1,11 @@
 //! What a member is to evaluate, on its way to the member's servers.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::answer::QueryAnswer;
+use super::answer::{AnswerError, QueryAnswer};
 use super::config::Via;
-use super::member::{Credentials, Member, MemberError, Question};
+use super::limits::Errand;
+use super::member::{Member, MemberError, Question};
 use super::probe::Flavour;
 use crate::promql::StepTimes;
 
@@ -16,9 +16,7 @@ pub(super) struct Asking {
     pub steps: StepTimes,
     /// What the client has asked for, milliseconds.
     pub lookback: Option<i64>,
-    pub credentials: Credentials,
-    pub max_bytes: u64,
-    pub deadline: Instant,
+    pub errand: Errand,
     /// What a VictoriaMetrics is asked instead, if that can mean the same.
     pub for_victoria: Option<String>,
 }
@@ -34,7 +32,8 @@ pub(super) enum Reply {
 impl Asking {
     /// Asks the member.
     pub(super) async fn ask(self) -> Result<Reply, MemberError> {
-        let flavour = self.member.any_capabilities(&self.credentials, self.deadline).await?.flavour;
+        let Errand { credentials, deadline, .. } = &self.errand;
+        let flavour = self.member.any_capabilities(credentials, *deadline).await?.flavour;
         let question = match (flavour, &self.for_victoria) {
             (Flavour::Prometheus, _) => Question::steps(&self.text, self.steps, self.lookback),
             (Flavour::VictoriaMetrics, Some(text)) => Question::steps(text, self.steps, None).uncached(),
@@ -43,7 +42,10 @@ impl Asking {
             }
             (Flavour::VictoriaMetrics, None) => return Ok(Reply::Differs),
         };
-        let answer = self.member.ask(&question, &self.credentials, self.max_bytes, self.deadline);
-        answer.await.map(Reply::Answer)
+        let answer = self.member.ask(&question, &self.errand).await?;
+        match answer.stray(self.steps) {
+            Some(t) => Err(AnswerError::Garbled(format!("there is a sample at {t}, which was not asked for")).into()),
+            None => Ok(Reply::Answer(answer)),
+        }
     }
 }

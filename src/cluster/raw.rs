@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::answer::QueryAnswer;
 use super::config::{ExternalLabels, Via};
 use super::frontend::{Frontend, Reads, Source};
+use super::limits::Fetched;
 use super::member::{Credentials, Member, MemberError, Question};
 use super::probe::{Capabilities, Flavour};
 use super::replicas;
@@ -38,6 +39,8 @@ pub(super) struct Raw<'q> {
     pub credentials: &'q Credentials,
     /// By when the member has to have answered.
     pub deadline: Instant,
+    /// Counts the series.
+    pub fetched: &'q Fetched,
 }
 
 /// What one replica has.
@@ -92,8 +95,8 @@ impl Raw<'_> {
         let stop = Arc::new(AtomicBool::new(false));
         let started = Instant::now();
         let mut answers: Vec<Option<Result<Share, QueryError>>> = endpoints.iter().map(|_| None).collect();
+        let (sender, receiver) = mpsc::channel();
         std::thread::scope(|threads| {
-            let (sender, receiver) = mpsc::channel();
             for (replica, endpoint) in endpoints.iter().enumerate() {
                 let (sender, part) = (sender.clone(), scope.part(stop.clone()));
                 threads.spawn(move || {
@@ -116,6 +119,11 @@ impl Raw<'_> {
             }
             stop.store(true, Ordering::Relaxed);
         });
+        // Of those who came too late.
+        for share in receiver.try_iter().filter_map(|(_, late)| late.ok()) {
+            let (samples, bytes) = size_of(&share.series);
+            scope.release(samples, bytes);
+        }
         let (mut shares, mut failure) = (Vec::new(), None);
         for (replica, answer) in answers.into_iter().enumerate() {
             let why = match answer {
@@ -147,8 +155,32 @@ impl Raw<'_> {
         QueryError::Peer { peer: self.member().config().name.clone(), reason }
     }
 
-    /// What one replica has.
+    /// What one replica has, if it tells that in time. What a failed read has charged is given back.
     fn of_server(
+        &self,
+        replica: usize,
+        endpoint: &Endpoint,
+        scope: &Scope,
+        request: &SelectRequest<'_>,
+    ) -> Result<Share, QueryError> {
+        let own = scope.within_this(Some(self.deadline));
+        let share = self.try_of_server(replica, endpoint, &own, request).and_then(|share| {
+            self.fetched.add(share.series.len())?;
+            Ok(share)
+        });
+        match share {
+            Ok(_) => own.keep(),
+            // It is late, and not the query.
+            Err(QueryError::Cancelled(Cancelled::Deadline)) => {
+                scope.check()?;
+                return Err(self.failed("it did not answer in time".to_owned()));
+            }
+            Err(_) => {}
+        }
+        share
+    }
+
+    fn try_of_server(
         &self,
         replica: usize,
         endpoint: &Endpoint,
@@ -251,16 +283,17 @@ impl Raw<'_> {
         }
         let asked = request.selectors.iter().map(|selector| {
             let question = Question::samples(selector, range);
-            let (member, credentials, deadline) = (self.source.member.clone(), self.credentials.clone(), self.deadline);
-            let max_bytes = scope.bytes_left();
-            self.frontend
-                .begin(async move { member.ask_replica(replica, &question, &credentials, max_bytes, deadline).await })
+            let (member, errand) = (self.source.member.clone(), self.frontend.errand(self.credentials, scope));
+            self.frontend.begin(async move { member.ask_replica(replica, &question, &errand).await })
         });
         let asked: Vec<_> = asked.collect();
         let mut found: BTreeMap<Labels, SeriesChunks> = BTreeMap::new();
         for answer in asked {
             let answer: Result<QueryAnswer, MemberError> = self.frontend.wait(answer, scope)?;
-            let answer = answer.map_err(|error| self.failed(error.to_string()))?;
+            let answer = answer.map_err(|error| match error {
+                MemberError::Ended(cancelled) => cancelled.into(),
+                error => self.failed(error.to_string()),
+            })?;
             if answer.has_histograms {
                 let why = "it has native histograms, which are read by remote read only";
                 return Err(self.failed(why.to_owned()));

@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use super::frontend::{Frontend, Source};
+use super::limits::Fetched;
 use super::member::Credentials;
 use super::raw::{InHand, Raw};
 use super::strip::strip_selector;
+use crate::storage::newest::NewestRows;
 use crate::storage::{
     BoxedLatest, BoxedSeries, LabelRequest, LabelTexts, QueryError, Queryable, Scope, SelectRequest, Selector,
     SeriesBatch, StreamStep,
@@ -17,6 +19,8 @@ pub(super) struct Samples<'f> {
     pub credentials: &'f Credentials,
     /// By when members have to have answered.
     pub deadline: Instant,
+    /// Counts the series.
+    pub fetched: &'f Fetched,
 }
 
 impl Samples<'_> {
@@ -46,8 +50,8 @@ impl Samples<'_> {
         request: &SelectRequest<'_>,
         scope: &Scope,
     ) -> Result<InHand, QueryError> {
-        let (frontend, credentials, deadline) = (self.frontend, self.credentials, self.deadline);
-        let raw = Raw { frontend, source, credentials, deadline };
+        let Samples { frontend, credentials, deadline, fetched } = *self;
+        let raw = Raw { frontend, source, credentials, deadline, fetched };
         let request = SelectRequest { selectors, ..request.clone() };
         let mut stream = raw.select(scope, &request)?;
         let mut held = InHand::new(scope);
@@ -80,8 +84,10 @@ impl Queryable for Samples<'_> {
         Ok(Box::new(held))
     }
 
-    fn select_latest(&self, _: &Scope, _: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
-        Err(QueryError::NotReady("the newest samples of a cluster cannot be read at once".to_owned()))
+    fn select_latest(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError> {
+        // The limit is one on rows, and not every series has one.
+        let mut all = self.select(scope, &SelectRequest { limit: None, ..request.clone() })?;
+        Ok(Box::new(NewestRows::read(&mut *all, scope, request.range, request.limit)?))
     }
 
     fn label_names(&self, _: &Scope, _: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {

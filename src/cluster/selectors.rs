@@ -3,10 +3,9 @@
 //! A range selector asked from a query API does not show where series end, as the staleness markers are left out of its
 //! answer. What looks at windows does without them, but what looks back from an instant does not: that is asked at its steps.
 
-use super::frontend::join_same;
-use crate::model::Annotations;
+use super::frontend::{Found, join_same};
 use crate::promql::ast::{Call, Delegated, Expr, Subquery};
-use crate::promql::{DelegatedAnswer, DelegatedSeries, Delegates, Failure, StepTimes};
+use crate::promql::{DelegatedAnswer, Delegates, Failure, StepTimes};
 use crate::storage::Scope;
 
 /// The expression with each selector of instants as a part, and these.
@@ -76,7 +75,7 @@ pub(super) struct Selectors<F> {
 
 impl<F> Selectors<F>
 where
-    F: Fn(&Expr, StepTimes) -> Result<(Vec<DelegatedSeries>, Annotations), Failure> + Send + Sync,
+    F: Fn(&Expr, StepTimes) -> Result<Found, Failure> + Send + Sync,
 {
     pub(super) fn new(selectors: Vec<Expr>, ask: F) -> Selectors<F> {
         Selectors { selectors, ask }
@@ -85,11 +84,13 @@ where
 
 impl<F> Delegates for Selectors<F>
 where
-    F: Fn(&Expr, StepTimes) -> Result<(Vec<DelegatedSeries>, Annotations), Failure> + Send + Sync,
+    F: Fn(&Expr, StepTimes) -> Result<Found, Failure> + Send + Sync,
 {
     fn evaluate(&self, id: usize, steps: StepTimes, _: &Scope) -> Result<DelegatedAnswer, Failure> {
         let unknown = || Failure::Execution(format!("nobody evaluates selector {id}"));
-        let (mut series, annotations) = (self.ask)(self.selectors.get(id).ok_or_else(unknown)?, steps)?;
+        // The engine charges what it makes of the series.
+        let Found { mut series, annotations, charges: _charges } =
+            (self.ask)(self.selectors.get(id).ok_or_else(unknown)?, steps)?;
         join_same(&mut series);
         Ok(DelegatedAnswer { series, annotations })
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::LATER;
 use super::fields::{At, Fields, Shown};
 use super::http::{self, OAuth2};
 use super::labels;
 use super::render::Out;
+use super::{ByteSize, LATER};
 use crate::cluster::{
     Bounds, CLUSTER, ExternalLabels, FederationConfig, MemberConfig, Policy, TimeBound, Via, VirtualLabels,
 };
@@ -45,11 +45,15 @@ pub(super) fn read(at: &At<'_>, names: NameValidation) -> (FederationConfig, Sho
     check_names(&f, &members, local.as_ref().map(|(name, _)| name.as_str()));
     let attempts: i64 = f.take("max_attempts_per_request", i64::from(defaults.max_attempts));
     let concurrency: i64 = f.take("max_concurrency", defaults.max_concurrency as i64);
+    let response = f.take("max_response_bytes", ByteSize(defaults.max_response_bytes.cast_signed()));
+    let series: i64 = f.take("max_fetched_series", defaults.max_fetched_series.cast_signed());
     let config = FederationConfig {
         max_attempts: positive(&f, "max_attempts_per_request", attempts).unwrap_or(defaults.max_attempts),
         max_concurrency: positive(&f, "max_concurrency", concurrency).map_or(defaults.max_concurrency, |n| n as usize),
         propagated_headers: read_headers(&mut f),
         partial_response: f.take("partial_response", defaults.partial_response),
+        max_response_bytes: above_0(&f, "max_response_bytes", response.0).unwrap_or(defaults.max_response_bytes),
+        max_fetched_series: above_0(&f, "max_fetched_series", series).unwrap_or(defaults.max_fetched_series),
         members,
         local,
     };
@@ -75,6 +79,14 @@ fn positive(f: &Fields<'_>, key: &str, n: i64) -> Option<u32> {
         f.mistake(key, format!("must be above 0, got {n}"));
     }
     positive
+}
+
+fn above_0(f: &Fields<'_>, key: &str, n: i64) -> Option<u64> {
+    let above_0 = u64::try_from(n).ok().filter(|n| *n > 0);
+    if above_0.is_none() {
+        f.mistake(key, "must be above 0");
+    }
+    above_0
 }
 
 fn read_headers(f: &mut Fields<'_>) -> Vec<String> {

@@ -62,11 +62,22 @@ pub struct BodyInfo {
 /// Prometheus, and costs `limit` bytes of memory, not more; without a limit [`MAX_BODY_BYTES`] holds. After an error `out` holds
 /// what came until then.
 pub async fn read_body(
-    mut body: Body,
+    body: Body,
     content_encoding: &str,
     limit: Option<u64>,
     out: &mut Vec<u8>,
 ) -> Result<BodyInfo, BodyError> {
+    read_body_watched(body, content_encoding, limit, out, |_| Ok(())).await
+}
+
+/// As [`read_body`]; `watch` is told how much has been unpacked so far whenever that has grown, and can end the reading.
+pub async fn read_body_watched<E: From<BodyError>>(
+    mut body: Body,
+    content_encoding: &str,
+    limit: Option<u64>,
+    out: &mut Vec<u8>,
+    mut watch: impl FnMut(usize) -> Result<(), E>,
+) -> Result<BodyInfo, E> {
     out.clear();
     let mut unpack = Unpack::new(content_encoding)?;
     let limit = limit.unwrap_or(MAX_BODY_BYTES).min(MAX_BODY_BYTES);
@@ -74,17 +85,19 @@ pub async fn read_body(
         out.reserve(usize::try_from(len).unwrap_or(MAX_RESERVE).min(MAX_RESERVE));
     }
     let mut info = BodyInfo::default();
-    while let Some(chunk) = body.chunk().await? {
+    while let Some(chunk) = body.chunk().await.map_err(BodyError::from)? {
         info.wire_bytes += chunk.len() as u64;
         let mut input = &chunk[..];
         while unpack.step(&mut input, limit, out)? == Step::More {
+            watch(out.len())?;
             tokio::task::yield_now().await;
         }
+        watch(out.len())?;
     }
     if unpack.ended() {
         Ok(info)
     } else {
-        Err(BodyError::Truncated { encoding: unpack.name(), wire_bytes: info.wire_bytes })
+        Err(BodyError::Truncated { encoding: unpack.name(), wire_bytes: info.wire_bytes }.into())
     }
 }
 

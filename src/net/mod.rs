@@ -27,7 +27,7 @@ mod secret;
 mod tests;
 mod tls;
 
-pub use body::{Body, BodyInfo, MAX_BODY_BYTES, read_body, unpack};
+pub use body::{Body, BodyInfo, MAX_BODY_BYTES, read_body, read_body_watched, unpack};
 pub use breaker::{Admitted, Breaker, BreakerLimits, Resting};
 pub use client::{Client, Request, Response, printable};
 pub use config::{Auth, Header, HttpClientConfig, ProxyConfig, Secret, SecretSource, TlsConfig, TlsVersion};

@@ -13,6 +13,9 @@ pub enum Cancelled {
     /// The time allowed is over.
     #[error("the query's time is up")]
     Deadline,
+    /// More series than allowed.
+    #[error("the query would fetch more than {0} series")]
+    Series(u64),
     /// More samples than allowed.
     #[error("the query would load more than {0} samples into memory")]
     Samples(u64),
@@ -61,11 +64,18 @@ struct Inner {
     peak_samples: AtomicU64,
     bytes: AtomicU64,
     shared: Option<Arc<ByteBudget>>,
+    /// What it is a part of.
+    whole: Option<Scope>,
+    /// Whether the whole goes on holding what this held.
+    is_kept: AtomicBool,
 }
 
 impl Drop for Inner {
     /// What a read that was given up had not released.
     fn drop(&mut self) {
+        if let Some(whole) = self.whole.as_ref().filter(|_| !self.is_kept.load(Ordering::Relaxed)) {
+            whole.release(self.samples.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        }
         if let Some(shared) = &self.shared {
             take(&shared.held, self.bytes.load(Ordering::Relaxed));
         }
@@ -100,8 +110,33 @@ impl Scope {
             peak_samples: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             shared,
+            whole: None,
+            is_kept: AtomicBool::new(false),
         };
         Scope { inner: Arc::new(inner), stop: None }
+    }
+
+    /// A scope within this one, which may end earlier and has no other bounds of its own. What it holds is held by this one,
+    /// too, until the last handle to it is dropped, however its work ended, unless that is [kept](Scope::keep).
+    pub fn within_this(&self, deadline: Option<Instant>) -> Scope {
+        let inner = Inner {
+            deadline,
+            cancelled: AtomicBool::new(false),
+            max_samples: u64::MAX,
+            max_bytes: u64::MAX,
+            samples: AtomicU64::new(0),
+            peak_samples: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            shared: None,
+            whole: Some(self.clone()),
+            is_kept: AtomicBool::new(false),
+        };
+        Scope { inner: Arc::new(inner), stop: None }
+    }
+
+    /// Leaves what is held to the scope that this one is within, where it stays charged.
+    pub fn keep(&self) {
+        self.inner.is_kept.store(true, Ordering::Relaxed);
     }
 
     /// Tells everyone who works on the read to stop.
@@ -120,6 +155,9 @@ impl Scope {
         if is_stopped || self.inner.cancelled.load(Ordering::Relaxed) {
             return Err(Cancelled::Client);
         }
+        if let Some(whole) = &self.inner.whole {
+            whole.check()?;
+        }
         match self.inner.deadline {
             Some(deadline) if Instant::now() >= deadline => Err(Cancelled::Deadline),
             _ => Ok(()),
@@ -128,12 +166,14 @@ impl Scope {
 
     /// When it ends.
     pub fn deadline(&self) -> Option<Instant> {
-        self.inner.deadline
+        let of_whole = self.inner.whole.as_ref().and_then(Scope::deadline);
+        self.inner.deadline.into_iter().chain(of_whole).min()
     }
 
     /// Bytes that it may still hold.
     pub fn bytes_left(&self) -> u64 {
-        self.inner.max_bytes.saturating_sub(self.inner.bytes.load(Ordering::Relaxed))
+        let left = self.inner.max_bytes.saturating_sub(self.inner.bytes.load(Ordering::Relaxed));
+        self.inner.whole.as_ref().map_or(left, |whole| whole.bytes_left().min(left))
     }
 
     /// Charges what a batch has loaded. It counts as held even if that is too much, until it is released.
@@ -143,6 +183,9 @@ impl Scope {
         let held_samples = add(&inner.samples, samples);
         let held_bytes = add(&inner.bytes, bytes);
         inner.peak_samples.fetch_max(held_samples, Ordering::Relaxed);
+        if let Some(whole) = &inner.whole {
+            return whole.charge(samples, bytes);
+        }
         let all_bytes = inner.shared.as_ref().map(|shared| (add(&shared.held, bytes), shared.max));
         if held_samples > inner.max_samples {
             return Err(Cancelled::Samples(inner.max_samples));
@@ -158,10 +201,13 @@ impl Scope {
 
     /// Gives back what is no longer held.
     pub fn release(&self, samples: u64, bytes: u64) {
-        take(&self.inner.samples, samples);
-        let taken = take(&self.inner.bytes, bytes);
+        let samples = take(&self.inner.samples, samples);
+        let bytes = take(&self.inner.bytes, bytes);
         if let Some(shared) = &self.inner.shared {
-            take(&shared.held, taken);
+            take(&shared.held, bytes);
+        }
+        if let Some(whole) = &self.inner.whole {
+            whole.release(samples, bytes);
         }
     }
 
@@ -226,6 +272,31 @@ mod tests {
         assert_eq!((first.check(), second.check(), whole.check()), (Err(Cancelled::Client), Ok(()), Ok(())));
         whole.cancel();
         assert_eq!(second.check(), Err(Cancelled::Client));
+    }
+
+    #[test]
+    fn a_scope_within_another_has_its_bounds_and_gives_back_what_it_held() {
+        let all = Arc::new(ByteBudget::new(100));
+        let whole = Scope::within(Some(all.clone()), None, 10, 80);
+        whole.charge(1, 10).unwrap();
+        let part = whole.within_this(None).within_this(None);
+        assert_eq!((part.charge(3, 30), part.bytes_left(), all.held()), (Ok(()), 40, 40));
+        assert_eq!(part.charge(7, 0), Err(Cancelled::Samples(10)));
+        part.release(8, 50);
+        assert_eq!((whole.bytes_left(), all.held()), (70, 10), "no more than it held");
+        part.charge(2, 20).unwrap();
+        drop(part);
+        assert_eq!((whole.bytes_left(), all.held()), (70, 10));
+        let kept = whole.within_this(None);
+        kept.charge(2, 20).unwrap();
+        kept.keep();
+        drop(kept);
+        assert_eq!(whole.bytes_left(), 50);
+        let short = whole.within_this(Some(Instant::now()));
+        assert_eq!((short.check(), whole.check()), (Err(Cancelled::Deadline), Ok(())));
+        let part = whole.within_this(None);
+        whole.cancel();
+        assert_eq!(part.check(), Err(Cancelled::Client));
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub struct WebConfig {
     pub lookback: DurationMs,
     /// What bounds the answers to remote reads.
     pub remote_read: RemoteReadConfig,
+    /// `--query.cluster-max-concurrency`: queries over the members of a cluster that run at the same time.
+    pub cluster_concurrency: usize,
 }
 
 /// How remote reads are served.
@@ -124,6 +126,7 @@ impl WebConfig {
             answer_timeout: Duration::from_secs(300),
             lookback: DurationMs::from_secs(300),
             remote_read: RemoteReadConfig::default(),
+            cluster_concurrency: 20,
         }
     }
 }

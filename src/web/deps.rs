@@ -31,8 +31,6 @@ pub struct Deps {
     pub storage: Arc<dyn Queryable>,
     /// Our own store alone, whatever else `storage` reads beside it; what `/federate` serves, as in the reference.
     pub local: Arc<dyn Queryable>,
-    /// The newest samples of a cluster, where `/federate?source=cluster` can read them.
-    pub cluster_samples: Option<Arc<dyn Queryable>>,
     /// The same store, as far as it can be written to.
     pub appendable: Arc<dyn Appendable>,
     /// Takes OTLP into it; `None` unless that is enabled.

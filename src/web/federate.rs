@@ -22,8 +22,9 @@ use super::encoding::{ContentEncoding, plain};
 use super::form::Form;
 use super::routes::Web;
 use super::stream::{Plan, Sink, StreamError, WriteError};
+use crate::cluster::{Credentials, Frontend, check_loop};
 use crate::federate::{Answer, BodyFormat, FederateError, Format, Written, negotiate, write};
-use crate::model::{AnnotationKind, Metadata};
+use crate::model::{AnnotationKind, Labels, Metadata};
 use crate::storage::{Limit, QueryError, Queryable, Scope, SelectRequest, Selector, SeriesExemplars, TimeRange};
 
 const NO_SELECTOR: &str =
@@ -34,6 +35,15 @@ pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> R
         return unavailable;
     }
     let form = Form::parse(request.uri().query().unwrap_or(""));
+    let cluster = match form.first("source") {
+        "cluster" => web.deps.cluster.load_full(),
+        _ => None,
+    };
+    if cluster.is_some()
+        && let Err(error) = check_loop(request.headers())
+    {
+        return plain(StatusCode::LOOP_DETECTED, format!("{error}\n"));
+    }
     let deadline = (Instant::now() + web.config.answer_timeout).into_std();
     let accept = request.headers().get(ACCEPT).and_then(|v| v.to_str().ok());
     let format = negotiate(accept.unwrap_or(""));
@@ -43,8 +53,18 @@ pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> R
         scope: Scope::new(Some(deadline), u64::MAX, u64::MAX),
         metrics: web.metrics.stream("/federate"),
     };
-    let reading = Reading { web: web.clone(), scope: plan.scope.clone(), form, format };
-    let answer = web.streams.answer(plan, move |out| reading.write(out)).await;
+    // What waits for members keeps no threads from the local data.
+    let streams = match &cluster {
+        Some(_) => web.cluster.streams(),
+        None => Ok(&web.streams),
+    };
+    let streams = match streams {
+        Ok(streams) => streams,
+        Err(error) => return plain(StatusCode::INTERNAL_SERVER_ERROR, format!("starting threads: {error}\n")),
+    };
+    let cluster = cluster.map(|frontend| (frontend.forwarded(request.headers()), frontend));
+    let reading = Reading { web: web.clone(), cluster, scope: plan.scope.clone(), form, format };
+    let answer = streams.answer(plan, move |out| reading.write(out)).await;
     answer.unwrap_or_else(|error| {
         let status = match &error {
             StreamError::Failed(WriteError::BadRequest(_)) => StatusCode::BAD_REQUEST,
@@ -97,6 +117,8 @@ impl Wanted {
 /// One answer's read.
 struct Reading {
     web: Arc<Web>,
+    /// Who is asked for what members have, and in whose name.
+    cluster: Option<(Credentials, Arc<Frontend>)>,
     scope: Scope,
     form: Form,
     format: Format,
@@ -119,12 +141,26 @@ impl Reading {
     }
 
     fn read(&self, wanted: &Wanted, out: &mut dyn Sink) -> Result<Written, WriteError> {
-        let Deps { local, cluster_samples, clock, external_labels, targets, .. } = &self.web.deps;
-        let source: &dyn Queryable = match (wanted.source, cluster_samples) {
-            (Source::Local, _) => &**local,
-            (Source::Cluster, Some(cluster)) => &**cluster,
-            (Source::Cluster, None) => return Err(WriteError::BadRequest(NO_CLUSTER.to_owned())),
-        };
+        match (wanted.source, &self.cluster) {
+            (Source::Local, _) => {
+                let external = self.web.deps.external_labels.load_full();
+                self.write_from(&*self.web.deps.local, wanted, &external, out)
+            }
+            // Members' series have labels of their own clusters, and are not ours.
+            (Source::Cluster, Some((credentials, frontend))) => frontend
+                .read(credentials, &self.scope, |samples| self.write_from(samples, wanted, &Labels::empty(), out)),
+            (Source::Cluster, None) => Err(WriteError::BadRequest(NO_CLUSTER.to_owned())),
+        }
+    }
+
+    fn write_from(
+        &self,
+        source: &dyn Queryable,
+        wanted: &Wanted,
+        external: &Labels,
+        out: &mut dyn Sink,
+    ) -> Result<Written, WriteError> {
+        let Deps { clock, targets, .. } = &self.web.deps;
         let now = clock.now();
         let range = TimeRange { min: now - self.web.config.lookback, max: now };
         let request = SelectRequest { selectors: &wanted.selectors, range, sorted: true, limit: wanted.limit };
@@ -133,12 +169,8 @@ impl Reading {
             // What our own targets say does not tell about the members of a cluster.
             (wanted.source == Source::Local).then(|| targets.family(family))?
         };
-        let answer = Answer {
-            format: self.format,
-            external: &external_labels.load_full(),
-            lookup: &lookup,
-            exemplars: self.exemplars(wanted, range)?,
-        };
+        let answer =
+            Answer { format: self.format, external, lookup: &lookup, exemplars: self.exemplars(wanted, range)? };
         Ok(write(&mut *stream, answer, &mut |buffer| out.take(buffer))?)
     }
 

@@ -7,7 +7,7 @@ use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
 use axum::routing::get;
 
-use super::api::v1::{Reads, RemoteWrite};
+use super::api::v1::{Desk, Reads, RemoteWrite};
 use super::config::WebConfig;
 use super::deps::{Deps, ReadinessState};
 use super::encoding::plain;
@@ -26,6 +26,8 @@ pub(super) struct Web {
     /// `None` if it is not enabled.
     pub(super) remote_write: Option<RemoteWrite>,
     pub(super) reads: Reads,
+    /// Where members of a cluster are asked.
+    pub(super) cluster: Desk,
     /// Port of the first listener, to recognise the targets that are ourselves.
     pub(super) own_port: u16,
     /// When the server was bound.

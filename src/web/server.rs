@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::api::v1::{Reads, RemoteWrite};
+use super::api::v1::{Desk, Reads, RemoteWrite};
 use super::config::WebConfig;
 use super::connection::ClientAddress;
 use super::deps::Deps;
@@ -78,6 +78,7 @@ impl Server {
             streams: streams.map_err(BindError::Threads)?,
             remote_write: remote_write(&config, &deps),
             reads: Reads::new(&config, &deps.registry, &tasks),
+            cluster: Desk::new(&config, &deps.registry, &tasks),
             birth: deps.clock.now(),
             runtime: Handle::current().metrics(),
             own_port,

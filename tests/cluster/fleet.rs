@@ -71,6 +71,11 @@ impl Servers {
         out
     }
 
+    /// Where the members' servers are.
+    pub fn addresses(&self) -> impl Iterator<Item = String> {
+        self.servers.iter().map(|(home, _)| home.address())
+    }
+
     /// Starts a pair of servers for every member, which have what `share_out` gives them of its series.
     pub fn start_replicas(
         peers: &Peers,

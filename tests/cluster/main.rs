@@ -7,9 +7,12 @@ mod closeness;
 mod example;
 mod fleet;
 mod frontend;
+mod gather;
+mod hostile;
 mod pairs;
 #[path = "../promql/fuzz/peer.rs"]
 mod peer;
+mod read;
 mod shown;
 mod split;
 #[path = "../support/mod.rs"]

@@ -25,8 +25,8 @@ impl StepTimes {
         TimestampMs(self.start.0 + self.interval * (self.count as i64 - 1))
     }
 
-    /// Which step an instant is.
-    fn index_of(&self, t: TimestampMs) -> Option<usize> {
+    /// Which step an instant is; `None` if it is none.
+    pub fn index_of(&self, t: TimestampMs) -> Option<usize> {
         let since = t.0.checked_sub(self.start.0)?;
         let index = usize::try_from(since / self.interval).ok()?;
         (since % self.interval == 0 && index < self.count).then_some(index)

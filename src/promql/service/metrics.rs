@@ -32,26 +32,33 @@ impl Drop for Waiting {
 }
 
 impl Metrics {
-    pub fn new(r: &Registry, max_concurrency: usize) -> Metrics {
+    /// `labels` tell desks apart.
+    pub fn new(r: &Registry, max_concurrency: usize, labels: &[(&str, &str)]) -> Metrics {
         let slice = |slice| {
             let help = "How long the parts of running a query take.";
-            r.histogram("watershed_engine_query_duration_seconds", help, &[("slice", slice)], BOUNDS)
+            let labels = [labels, &[("slice", slice)]].concat();
+            r.histogram("watershed_engine_query_duration_seconds", help, &labels, BOUNDS)
         };
-        let max = r.gauge("watershed_engine_queries_concurrent_max", "How many queries may run at the same time.", &[]);
+        let help = "How many queries may run at the same time.";
+        let max = r.gauge("watershed_engine_queries_concurrent_max", help, labels);
         max.set(max_concurrency as f64);
         Metrics {
-            queries: r.gauge("watershed_engine_queries", "Queries that run or wait.", &[]),
+            queries: r.gauge("watershed_engine_queries", "Queries that run or wait.", labels),
             log_enabled: r.gauge("watershed_engine_query_log_enabled", "Whether queries are logged to a file.", &[]),
             log_failures: r.counter(
                 "watershed_engine_query_log_failures_total",
                 "Queries that could not be written to the query log.",
                 &[],
             ),
-            slow: r.counter("watershed_engine_slow_queries_total", "Queries that were told in the log as slow.", &[]),
+            slow: r.counter(
+                "watershed_engine_slow_queries_total",
+                "Queries that were told in the log as slow.",
+                labels,
+            ),
             samples: r.counter(
                 "watershed_engine_query_samples_total",
                 "Samples that queries looked at; every window counts in full.",
-                &[],
+                labels,
             ),
             queue: slice("queue_time"),
             prepare: slice("prepare_time"),

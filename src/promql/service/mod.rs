@@ -32,12 +32,12 @@ use super::{Answer, Engine, Failure, Outcome, PrepareError, Query, QueryStats, S
 use crate::disk::Disk;
 use crate::model::{Annotations, DurationMs, TimestampMs};
 use crate::runtime::{Clock, CpuPool};
-use crate::storage::{ByteBudget, Cancelled, Queryable, Scope};
+use crate::storage::{ByteBudget, Cancelled, QueryError, Queryable, Scope};
 use crate::telemetry::Registry;
 pub use statistics::Statistics;
 
 /// Enough for a tree of the greatest depth in a build without optimisations; only what is used costs memory.
-const STACK: usize = if cfg!(target_pointer_width = "64") { 16 << 20 } else { 8 << 20 };
+pub(crate) const STACK: usize = if cfg!(target_pointer_width = "64") { 16 << 20 } else { 8 << 20 };
 /// The phases that the reference names in its errors.
 const QUEUE: &str = "query queue";
 const PREPARATION: &str = "query execution";
@@ -81,6 +81,7 @@ pub trait Evaluate: Send + Sync + std::fmt::Debug {
 }
 
 /// What the desk needs of others.
+#[derive(Clone)]
 pub struct Deps {
     /// What is asked.
     pub storage: Arc<dyn Queryable>,
@@ -204,39 +205,64 @@ pub enum QueryFailure {
 pub struct Service(Arc<Inner>);
 
 struct Inner {
-    engine: ArcSwap<Engine>,
+    common: Arc<Common>,
     deps: Deps,
     limits: Limits,
     pool: CpuPool,
     gate: Arc<Semaphore>,
+    metrics: Metrics,
+}
+
+/// What desks of one program have in common.
+struct Common {
+    engine: ArcSwap<Engine>,
     bytes: Arc<ByteBudget>,
     active: OnceLock<Arc<ActiveQueries>>,
     log: QueryLog,
-    metrics: Metrics,
 }
 
 impl Service {
     /// Starts the threads.
     pub fn new(engine: Engine, limits: Limits, deps: Deps) -> io::Result<Service> {
+        let common = Common {
+            engine: ArcSwap::from_pointee(engine),
+            bytes: Arc::new(ByteBudget::new(limits.max_bytes_of_all)),
+            active: OnceLock::new(),
+            log: QueryLog::default(),
+        };
+        Service::with("query", &[], Arc::new(common), limits, deps)
+    }
+
+    /// Another desk with places and threads of its own, so that neither waits for the other's queries. Engine, logs and the
+    /// bytes of all queries are the same. The metrics' label `view` tells it apart.
+    pub fn beside(&self, view: &'static str, max_concurrency: usize) -> io::Result<Service> {
+        let limits = Limits { max_concurrency, ..self.0.limits.clone() };
+        Service::with(view, &[("view", view)], self.0.common.clone(), limits, self.0.deps.clone())
+    }
+
+    fn with(
+        name: &str,
+        labels: &[(&str, &str)],
+        common: Arc<Common>,
+        limits: Limits,
+        deps: Deps,
+    ) -> io::Result<Service> {
         let places = limits.max_concurrency.clamp(1, Semaphore::MAX_PERMITS);
         // One more than can be busy with queries, so that whoever only wants something parsed does not wait for them.
-        let pool = CpuPool::with_stack("query", places.saturating_add(1), STACK)?;
-        let metrics = Metrics::new(&deps.registry, places);
+        let pool = CpuPool::with_stack(name, places.saturating_add(1), STACK)?;
+        let metrics = Metrics::new(&deps.registry, places, labels);
         let gate = Arc::new(Semaphore::new(places));
-        let bytes = Arc::new(ByteBudget::new(limits.max_bytes_of_all));
-        let (active, log) = (OnceLock::new(), QueryLog::default());
-        let engine = ArcSwap::from_pointee(engine);
-        Ok(Service(Arc::new(Inner { engine, deps, limits, pool, gate, bytes, active, log, metrics })))
+        Ok(Service(Arc::new(Inner { common, deps, limits, pool, gate, metrics })))
     }
 
     /// How queries are evaluated.
     pub fn engine(&self) -> Arc<Engine> {
-        self.0.engine.load_full()
+        self.0.common.engine.load_full()
     }
 
     /// Evaluates the queries that come from now on in another way.
     pub fn set_engine(&self, engine: Engine) {
-        self.0.engine.store(Arc::new(engine));
+        self.0.common.engine.store(Arc::new(engine));
     }
 
     /// What is asked.
@@ -246,7 +272,7 @@ impl Service {
 
     /// Bytes that queries and their answers hold now.
     pub fn held_bytes(&self) -> u64 {
-        self.0.bytes.held()
+        self.0.common.bytes.held()
     }
 
     /// Runs short work on the threads for queries: their stacks bear the deepest trees.
@@ -265,7 +291,7 @@ impl Service {
                 if let Some(queries) = unfinished {
                     tracing::warn!(%queries, "these queries had not finished when the process ended before");
                 }
-                drop(self.0.active.set(Arc::new(active)));
+                drop(self.0.common.active.set(Arc::new(active)));
             }
             // A note about queries is no reason to answer none.
             Err(error) => tracing::warn!(%error, "running queries are not written down"),
@@ -274,8 +300,8 @@ impl Service {
 
     /// Logs queries to another file from now on, or to none. An error leaves everything as it was.
     pub fn set_log(&self, path: Option<&Path>) -> io::Result<()> {
-        self.0.log.set(path)?;
-        self.0.metrics.log_enabled.set(if self.0.log.is_on() { 1.0 } else { 0.0 });
+        self.0.common.log.set(path)?;
+        self.0.metrics.log_enabled.set(if self.0.common.log.is_on() { 1.0 } else { 0.0 });
         Ok(())
     }
 
@@ -291,7 +317,7 @@ impl Service {
         let allowed = ask.timeout.map_or(inner.limits.timeout, |t| t.min(inner.limits.timeout));
         let deadline = arrived + allowed;
         let Limits { max_samples, max_bytes, .. } = inner.limits;
-        let scope = Scope::within(Some(inner.bytes.clone()), Some(deadline), max_samples, max_bytes);
+        let scope = Scope::within(Some(inner.common.bytes.clone()), Some(deadline), max_samples, max_bytes);
         let _cancel = CancelOnDrop(scope.clone());
         let waiting = inner.metrics.begin();
         let place = tokio::time::timeout_at(deadline.into(), inner.gate.clone().acquire_owned()).await;
@@ -311,11 +337,11 @@ struct Admitted {
 impl Inner {
     fn answer(&self, ask: &Ask, scope: Scope, admitted: Admitted) -> Result<Answered, QueryFailure> {
         let Admitted { place, waiting, queue } = admitted;
-        let noted = self.active.get().and_then(|active| active.note(&ask.text, self.deps.clock.now()));
+        let noted = self.common.active.get().and_then(|active| active.note(&ask.text, self.deps.clock.now()));
         let started = Instant::now();
         let (outcome, prepare) = match &ask.evaluator {
             Some(evaluator) => {
-                let engine = self.engine.load();
+                let engine = self.common.engine.load();
                 scope.check().map_err(|cancelled| stopped(cancelled, PREPARATION))?;
                 (evaluator.evaluate(&engine, ask, &scope)?, Duration::ZERO)
             }
@@ -337,7 +363,7 @@ impl Inner {
     fn prepare(&self, ask: &Ask, scope: &Scope) -> Result<Query, QueryFailure> {
         scope.check().map_err(|cancelled| stopped(cancelled, PREPARATION))?;
         let lookback = ask.lookback.map(|lookback| lookback.0);
-        let engine = self.engine.load();
+        let engine = self.common.engine.load();
         let prepared = match ask.times {
             Times::Instant(at) => engine.instant(&ask.text, at, lookback),
             Times::Range { start, end, step } => engine.range(&ask.text, start..end, step.0, lookback),
@@ -348,7 +374,7 @@ impl Inner {
     fn account(&self, ask: &Ask, failure: Option<&QueryFailure>, stats: &QueryStats, statistics: &Statistics) {
         self.metrics.end(stats, statistics);
         let error = failure.map(ToString::to_string);
-        if let Err(e) = self.log.write(self.deps.clock.now(), ask, error.as_deref(), statistics) {
+        if let Err(e) = self.common.log.write(self.deps.clock.now(), ask, error.as_deref(), statistics) {
             self.metrics.log_failures.inc();
             tracing::warn!(error = %e, "the query log cannot be written");
         }
@@ -382,6 +408,8 @@ impl From<Failure> for QueryFailure {
         match failure {
             Failure::Execution(why) => QueryFailure::Execution(why),
             Failure::Cancelled(cancelled) => stopped(cancelled, EVALUATION),
+            // Nothing is wrong with our own store.
+            Failure::Storage(error @ QueryError::Peer { .. }) => QueryFailure::Execution(error.to_string()),
             failure @ Failure::Storage(_) => QueryFailure::Storage(failure.to_string()),
         }
     }
@@ -392,6 +420,10 @@ fn stopped(cancelled: Cancelled, phase: &'static str) -> QueryFailure {
     match cancelled {
         Cancelled::Client => QueryFailure::Canceled(phase),
         Cancelled::Deadline => QueryFailure::Timeout(phase),
+        Cancelled::Series(max) => QueryFailure::Execution(format!(
+            "the query would fetch more than {max} series from the members of the cluster; ask for less, or raise \
+             federation.max_fetched_series"
+        )),
         Cancelled::Samples(_) => QueryFailure::Execution(
             "query processing would load too many samples into memory in query execution".to_owned(),
         ),

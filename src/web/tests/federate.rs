@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::Request;
 
 use super::Fixture;
-use super::fixture::NOW;
+use super::fixture::{NOW, local_cluster};
 use crate::model::{DurationMs, Labels};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
@@ -83,10 +83,12 @@ async fn the_cluster_is_asked_where_there_is_one_and_our_targets_say_nothing_of_
     let series = appender.series(&Labels::from_pairs([("__name__", "load"), ("member", "far")])).expect("in memory");
     appender.append(&[FloatSample { series, t: NOW, v: 4.0 }]).expect("in memory");
     appender.commit().expect("in memory");
-    let mut fixture = Fixture::new().with_series();
-    fixture.deps.cluster_samples = Some(cluster);
+    let fixture = Fixture::new().with_series();
+    fixture.deps.external_labels.store(Arc::new(Labels::from_pairs([("site", "here")])));
+    fixture.deps.cluster.store(Some(Arc::new(local_cluster("home", cluster))));
     let answer = fixture.app().get("/federate?match[]=load&source=cluster").await;
-    let expected = format!("# TYPE load untyped\nload{{member=\"far\",instance=\"\"}} 4 {}\n", NOW.0);
+    let expected =
+        format!("# TYPE load untyped\nload{{__cluster__=\"home\",member=\"far\",instance=\"\"}} 4 {}\n", NOW.0);
     assert_eq!(answer.text(), expected);
 }
 

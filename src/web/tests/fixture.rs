@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::{self, FederationConfig, Frontend, Member, MemberMetrics, Source};
 use crate::model::{DurationMs, Exemplar, Labels, Metadata, MetricType, TimestampMs};
 use crate::promql::service::{self, Limits, Service};
 use crate::promql::{Engine, EngineOptions, ParserOptions};
@@ -24,7 +25,7 @@ use crate::scrape::{DroppedTarget, JobConfig, TargetHealth, TargetMetadata, Targ
 use crate::storage::memory::MemoryStore;
 use crate::storage::{Appendable as _, FloatSample, Queryable};
 use crate::telemetry::Registry;
-use crate::web::api::v1::Reads;
+use crate::web::api::v1::{Desk, Reads};
 use crate::web::route_list::HttpService;
 use crate::web::routes::{Web, routes};
 use crate::web::server::remote_write;
@@ -37,6 +38,13 @@ use crate::web::{
 
 /// What the manual clock of every fixture shows: 2023-11-14T22:13:20Z.
 pub(in crate::web) const NOW: TimestampMs = TimestampMs(1_700_000_000_000);
+
+/// A cluster of one member, whose samples a store has.
+pub(in crate::web) fn local_cluster(name: &str, store: Arc<dyn Queryable>) -> Frontend {
+    let member = Member::local(name, &Labels::empty(), MemberMetrics::new(&Registry::new(), name)).expect("a member");
+    let source = Source { member: Arc::new(member), reads: cluster::Reads::Local(store) };
+    Frontend::new(&FederationConfig::default(), vec![source], Tasks::new()).expect("few labels")
+}
 
 /// Builds servers; every part can be replaced before.
 pub(in crate::web) struct Fixture {
@@ -59,7 +67,6 @@ impl Fixture {
             security: Security::new(&registry),
             storage: store.clone(),
             local: store.clone(),
-            cluster_samples: None,
             appendable: store.clone(),
             cluster: Arc::default(),
             gateway: None,
@@ -147,6 +154,7 @@ impl Fixture {
         Arc::new(Web {
             metrics: WebMetrics::new(&self.deps.registry),
             reads: Reads::new(&self.config, &self.deps.registry, &tasks),
+            cluster: Desk::new(&self.config, &self.deps.registry, &tasks),
             streams: Streams::new(2, Duration::from_secs(60), tasks).expect("threads"),
             remote_write: remote_write(&self.config, &self.deps),
             own_port: 9090,

@@ -60,7 +60,7 @@ pub(super) fn exemplars(call: &Call) -> Result<Answer, ApiError> {
     Ok(Answer::json(exemplars_json(&call.web.deps.exemplars.select_exemplars(&selectors, range)?)))
 }
 
-fn selectors_of(expr: &Expr) -> Vec<Selector> {
+pub(super) fn selectors_of(expr: &Expr) -> Vec<Selector> {
     let mut selectors = Vec::new();
     expr.walk(&mut |node| match node {
         Expr::Vector(selector) => selectors.push(selector.matchers.clone()),
@@ -88,7 +88,7 @@ fn exemplars_json(all: &[SeriesExemplars]) -> Vec<u8> {
     out
 }
 
-fn write_exemplar(out: &mut Vec<u8>, exemplar: &Exemplar) {
+pub(super) fn write_exemplar(out: &mut Vec<u8>, exemplar: &Exemplar) {
     out.extend_from_slice(br#"{"labels":"#);
     append(out, &LabelMap(exemplar.labels.as_bytes()), Escaping::Labels);
     out.extend_from_slice(br#","value":""#);

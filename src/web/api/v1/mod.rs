@@ -42,6 +42,7 @@ use axum::middleware::Next;
 use axum::routing::{MethodRouter, any, get, post};
 use tokio::time::Instant;
 
+pub(in crate::web) use self::cluster::Desk;
 pub(in crate::web) use self::labels::unescape;
 pub(in crate::web) use self::read::Reads;
 use self::reply::{Answer, ApiError, ErrorKind};
@@ -95,7 +96,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Web>>)> {
         ("/search/label_values", search()),
         ("/status/config", endpoint(status::config)),
         ("/status/flags", endpoint(status::flags)),
-        ("/status/buildinfo", endpoint(status::build_info)),
+        ("/status/buildinfo", get(status::build_info_of_this)),
         ("/status/runtimeinfo", endpoint(status::runtime_info)),
         ("/status/tsdb", endpoint(store::statistics)),
         ("/status/tsdb/blocks", endpoint(store::blocks)),

@@ -14,7 +14,7 @@ use axum::http::{Response, StatusCode};
 use super::reply::{ApiError, ErrorKind, JSON};
 use super::result::QueryResult;
 use crate::model::{DurationMs, GoQuoted, TimestampMs};
-use crate::promql::service::{Answered, Ask, Evaluate, Origin, QueryFailure, Times};
+use crate::promql::service::{Answered, Ask, Evaluate, Origin, QueryFailure, Service, Times};
 use crate::storage::Limit;
 use crate::web::connection::ClientAddress;
 use crate::web::encoding::{ContentEncoding, EncodedBody};
@@ -44,25 +44,33 @@ pub(super) async fn range(State(web): State<Arc<Web>>, request: Request) -> Resp
 }
 
 async fn local(web: Arc<Web>, request: Request, handler: &'static str, read: ReadTimes) -> Response<Body> {
-    answer(web, request, handler, read, None).await.unwrap_or_else(|error| error.respond())
+    let desk = Desk { queries: web.deps.queries.clone(), evaluator: None };
+    answer(web, request, handler, read, desk).await.unwrap_or_else(|error| error.respond())
 }
 
-/// Has a question evaluated by `evaluator`, or else over the local storage.
+/// Where a question is asked.
+pub(super) struct Desk {
+    pub(super) queries: Service,
+    /// Who evaluates it; nobody for the engine over the local storage.
+    pub(super) evaluator: Option<Arc<dyn Evaluate>>,
+}
+
+/// Has a question evaluated.
 pub(super) async fn answer(
     web: Arc<Web>,
     request: Request,
     handler: &'static str,
     read: ReadTimes,
-    evaluator: Option<Arc<dyn Evaluate>>,
+    desk: Desk,
 ) -> Result<Response<Body>, ApiError> {
     let encoding = ContentEncoding::accepted(request.headers());
     let origin = origin_of(&request);
     let form = Form::read(request, web.config.form_limit, web.config.read_timeout).await?;
     let (mut ask, shown) = read_ask(&form, web.deps.clock.now(), read)?;
     ask.origin = Some(origin);
-    ask.evaluator = evaluator;
+    ask.evaluator = desk.evaluator;
     let finish = move |outcome: Result<Answered, QueryFailure>| outcome.map(|answered| shown.write(answered, encoding));
-    match web.deps.queries.run(ask, finish).await?? {
+    match desk.queries.run(ask, finish).await?? {
         Written::Whole(body) => Ok(body.respond(StatusCode::OK, JSON)),
         Written::Large(answered, shown) => {
             let (scope, metrics) = (answered.scope.clone(), web.metrics.stream(handler));

@@ -14,7 +14,8 @@ use axum::http::{HeaderValue, Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::model::AnnotationKind;
+use crate::cluster::{Credentials, Frontend};
+use crate::model::{AnnotationKind, Labels};
 use crate::remote::read::{
     Limits, ReadRequest, RequestError, ResponseKind, SAMPLES_TYPE, STREAMED_TYPE, ServeError, Served, Source, serve,
 };
@@ -95,18 +96,48 @@ impl Drop for Waiting<'_> {
 }
 
 pub(super) async fn read(State(web): State<Arc<Web>>, request: Request) -> Response<Body> {
-    answer(web, request).await.unwrap_or_else(|(status, text)| plain(status, format!("{text}\n")))
+    respond(web, request, Samples::Local).await
+}
+
+/// Whose samples are read.
+pub(super) enum Samples {
+    /// Ours, with our external labels.
+    Local,
+    /// Those of all members of a cluster, in the name of a client.
+    Members { frontend: Arc<Frontend>, credentials: Credentials },
+}
+
+impl Samples {
+    fn path(&self) -> &'static str {
+        match self {
+            Samples::Local => "/api/v1/read",
+            Samples::Members { .. } => "/prometheus/api/v1/read",
+        }
+    }
+
+    fn reads<'w>(&self, web: &'w Web) -> &'w Reads {
+        match self {
+            Samples::Local => &web.reads,
+            Samples::Members { .. } => &web.cluster.reads,
+        }
+    }
+}
+
+/// Answers a remote read.
+pub(super) async fn respond(web: Arc<Web>, request: Request, samples: Samples) -> Response<Body> {
+    answer(web, request, samples).await.unwrap_or_else(|(status, text)| plain(status, format!("{text}\n")))
 }
 
 type Refusal = (StatusCode, String);
 
-async fn answer(web: Arc<Web>, request: Request) -> Result<Response<Body>, Refusal> {
+async fn answer(web: Arc<Web>, request: Request, samples: Samples) -> Result<Response<Body>, Refusal> {
     let internal = |error: String| (StatusCode::INTERNAL_SERVER_ERROR, error);
     let packed = receive(&web, request.into_body()).await?;
-    let _waiting = Waiting::new(&web.reads.queries);
+    let reads = samples.reads(&web);
+    let _waiting = Waiting::new(&reads.queries);
     let busy =
         || (StatusCode::SERVICE_UNAVAILABLE, "too many remote reads at the same time; try again later".to_owned());
-    let permit = web.reads.admit().await.ok_or_else(busy)?;
+    let permit = reads.admit().await.ok_or_else(busy)?;
     // Compiling hostile expressions takes its time, which is not the connections'.
     let decoded = web.deps.pool.run(move || decode(&packed)).await.map_err(|lost| internal(lost.to_string()))?;
     let (request, kind) = decoded.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
@@ -119,10 +150,10 @@ async fn answer(web: Arc<Web>, request: Request) -> Result<Response<Body>, Refus
         },
         encoding: ContentEncoding::Identity,
         scope: scope.clone(),
-        metrics: web.metrics.stream("/api/v1/read"),
+        metrics: web.metrics.stream(samples.path()),
     };
-    let streams = web.reads.streams().map_err(|error| internal(error.to_string()))?;
-    let work = Work { web: web.clone(), request, kind, scope, _permit: permit };
+    let streams = reads.streams().map_err(|error| internal(error.to_string()))?;
+    let work = Work { web: web.clone(), samples, request, kind, scope, _permit: permit };
     let mut response = streams.answer(plan, move |out| work.write(out)).await.map_err(refusal)?;
     if kind == ResponseKind::Samples {
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
@@ -155,6 +186,7 @@ fn decode(packed: &[u8]) -> Result<(ReadRequest, ResponseKind), RequestError> {
 /// One answer.
 struct Work {
     web: Arc<Web>,
+    samples: Samples,
     request: ReadRequest,
     kind: ResponseKind,
     scope: Scope,
@@ -163,12 +195,18 @@ struct Work {
 
 impl Work {
     fn write(&self, out: &mut dyn Sink) -> Result<(), WriteError> {
-        let external = self.web.deps.external_labels.load_full();
-        let source = Source { storage: &*self.web.deps.storage, scope: &self.scope, external: &external };
-        let limits: &Limits = &self.web.config.remote_read.limits;
-        let Served { series, samples, annotations } =
-            serve(self.kind, &self.request, source, limits, &mut |buffer| out.take(buffer))?;
-        let reads = &self.web.reads;
+        let scope = &self.scope;
+        let served = match &self.samples {
+            Samples::Local => {
+                let external = self.web.deps.external_labels.load_full();
+                self.serve(Source { storage: &*self.web.deps.storage, scope, external: &external }, out)
+            }
+            Samples::Members { frontend, credentials } => frontend.read(credentials, scope, |storage| {
+                self.serve(Source { storage, scope, external: &Labels::empty() }, out)
+            }),
+        };
+        let Served { series, samples, annotations } = served?;
+        let reads = self.samples.reads(&self.web);
         reads.series.add(series);
         reads.samples.add(samples);
         for warning in annotations.of(AnnotationKind::Warning) {
@@ -176,6 +214,11 @@ impl Work {
             tracing::warn!(%warning, "the answer to a remote read was not complete");
         }
         Ok(())
+    }
+
+    fn serve(&self, source: Source<'_>, out: &mut dyn Sink) -> Result<Served, ServeError> {
+        let limits: &Limits = &self.web.config.remote_read.limits;
+        serve(self.kind, &self.request, source, limits, &mut |buffer| out.take(buffer))
     }
 }
 
@@ -194,9 +237,9 @@ impl From<ServeError> for WriteError {
 fn refusal(error: StreamError) -> Refusal {
     let status = match &error {
         StreamError::Failed(WriteError::BadRequest(_)) => StatusCode::BAD_REQUEST,
-        StreamError::Failed(WriteError::Query(QueryError::Cancelled(Cancelled::Bytes(_) | Cancelled::Samples(_)))) => {
-            StatusCode::BAD_REQUEST
-        }
+        StreamError::Failed(WriteError::Query(QueryError::Cancelled(
+            Cancelled::Bytes(_) | Cancelled::Samples(_) | Cancelled::Series(_),
+        ))) => StatusCode::BAD_REQUEST,
         StreamError::Busy => StatusCode::SERVICE_UNAVAILABLE,
         StreamError::Failed(WriteError::Query(QueryError::NotReady(_) | QueryError::Cancelled(_))) => {
             StatusCode::SERVICE_UNAVAILABLE

@@ -29,6 +29,7 @@ pub(super) enum ErrorKind {
     Unavailable,
     Internal,
     NotFound,
+    Loop,
 }
 
 impl ErrorKind {
@@ -41,6 +42,7 @@ impl ErrorKind {
             ErrorKind::Unavailable => "unavailable",
             ErrorKind::Internal => "internal",
             ErrorKind::NotFound => "not_found",
+            ErrorKind::Loop => "loop",
         }
     }
 
@@ -56,6 +58,7 @@ impl ErrorKind {
             // The reference maps an unavailable store to 500 like everything that it has no other number for.
             ErrorKind::Internal | ErrorKind::Unavailable => 500,
             ErrorKind::Timeout => 503,
+            ErrorKind::Loop => 508,
         }
     }
 }

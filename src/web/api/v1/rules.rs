@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::Call;
 use super::reply::{Answer, ApiError, ErrorKind};
 use crate::model::GoQuoted;
-use crate::web::form::ParamError;
+use crate::storage::Selector;
+use crate::web::form::{Form, ParamError};
 
 /// Rule groups: none.
 pub(super) fn rules(call: &Call) -> Result<Answer, ApiError> {
@@ -15,20 +16,25 @@ pub(super) fn rules(call: &Call) -> Result<Answer, ApiError> {
     struct Groups {
         groups: [(); 0],
     }
-    let form = &call.form;
-    form.well_formed()?;
-    form.narrowing_selectors()?;
-    let kind = form.first("type").to_lowercase();
-    if !matches!(kind.as_str(), "" | "alert" | "record") {
-        return Err(ParamError::of("type", format_args!("not supported value {}", GoQuoted(&kind))).into());
-    }
-    exclude_alerts(call)?;
+    check(&call.form)?;
     page(call)?;
     Ok(Answer::of(&Groups { groups: [] }))
 }
 
-fn exclude_alerts(call: &Call) -> Result<bool, ApiError> {
-    let text = call.form.first("exclude_alerts").to_lowercase();
+/// Judges the parameters that narrow rules; also gives the conditions on their labels.
+pub(super) fn check(form: &Form) -> Result<Vec<Selector>, ApiError> {
+    form.well_formed()?;
+    let selectors = form.narrowing_selectors()?;
+    let kind = form.first("type").to_lowercase();
+    if !matches!(kind.as_str(), "" | "alert" | "record") {
+        return Err(ParamError::of("type", format_args!("not supported value {}", GoQuoted(&kind))).into());
+    }
+    exclude_alerts(form)?;
+    Ok(selectors)
+}
+
+fn exclude_alerts(form: &Form) -> Result<bool, ApiError> {
+    let text = form.first("exclude_alerts").to_lowercase();
     match text.as_str() {
         "" | "0" | "f" | "false" => Ok(false),
         "1" | "t" | "true" => Ok(true),

@@ -1,11 +1,18 @@
 //! `status/*`: what runs here.
 
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::Response;
 use serde::Serialize;
 
 use super::Call;
 use super::json::Rfc3339;
 use super::reply::{Answer, ApiError};
+use crate::cluster::introduction;
 use crate::web::config::hostname;
+use crate::web::routes::Web;
 
 /// A configuration as YAML.
 #[derive(Serialize)]
@@ -23,8 +30,16 @@ pub(super) fn flags(call: &Call) -> Result<Answer, ApiError> {
     Ok(Answer::of(&*call.web.deps.flags))
 }
 
+/// What was built, and in a header which process this is: a cluster frontend finds out by it that it asks itself.
+pub(super) async fn build_info_of_this(state: State<Arc<Web>>, request: Request) -> Response<Body> {
+    let mut response = super::run(state, request, build_info).await;
+    let (name, value) = introduction();
+    response.headers_mut().insert(name, value);
+    response
+}
+
 /// What was built.
-pub(super) fn build_info(call: &Call) -> Result<Answer, ApiError> {
+fn build_info(call: &Call) -> Result<Answer, ApiError> {
     Ok(Answer::of(&call.web.deps.build))
 }
 
