@@ -140,8 +140,7 @@ fn vmauth(peers: &Peers, home: &Home, backend: SocketAddr) -> Server {
     let mut command = Command::new(peers.path("vmauth"));
     command
         .arg(format!("-auth.config={}", home.config_path().display()))
-        .arg(format!("-httpListenAddr={}", home.address()))
-        .arg("-maxIdleBackendConnections=100");
+        .arg(format!("-httpListenAddr={}", home.address()));
     Server::spawn("vmauth", command, home.port, &home.path().join("vmauth.log")).wait_ready("/")
 }
 

@@ -13,16 +13,19 @@ use crate::RUNTIME;
 /// What only a broken gateway needs.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// What came by one connection.
+type Came = Arc<Mutex<Vec<u8>>>;
+
 /// A backend that a script plays; it remembers what came by each connection.
 pub struct Scripted {
     pub address: SocketAddr,
-    came: Arc<Mutex<Vec<Arc<Mutex<Vec<u8>>>>>>,
+    came: Arc<Mutex<Vec<Came>>>,
 }
 
 /// One of its connections.
 pub struct Line {
     pub stream: TcpStream,
-    came: Arc<Mutex<Vec<u8>>>,
+    came: Came,
     /// How much of it was read as heads and bodies.
     taken: usize,
 }
@@ -34,7 +37,7 @@ impl Scripted {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let came: Arc<Mutex<Vec<Arc<Mutex<Vec<u8>>>>>> = Arc::default();
+        let came: Arc<Mutex<Vec<Came>>> = Arc::default();
         let lines = came.clone();
         RUNTIME.spawn(async move {
             loop {
