@@ -76,7 +76,7 @@ fn whole(parts: &[(&Labels, &[Float])]) -> Option<(Labels, Vec<Float>)> {
 /// Bytes that the parts of one series take as a whole.
 fn size(parts: &[(&Labels, &[Float])]) -> usize {
     let labels = parts.first().map_or(0, |(labels, _)| labels.as_bytes().len());
-    let floats: usize = parts.iter().map(|(_, floats)| floats.len() * size_of::<Float>()).sum();
+    let floats: usize = parts.iter().map(|part| size_of_val(part.1)).sum();
     size_of::<(Labels, Box<[Float]>)>() + labels + floats + ALLOCATIONS
 }
 
