@@ -56,6 +56,8 @@ struct State {
     asked: Mutex<Vec<Asked>>,
     keeps: bool,
     count: AtomicU64,
+    /// Requests that were given up while it thought.
+    abandoned: AtomicU64,
     told: Told,
     /// What gRPC ends calls with, in place of an answer.
     fails: Option<GrpcFailure>,
@@ -113,7 +115,15 @@ impl Start {
         socket.bind(address).expect("the address is free");
         let listener = socket.listen(1024).expect("the address is free");
         let address = listener.local_addr().expect("an address");
-        let state = Arc::new(State { asked: Mutex::default(), keeps, count: AtomicU64::new(0), told, fails, framed });
+        let state = Arc::new(State {
+            asked: Mutex::default(),
+            keeps,
+            count: AtomicU64::new(0),
+            abandoned: AtomicU64::new(0),
+            told,
+            fails,
+            framed,
+        });
         let backend = Backend {
             address,
             state: state.clone(),
@@ -145,6 +155,11 @@ impl Backend {
     /// Requests so far.
     pub fn count(&self) -> u64 {
         self.state.count.load(Ordering::SeqCst)
+    }
+
+    /// Requests that were given up before it had answered.
+    pub fn abandoned(&self) -> u64 {
+        self.state.abandoned.load(Ordering::SeqCst)
     }
 
     /// Ends as components do: no new requests, those under way are answered.
@@ -233,8 +248,19 @@ impl State {
             self.asked.lock().push(asked());
         }
         if !self.told.pause.is_zero() {
+            let thinking = Thinking(&self.abandoned);
             tokio::time::sleep(self.told.pause).await;
+            std::mem::forget(thinking);
         }
+    }
+}
+
+/// Counts one that is dropped.
+struct Thinking<'a>(&'a AtomicU64);
+
+impl Drop for Thinking<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 

@@ -44,6 +44,49 @@ fn a_connection_is_used_again_unless_the_backend_shall_not_keep_it() {
     });
 }
 
+#[test]
+fn another_configuration_is_gone_over_to_without_a_lost_request_and_a_wrong_one_is_not() {
+    RUNTIME.block_on(async {
+        let (before, after) = (Start::new(Kind::Http).start().await, Start::new(Kind::Http).start().await);
+        let config = |ruler: &str| {
+            let kept = before.url(Kind::Http);
+            format!(
+                "target: gateway\ngateway: {{proxy: {{ruler: {{url: '{ruler}'}}, distributor: {{url: '{kept}'}}}}}}\n"
+            )
+        };
+        let door = Door::with_file(&config(&before.url(Kind::Http)));
+        let mut client = Client::connect(door.address).await;
+        let reload = async |yaml: &str, ok: bool| {
+            let gauge = "watershed_config_last_reload_successful";
+            door.home.write_config(yaml);
+            // The metric of the last outcome tells when this one is there: outcomes alternate here.
+            door.server.signal(rustix::process::Signal::HUP);
+            let start = std::time::Instant::now();
+            while (door.metric(gauge) == 1.0) != ok {
+                assert!(start.elapsed().as_secs() < 30, "{}", door.server.log());
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        let mut ask = async |path: &str| {
+            let answer = client.send(request("POST", path, b"x")).await.expect("an answer");
+            assert_eq!(answer.status.as_u16(), 200);
+        };
+        ask("/ruler/a").await;
+        assert_eq!(before.take().len(), 1);
+        for wrong in ["target: gateway\ngateway: {proxy: {ruler: {url: 'ftp://x'}}}\n", "target: agent\n"] {
+            reload(wrong, false).await;
+            ask("/ruler/a").await;
+            assert_eq!(before.take().len(), 1);
+            reload(&config(&before.url(Kind::Http)), true).await;
+        }
+        reload("target: agent\n", false).await;
+        reload(&config(&after.url(Kind::Http)), true).await;
+        ask("/ruler/a").await;
+        ask("/api/v1/push").await;
+        assert_eq!((before.take().len(), after.take().len()), (1, 1));
+    });
+}
+
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {

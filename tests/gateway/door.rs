@@ -6,7 +6,7 @@ use crate::support::process::{Home, Server};
 
 /// A running gateway and its folder.
 pub struct Door {
-    _home: Home,
+    pub home: Home,
     pub server: Server,
     pub address: SocketAddr,
 }
@@ -22,7 +22,7 @@ impl Door {
         let home = Home::new();
         home.write_config(yaml);
         let server = home.watershed(flags);
-        Door { address: server.address.parse().expect("an address"), _home: home, server }
+        Door { address: server.address.parse().expect("an address"), home, server }
     }
 
     /// The value of a series of its own metrics; 0 if there is none.

@@ -408,6 +408,21 @@ fn who_goes_away_takes_its_request_with_it() {
 }
 
 #[test]
+fn who_goes_away_takes_its_call_with_it() {
+    RUNTIME.block_on(async {
+        let told = Told { pause: Duration::from_secs(3600), ..Told::default() };
+        let backend = Start { told, ..Start::new(Kind::Grpc) }.start().await;
+        let door = door(&backend.url(Kind::Grpc), "");
+        let mut stream = TcpStream::connect(door.address).await.expect("open");
+        stream.write_all(b"GET /ruler/a HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("open");
+        until("the call", || backend.count() == 1).await;
+        assert_eq!(backend.abandoned(), 0);
+        drop(stream);
+        until("the call to be given up", || backend.abandoned() == 1).await;
+    });
+}
+
+#[test]
 fn a_grpc_backend_that_answers_nonsense_or_nothing_is_told_by_the_status() {
     RUNTIME.block_on(async {
         let framed = |bytes: &'static [u8]| Some(Bytes::from_static(bytes));
