@@ -65,12 +65,13 @@ pub fn cluster(size: Size, table: &mut Table) {
     let proxies: Vec<Proxy> = addresses.iter().map(|address| Proxy::start(address)).collect();
     let wired: Vec<String> = proxies.iter().map(|proxy| proxy.address.clone()).collect();
     let exe = promxy_exe(&peers);
-    let mut direct = vec![watershed(&addresses), data.single()];
+    let mut direct = vec![watershed(&addresses, false), data.single()];
     direct.extend(exe.iter().map(|exe| promxy(exe, &addresses)));
-    let mut over_wire = vec![watershed(&wired)];
+    let mut over_wire = vec![watershed(&wired, false)];
     over_wire.extend(exe.iter().map(|exe| promxy(exe, &wired)));
 
-    latencies(&data, &direct, table);
+    latencies(&data, &direct, "", table);
+    latencies(&data, &[watershed(&addresses, true), data.single()], " kept", table);
     moved(&data, &over_wire, &proxies, table);
     cold(&data, &addresses, exe.as_deref(), table);
     slow(&data, &over_wire, &proxies, table);
@@ -110,9 +111,11 @@ impl Contender {
     }
 }
 
-fn watershed(members: &[String]) -> Contender {
-    let mut yaml =
-        String::from("target: federation-frontend\nfederation:\n  partial_response: true\n  proxy_targets:\n");
+/// A frontend, which keeps what members have evaluated or not.
+fn watershed(members: &[String], keeps: bool) -> Contender {
+    let mut yaml = format!(
+        "target: federation-frontend\nfederation:\n  partial_response: true\n  cache: {keeps}\n  proxy_targets:\n"
+    );
     for (name, address) in MEMBERS.iter().zip(members) {
         // Writing to a string cannot fail.
         let _ = writeln!(yaml, "  - {{name: {name}, url: 'http://{address}', policy: optional}}");
@@ -221,8 +224,9 @@ fn prometheus(peers: &Peers, series: &[(Labels, usize)], end: i64) -> Running {
     Running { server, _home: home }
 }
 
-/// How long each query takes, and what all of them cost, members included.
-fn latencies(data: &Data, contenders: &[Contender], table: &mut Table) {
+/// How long each query takes, and what all of them cost, members included. `kept` is said of a frontend that keeps results: it
+/// asks members for the newest minutes only.
+fn latencies(data: &Data, contenders: &[Contender], kept: &str, table: &mut Table) {
     let mut cpu: BTreeMap<&'static str, f64> = BTreeMap::new();
     let mut ratios = Vec::new();
     let member_pids: Vec<u32> = data.members.iter().map(|member| member.server.pid()).collect();
@@ -251,15 +255,19 @@ fn latencies(data: &Data, contenders: &[Contender], table: &mut Table) {
         if let (Some(ours), Some(theirs)) = (latency.get(SERVERS[0]), latency.get(SERVERS[1])) {
             ratios.push(ours / theirs);
         }
-        table.add(format!("cluster: `{query}` {}: ms", asked.shown()), latency, Budget::OneOver(1.0));
+        table.add(format!("cluster: `{query}` {}{kept}: ms", asked.shown()), latency, Budget::OneOver(1.0));
     }
     let mean = (ratios.iter().map(|r: &f64| r.ln()).sum::<f64>() / ratios.len() as f64).exp();
     let mean = [(SERVERS[0], mean), (SERVERS[1], 1.0)].into();
-    table.add(format!("cluster: {} queries: geometric mean of latency", ratios.len()), mean, Budget::OneOver(1.0));
-    table.add("cluster: the same: CPU of all servers, ms", cpu, Budget::None);
+    table.add(
+        format!("cluster: {} queries{kept}: geometric mean of latency", ratios.len()),
+        mean,
+        Budget::OneOver(1.0),
+    );
+    table.add(format!("cluster: the same{kept}: CPU of all servers, ms"), cpu, Budget::None);
     let peak = |c: &Contender| Some((c.name, c.server()?.status_bytes("VmHWM:") as f64 / MIB));
     let peaks = contenders.iter().filter_map(peak).collect();
-    table.add("cluster: the same: peak resident memory of the frontend, MiB", peaks, Budget::None);
+    table.add(format!("cluster: the same{kept}: peak resident memory of the frontend, MiB"), peaks, Budget::None);
 }
 
 fn medians(times: BTreeMap<&'static str, Vec<f64>>) -> BTreeMap<&'static str, f64> {
@@ -295,7 +303,7 @@ fn cold(data: &Data, members: &[String], exe: Option<&Path>, table: &mut Table) 
     let (query, asked) = QUERIES[1];
     let mut times: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
     for _ in 0..5 {
-        let mut new = vec![watershed(members)];
+        let mut new = vec![watershed(members, false)];
         new.extend(exe.map(|exe| promxy(exe, members)));
         for contender in &new {
             let (time, _) = contender.ask(&data.url(contender, query, asked));
