@@ -1,6 +1,7 @@
 //! The members of the cluster frontend, as the configuration says.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -9,10 +10,11 @@ use url::Url;
 use super::AppError;
 use crate::cluster::{
     FederationConfig, Frontend, FrontendMetrics, Greeting, ListCache, Member, MemberConfig, MemberMetrics, Policy,
-    Reads, ResultCache, Source,
+    Reads, RemoteSamples, ResultCache, Source,
 };
 use crate::model::TimestampMs;
 use crate::net::ClientError;
+use crate::net::header::HeaderMap;
 use crate::remote::read::{Deps, Endpoint, EndpointConfig};
 use crate::runtime::{Clock, CpuPool, Tasks};
 use crate::storage::Queryable;
@@ -31,6 +33,12 @@ pub(super) struct Cluster {
     tasks: Tasks,
     registry: Registry,
     pool: CpuPool,
+}
+
+impl RemoteSamples for Endpoint {
+    fn asked(&self, headers: Arc<HeaderMap>, meter: Option<Arc<AtomicU64>>) -> Box<dyn Queryable> {
+        Box::new(self.with_headers(headers).with_meter(meter))
+    }
 }
 
 impl Cluster {
@@ -92,7 +100,7 @@ impl Cluster {
     }
 
     /// A replica's samples by remote read.
-    fn endpoint(&self, config: &MemberConfig, url: &Url) -> Result<Endpoint, ClientError> {
+    fn endpoint(&self, config: &MemberConfig, url: &Url) -> Result<Box<dyn RemoteSamples>, ClientError> {
         let mut url = url.clone();
         url.set_path(&format!("{}/api/v1/read", url.path().trim_end_matches('/')));
         let read = EndpointConfig {
@@ -104,7 +112,7 @@ impl Cluster {
         };
         let local_start = Arc::new(|| TimestampMs::MIN);
         let deps = Deps { registry: self.registry.clone(), tasks: self.tasks.clone(), local_start };
-        Endpoint::new(read, deps)
+        Ok(Box::new(Endpoint::new(read, deps)?))
     }
 }
 

@@ -6,8 +6,9 @@ use super::answer::{AnswerError, QueryAnswer};
 use super::config::Via;
 use super::explain::Meter;
 use super::limits::Errand;
-use super::member::{Member, MemberError, Question};
+use super::member::{Member, MemberError};
 use super::probe::Flavour;
+use super::question::Question;
 use crate::promql::StepTimes;
 
 /// Steps of one series that take about a kilobyte.

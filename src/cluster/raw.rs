@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use super::answer::QueryAnswer;
 use super::config::{ExternalLabels, Via};
 use super::explain::{self, Meter, Notes, Way};
-use super::frontend::{Frontend, Reads, Source};
+use super::frontend::{Frontend, Reads, RemoteSamples, Source};
 use super::limits::Fetched;
-use super::member::{Credentials, Member, MemberError, Question, in_braces};
+use super::member::{Credentials, Member, MemberError};
 use super::probe::{Capabilities, Flavour};
+use super::question::{Question, in_braces};
 use super::replicas;
 use super::strip::any_name;
 use crate::model::{Annotations, Labels, LabelsBuilder, Matcher, STALE_NAN, TimestampMs};
-use crate::remote::read::Endpoint;
 use crate::runtime::Clock;
 use crate::storage::{
     BatchSize, BoxedLatest, BoxedSeries, Cancelled, Chunk, ChunkBuilder, LabelRequest, LabelTexts, Nothing, QueryError,
@@ -59,7 +59,7 @@ impl Raw<'_> {
     /// What all replicas have, as one.
     fn of_servers(
         &self,
-        endpoints: &[Endpoint],
+        endpoints: &[Box<dyn RemoteSamples>],
         scope: &Scope,
         request: &SelectRequest<'_>,
     ) -> Result<InHand, QueryError> {
@@ -73,7 +73,7 @@ impl Raw<'_> {
         let until = request.range.max.0.min(Clock::system().now().0);
         let request = &request;
         let mut shares = match endpoints {
-            [endpoint] => vec![self.of_server(0, endpoint, scope, request)?],
+            [endpoint] => vec![self.of_server(0, &**endpoint, scope, request)?],
             _ => self.of_all(endpoints, scope, request, &mut held.annotations)?,
         };
         for share in &mut shares {
@@ -89,7 +89,7 @@ impl Raw<'_> {
     /// Reads all replicas at once. Who fails, or is much slower than another, is left out if another has answered.
     fn of_all(
         &self,
-        endpoints: &[Endpoint],
+        endpoints: &[Box<dyn RemoteSamples>],
         scope: &Scope,
         request: &SelectRequest<'_>,
         annotations: &mut Annotations,
@@ -103,7 +103,7 @@ impl Raw<'_> {
                 let (sender, part) = (sender.clone(), scope.part(stop.clone()));
                 threads.spawn(move || {
                     // Nobody needs the answer of who was too slow.
-                    drop(sender.send((replica, self.of_server(replica, endpoint, &part, request))));
+                    drop(sender.send((replica, self.of_server(replica, &**endpoint, &part, request))));
                 });
             }
             drop(sender);
@@ -161,7 +161,7 @@ impl Raw<'_> {
     fn of_server(
         &self,
         replica: usize,
-        endpoint: &Endpoint,
+        endpoint: &dyn RemoteSamples,
         scope: &Scope,
         request: &SelectRequest<'_>,
     ) -> Result<Share, QueryError> {
@@ -185,7 +185,7 @@ impl Raw<'_> {
     fn try_of_server(
         &self,
         replica: usize,
-        endpoint: &Endpoint,
+        endpoint: &dyn RemoteSamples,
         scope: &Scope,
         request: &SelectRequest<'_>,
     ) -> Result<Share, QueryError> {
@@ -266,14 +266,14 @@ impl Raw<'_> {
 
     fn by_remote_read(
         &self,
-        endpoint: &Endpoint,
+        endpoint: &dyn RemoteSamples,
         scope: &Scope,
         request: &SelectRequest<'_>,
         meter: Option<Meter>,
         share: &mut Share,
     ) -> Result<(), QueryError> {
-        let endpoint = endpoint.with_headers(Arc::new(self.member().headers(self.credentials))).with_meter(meter);
-        let mut stream = endpoint.select(scope, request)?;
+        let samples = endpoint.asked(Arc::new(self.member().headers(self.credentials)), meter);
+        let mut stream = samples.select(scope, request)?;
         let mut batch = SeriesBatch::default();
         loop {
             match stream.next(&mut batch)? {

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use tokio::runtime::Runtime;
 use url::Url;
 use watershed::cluster::{
-    CLUSTER, FederationConfig, Frontend, Member, MemberConfig, MemberMetrics, Reads, Source, Via,
+    CLUSTER, FederationConfig, Frontend, Member, MemberConfig, MemberMetrics, Reads, RemoteSamples, Source, Via,
 };
 use watershed::disk::RealDisk;
 use watershed::model::{Labels, TimestampMs, Value};
@@ -170,7 +170,7 @@ pub fn source(config: MemberConfig) -> Source {
         let read = EndpointConfig { name: config.name.clone(), read_recent: true, ..EndpointConfig::new(url) };
         let local_start = Arc::new(|| TimestampMs(0));
         let deps = Deps { registry: registry.clone(), tasks: Tasks::new(), local_start };
-        Endpoint::new(read, deps).expect("an endpoint")
+        Box::new(Endpoint::new(read, deps).expect("an endpoint")) as Box<dyn RemoteSamples>
     });
     let reads = Reads::Remote(endpoints.collect());
     let metrics = MemberMetrics::new(&registry, &config.name);

@@ -181,7 +181,7 @@ fn member(name: &str, address: &str, policy: Policy, via: Via, tasks: &Tasks) ->
     let member = Member::new(config, 3, 16, MemberMetrics::new(&registry, name)).expect("a member");
     let read = EndpointConfig { name: name.to_owned(), read_recent: true, ..EndpointConfig::new(url("/api/v1/read")) };
     let deps = Deps { registry, tasks: tasks.clone(), local_start: Arc::new(|| TimestampMs(0)) };
-    let reads = Reads::Remote(vec![Endpoint::new(read, deps).expect("an endpoint")]);
+    let reads = Reads::Remote(vec![Box::new(Endpoint::new(read, deps).expect("an endpoint"))]);
     Source { member: Arc::new(member), reads }
 }
 
