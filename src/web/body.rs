@@ -101,6 +101,12 @@ impl BodyBudget {
             if held.bytes.len() + piece.len() > max {
                 return Err(BodyError::TooLarge(max));
             }
+            let wanted = held.bytes.len() + piece.len();
+            if wanted > held.bytes.capacity() {
+                // Twice as much, as a vector grows by itself, yet never more than may come: the last step is the dearest.
+                let room = held.bytes.capacity().saturating_mul(2).clamp(wanted, max.max(wanted));
+                held.bytes.reserve_exact(room - held.bytes.len());
+            }
             held.bytes.extend_from_slice(&piece);
             if self.held.fetch_add(piece.len(), Ordering::Relaxed) + piece.len() > self.max {
                 return Err(BodyError::Busy);
