@@ -103,7 +103,7 @@ fetch_packages() {
     echo "  the package lists could not be read:" >&2
     tail -n 3 "$conf.log" | sed 's/^/    /' >&2
   fi
-  mkdir -p "$cache/debs" "$cache/root"
+  mkdir -p "$cache/debs" "$bin"
   for package in $(missing_packages); do
     (
       cd "$cache/debs"
