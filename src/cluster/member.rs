@@ -253,25 +253,7 @@ impl Member {
         question: &Question<T>,
         errand: &Errand,
     ) -> Result<T, MemberError> {
-        let errand = &self.bounded(errand);
-        let _place = self.place(errand.deadline).await?;
-        let mut error = MemberError::NoTime;
-        let count = self.servers.len();
-        for attempt in 0..(self.max_attempts as usize).max(count) {
-            if attempt > 0 && !self.pause(attempt, errand.deadline).await {
-                break;
-            }
-            let replica = self.preferred.load(Ordering::Relaxed).wrapping_add(attempt).checked_rem(count).unwrap_or(0);
-            match self.hedged(replica, question, errand).await {
-                (replica, Ok(answer)) => {
-                    self.preferred.store(replica, Ordering::Relaxed);
-                    return Ok(answer);
-                }
-                (_, Err(failed)) if failed.may_retry() => error = failed,
-                (_, Err(failed)) => return Err(failed),
-            }
-        }
-        Err(error)
+        self.try_often(None, question, errand).await
     }
 
     /// Asks one replica and no other.
@@ -281,16 +263,44 @@ impl Member {
         question: &Question<T>,
         errand: &Errand,
     ) -> Result<T, MemberError> {
+        self.try_often(Some(replica), question, errand).await
+    }
+
+    /// Asks as often as is allowed: `only` this replica, or all in turn, the preferred one first.
+    async fn try_often<T: Charged + Send + 'static>(
+        &self,
+        only: Option<usize>,
+        question: &Question<T>,
+        errand: &Errand,
+    ) -> Result<T, MemberError> {
         let errand = &self.bounded(errand);
         let _place = self.place(errand.deadline).await?;
         let mut error = MemberError::NoTime;
-        for attempt in 0..self.max_attempts as usize {
-            if attempt > 0 && !self.pause(attempt.saturating_mul(self.servers.len()), errand.deadline).await {
+        let count = self.servers.len();
+        // With one replica every attempt is a round of its own.
+        let (attempts, turns) = match only {
+            Some(_) => (self.max_attempts as usize, count),
+            None => ((self.max_attempts as usize).max(count), 1),
+        };
+        for attempt in 0..attempts {
+            if attempt > 0 && !self.pause(attempt.saturating_mul(turns), errand.deadline).await {
                 break;
             }
-            match self.try_once(replica, question, errand).await {
+            let (replica, outcome) = match only {
+                Some(replica) => (replica, self.try_once(replica, question, errand).await),
+                None => {
+                    let turn = self.preferred.load(Ordering::Relaxed).wrapping_add(attempt);
+                    self.hedged(turn.checked_rem(count).unwrap_or(0), question, errand).await
+                }
+            };
+            match outcome {
                 Err(failed) if failed.may_retry() => error = failed,
-                outcome => return outcome,
+                outcome => {
+                    if outcome.is_ok() && only.is_none() {
+                        self.preferred.store(replica, Ordering::Relaxed);
+                    }
+                    return outcome;
+                }
             }
         }
         Err(error)

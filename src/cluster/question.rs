@@ -26,17 +26,24 @@ pub struct Question<T> {
 }
 
 impl<T> Question<T> {
+    fn new(
+        kind: &'static str,
+        method: Method,
+        path: String,
+        form: String,
+        read: fn(&[u8]) -> Result<T, AnswerError>,
+    ) -> Question<T> {
+        Question { kind, path, form, method, is_compressed: true, read, meter: None }
+    }
+
     /// The bytes of its answers, as they come over the wire, are counted there.
     pub(super) fn metered(self, meter: Option<Meter>) -> Question<T> {
         Question { meter, ..self }
     }
-}
 
-impl<T> Question<T> {
     /// What an endpoint answers to `GET`.
     pub(super) fn get(endpoint: &'static str, form: &str, read: fn(&[u8]) -> Result<T, AnswerError>) -> Question<T> {
-        let (path, form) = (format!("api/v1/{endpoint}"), form.to_owned());
-        Question { kind: endpoint, path, form, method: Method::GET, is_compressed: true, read, meter: None }
+        Question::new(endpoint, Method::GET, format!("api/v1/{endpoint}"), form.to_owned(), read)
     }
 }
 
@@ -55,16 +62,7 @@ impl Question<QueryAnswer> {
         if let Some(ms) = lookback {
             form.append_pair("lookback_delta", &seconds(TimestampMs(ms)));
         }
-        let (path, form) = (format!("api/v1/{kind}"), form.finish());
-        Question {
-            kind,
-            path,
-            form,
-            method: Method::POST,
-            is_compressed: true,
-            read: answer::parse_result,
-            meter: None,
-        }
+        Question::new(kind, Method::POST, format!("api/v1/{kind}"), form.finish(), answer::parse_result)
     }
 
     /// The samples of series in a range; there is at least one matcher that no empty value meets.
@@ -74,16 +72,7 @@ impl Question<QueryAnswer> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("query", &format!("{}[{window}ms]", in_braces(selector)));
         form.append_pair("time", &seconds(range.max));
-        let (path, form) = ("api/v1/query".to_owned(), form.finish());
-        Question {
-            kind: "query",
-            path,
-            form,
-            method: Method::POST,
-            is_compressed: true,
-            read: answer::parse_result,
-            meter: None,
-        }
+        Question::new("query", Method::POST, "api/v1/query".to_owned(), form.finish(), answer::parse_result)
     }
 
     /// For an answer of a few lines: a Prometheus spends a millisecond on each answer that it compresses, however small.
@@ -129,46 +118,20 @@ impl Listed<'_> {
 impl Question<ListAnswer<String>> {
     /// The names of labels.
     pub fn label_names(listed: &Listed<'_>) -> Self {
-        let path = "api/v1/labels".to_owned();
-        Question {
-            kind: "labels",
-            path,
-            form: listed.form(),
-            method: Method::POST,
-            is_compressed: true,
-            read: answer::parse_texts,
-            meter: None,
-        }
+        Question::new("labels", Method::POST, "api/v1/labels".to_owned(), listed.form(), answer::parse_texts)
     }
 
     /// The values of a label. Servers take this question by `GET` only.
     pub fn label_values(name: &str, listed: &Listed<'_>) -> Self {
         let path = format!("api/v1/label/{}/values", in_path(name));
-        Question {
-            kind: "label_values",
-            path,
-            form: listed.form(),
-            method: Method::GET,
-            is_compressed: true,
-            read: answer::parse_texts,
-            meter: None,
-        }
+        Question::new("label_values", Method::GET, path, listed.form(), answer::parse_texts)
     }
 }
 
 impl Question<ListAnswer<Labels>> {
     /// The labels of series.
     pub fn series(listed: &Listed<'_>) -> Self {
-        let path = "api/v1/series".to_owned();
-        Question {
-            kind: "series",
-            path,
-            form: listed.form(),
-            method: Method::POST,
-            is_compressed: true,
-            read: answer::parse_series,
-            meter: None,
-        }
+        Question::new("series", Method::POST, "api/v1/series".to_owned(), listed.form(), answer::parse_series)
     }
 }
 

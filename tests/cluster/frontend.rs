@@ -1,12 +1,9 @@
 //! The frontend over three real servers says what one server says that holds what all three hold.
 
-use std::time::{Duration, Instant};
-
 use parking_lot::Mutex;
-use watershed::cluster::{Frontend, Sender, Via};
+use watershed::cluster::{Frontend, Via};
 use watershed::model::TimestampMs;
-use watershed::promql::{Answer, Engine, EngineOptions, ParserOptions, Span};
-use watershed::storage::Scope;
+use watershed::promql::{Answer, Engine, Span};
 use watershed::storage::memory::MemoryStore;
 
 use crate::fleet::{self, Kind, Servers};
@@ -14,7 +11,7 @@ use crate::fuzz::data;
 use crate::peer::Connection;
 use crate::shown::{Shown, difference, shown};
 use crate::support::peers::Peers;
-use crate::{Ways, compare, variable};
+use crate::{Ways, ask, compare, engine, over, variable};
 
 struct Fleet {
     engine: Engine,
@@ -32,16 +29,11 @@ impl Fleet {
         data::write(&servers.all, &union);
         let reference = is_compared_with_prometheus.then(|| Mutex::new(servers.start_reference(peers)));
         let frontend = servers.frontend(vias);
-        let options = EngineOptions { parser: ParserOptions::ALL, ..EngineOptions::default() };
-        Fleet { engine: Engine::new(options), union, frontend, reference, _servers: servers }
+        Fleet { engine: engine(), union, frontend, reference, _servers: servers }
     }
 
     fn over_union(&self, text: &str, span: Span) -> Shown {
-        shown((|| {
-            let expr = self.engine.parse(text).map_err(|e| e.to_string())?;
-            let query = self.engine.query(text, &expr, span, None).map_err(|e| e.to_string())?;
-            query.run(&self.union, &Scope::unbounded()).answer.map_err(|e| e.to_string())
-        })())
+        shown(over(&self.union, &self.engine, text, span))
     }
 }
 
@@ -54,9 +46,7 @@ impl Ways for Fleet {
     }
 
     fn by_parts(&self, text: &str, span: Span) -> Shown {
-        let scope = Scope::new(Some(Instant::now() + Duration::from_secs(60)), u64::MAX, 1 << 30);
-        let outcome = self.frontend.run(&self.engine, text, span, &Sender::default(), &scope);
-        let answer = outcome.map_err(|e| e.to_string()).and_then(|outcome| outcome.answer.map_err(|e| e.to_string()));
+        let answer = ask(&self.frontend, &self.engine, text, span);
         let histograms_as_text = self.reference.is_some();
         if histograms_as_text { crate::shown::as_the_api_shows(answer) } else { shown(answer) }
     }
@@ -74,11 +64,7 @@ impl Ways for Fleet {
 
 impl Fleet {
     fn engine_as_shown(&self, text: &str, span: Span) -> Shown {
-        crate::shown::as_the_api_shows((|| {
-            let expr = self.engine.parse(text).map_err(|e| e.to_string())?;
-            let query = self.engine.query(text, &expr, span, None).map_err(|e| e.to_string())?;
-            query.run(&self.union, &Scope::unbounded()).answer.map_err(|e| e.to_string())
-        })())
+        crate::shown::as_the_api_shows(over(&self.union, &self.engine, text, span))
     }
 }
 
@@ -165,9 +151,7 @@ fn answers_come_in_the_order_in_which_one_server_gives_them() {
         ("sum by (job, __cluster__) (rate(seconds_total[5m]))", range),
         ("{__name__=~\"up|temperature|seconds_total\"}", range),
     ] {
-        let scope = Scope::new(Some(Instant::now() + Duration::from_secs(60)), u64::MAX, 1 << 30);
-        let outcome = fleet.frontend.run(&fleet.engine, text, span, &Sender::default(), &scope);
-        let found = order(outcome.expect("an expression").answer.expect("an answer"));
+        let found = order(ask(&fleet.frontend, &fleet.engine, text, span).expect("an answer"));
         let reference = fleet.reference.as_ref().expect("a reference");
         let wanted = fleet::order(&mut reference.lock(), text, span);
         assert!(wanted.len() > 2, "{text}: {wanted:?}");

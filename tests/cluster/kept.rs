@@ -1,12 +1,9 @@
 //! What the frontend has kept of earlier windows does not change what it says of others.
 
-use std::time::{Duration, Instant};
-
-use watershed::cluster::{CacheConfig, Frontend, ResultCache, Sender, Via};
+use watershed::cluster::{CacheConfig, Frontend, ResultCache, Via};
 use watershed::model::TimestampMs;
-use watershed::promql::{Engine, EngineOptions, ParserOptions, Span};
+use watershed::promql::{Engine, Span};
 use watershed::runtime::Clock;
-use watershed::storage::Scope;
 use watershed::storage::memory::MemoryStore;
 use watershed::telemetry::Registry;
 
@@ -14,7 +11,7 @@ use crate::fleet::{Kind, Servers};
 use crate::fuzz::data;
 use crate::shown::{Shown, shown};
 use crate::support::peers::Peers;
-use crate::{Ways, compare, variable};
+use crate::{Ways, ask, compare, over, variable};
 
 /// How many expressions are compared, unless the environment says otherwise.
 const COUNT: u64 = 200;
@@ -28,19 +25,13 @@ struct Keeping {
 
 impl Keeping {
     fn ask(&self, text: &str, span: Span) -> Shown {
-        let scope = Scope::new(Some(Instant::now() + Duration::from_secs(60)), u64::MAX, 1 << 30);
-        let outcome = self.frontend.run(&self.engine, text, span, &Sender::default(), &scope);
-        shown(outcome.map_err(|e| e.to_string()).and_then(|outcome| outcome.answer.map_err(|e| e.to_string())))
+        shown(ask(&self.frontend, &self.engine, text, span))
     }
 }
 
 impl Ways for Keeping {
     fn whole(&self, text: &str, span: Span) -> Shown {
-        shown((|| {
-            let expr = self.engine.parse(text).map_err(|e| e.to_string())?;
-            let query = self.engine.query(text, &expr, span, None).map_err(|e| e.to_string())?;
-            query.run(&self.union, &Scope::unbounded()).answer.map_err(|e| e.to_string())
-        })())
+        shown(over(&self.union, &self.engine, text, span))
     }
 
     /// After others: one that begins and ends earlier, one within the window, and one that ends later.
@@ -71,7 +62,7 @@ fn keeping(peers: &Peers, seed: u64, max_bytes: u64) -> (Keeping, Registry) {
     let registry = Registry::new();
     let cache = ResultCache::new(&CacheConfig { max_bytes, ..CacheConfig::default() }, Clock::system(), &registry);
     let frontend = servers.frontend([Via::Pushdown, Via::Pushdown, Via::Query]).caching(cache);
-    let engine = Engine::new(EngineOptions { parser: ParserOptions::ALL, ..EngineOptions::default() });
+    let engine = crate::engine();
     (Keeping { engine, union, frontend, _servers: servers }, registry)
 }
 

@@ -22,13 +22,17 @@ mod support;
 mod traffic;
 
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use fuzz::data;
 use fuzz::expressions::Maker;
 use fuzz::random::Random;
 use shown::{Shown, difference};
+use watershed::cluster::{Frontend, Sender};
 use watershed::model::TimestampMs;
-use watershed::promql::Span;
+use watershed::promql::{Answer, Engine, EngineOptions, ParserOptions, Span};
+use watershed::storage::Scope;
+use watershed::storage::memory::MemoryStore;
 
 /// The same data and expressions as in the tests of the language.
 #[path = "../promql/fuzz"]
@@ -77,6 +81,25 @@ fn with_virtual_labels(text: &str, random: &mut Random) -> String {
 /// Of equals `topk` and `bottomk` choose any, and `limitk` those that come first.
 fn chooses(text: &str) -> bool {
     ["topk", "bottomk", "limitk"].iter().any(|op| text.contains(op))
+}
+
+/// An engine that knows all of the language.
+fn engine() -> Engine {
+    Engine::new(EngineOptions { parser: ParserOptions::ALL, ..EngineOptions::default() })
+}
+
+/// What an engine says over one store.
+fn over(store: &MemoryStore, engine: &Engine, text: &str, span: Span) -> Result<Answer, String> {
+    let expr = engine.parse(text).map_err(|e| e.to_string())?;
+    let query = engine.query(text, &expr, span, None).map_err(|e| e.to_string())?;
+    query.run(store, &Scope::unbounded()).answer.map_err(|e| e.to_string())
+}
+
+/// What a frontend says over its members.
+fn ask(frontend: &Frontend, engine: &Engine, text: &str, span: Span) -> Result<Answer, String> {
+    let scope = Scope::new(Some(Instant::now() + Duration::from_secs(60)), u64::MAX, 1 << 30);
+    let outcome = frontend.run(engine, text, span, &Sender::default(), &scope).map_err(|e| e.to_string())?;
+    outcome.answer.map_err(|e| e.to_string())
 }
 
 /// Two ways to evaluate an expression.

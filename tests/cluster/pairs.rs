@@ -1,10 +1,8 @@
 //! Members that are pairs of replicas, each of which misses scrapes.
 
-use std::time::{Duration, Instant};
-
-use watershed::cluster::{Frontend, MemberConfig, Sender, Via};
+use watershed::cluster::{Frontend, MemberConfig, Via};
 use watershed::model::{Labels, STALE_NAN, TimestampMs, Value};
-use watershed::promql::{Answer, Engine, EngineOptions, ParserOptions, Point, Span};
+use watershed::promql::{Answer, Engine, Point, Span};
 use watershed::storage::Scope;
 use watershed::storage::memory::MemoryStore;
 
@@ -13,7 +11,7 @@ use crate::fuzz::data::{self, END, START, STEP, Series};
 use crate::fuzz::random::Random;
 use crate::shown::{Shown, shown};
 use crate::support::peers::Peers;
-use crate::{Ways, compare, variable};
+use crate::{Ways, ask, compare, engine, over, variable};
 
 struct Pairs {
     engine: Engine,
@@ -25,30 +23,16 @@ struct Pairs {
 
 impl Ways for Pairs {
     fn whole(&self, text: &str, span: Span) -> Shown {
-        shown((|| {
-            let expr = self.engine.parse(text).map_err(|e| e.to_string())?;
-            let query = self.engine.query(text, &expr, span, None).map_err(|e| e.to_string())?;
-            query.run(&self.union, &Scope::unbounded()).answer.map_err(|e| e.to_string())
-        })())
+        shown(over(&self.union, &self.engine, text, span))
     }
 
     fn by_parts(&self, text: &str, span: Span) -> Shown {
-        shown(ask(&self.engine, &self.frontend, text, span))
+        shown(ask(&self.frontend, &self.engine, text, span))
     }
 
     fn depends_on_order(&self, text: &str, _: Span, _: &Shown) -> bool {
         text.contains("awkward") && ["sum", "avg", "stddev", "stdvar"].iter().any(|op| text.contains(op))
     }
-}
-
-fn ask(engine: &Engine, frontend: &Frontend, text: &str, span: Span) -> Result<Answer, String> {
-    let scope = Scope::new(Some(Instant::now() + Duration::from_secs(60)), u64::MAX, 1 << 30);
-    let outcome = frontend.run(engine, text, span, &Sender::default(), &scope).map_err(|e| e.to_string())?;
-    outcome.answer.map_err(|e| e.to_string())
-}
-
-fn engine() -> Engine {
-    Engine::new(EngineOptions { parser: ParserOptions::ALL, ..EngineOptions::default() })
 }
 
 /// What two replicas that scrape at the same times have: every sample is missed by none or by one, often several in a row.
@@ -170,7 +154,7 @@ fn pairs_have_no_value_of_nobody_no_negative_rate_and_no_gap_that_one_could_fill
         };
         let without_cluster = |labels: &Labels| labels.get("instance").map(str::to_owned);
 
-        let values = floats(ask(&engine, &frontend, "seconds_total", span));
+        let values = floats(ask(&frontend, &engine, "seconds_total", span));
         assert_eq!(values.len(), 20);
         for (labels, merged) in &values {
             let instance: usize = labels.get("instance").expect("an instance").parse().expect("a number");
@@ -196,7 +180,7 @@ fn pairs_have_no_value_of_nobody_no_negative_rate_and_no_gap_that_one_could_fill
             }
         }
         for text in ["seconds_total", "rate(seconds_total[1m])", "increase(seconds_total[3m])"] {
-            let merged = floats(ask(&engine, &frontend, text, span));
+            let merged = floats(ask(&frontend, &engine, text, span));
             for store in &alone {
                 for (labels, wanted) in of_one(text, store) {
                     let (_, found) = merged

@@ -4,16 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use watershed::cluster::{CLUSTER, Part, VirtualLabels, split, strip};
 use watershed::model::{AnnotationKind, Annotations, Labels};
-use watershed::promql::{
-    Answer, DelegatedAnswer, DelegatedSeries, Delegates, Engine, EngineOptions, Failure, ParserOptions, Span, StepTimes,
-};
+use watershed::promql::{Answer, DelegatedAnswer, DelegatedSeries, Delegates, Engine, Failure, Span, StepTimes};
 use watershed::storage::Scope;
 use watershed::storage::memory::MemoryStore;
 
 use crate::fuzz::data::{self, Series};
 use crate::fuzz::random::Random;
 use crate::shown::{Shown, difference, shown};
-use crate::{MEMBERS, Ways, compare, variable};
+use crate::{MEMBERS, Ways, compare, engine, variable};
 
 struct Member {
     labels: Labels,
@@ -48,8 +46,7 @@ impl Fleet {
         let members = members.collect();
         let union = MemoryStore::new();
         data::write(&all, &union);
-        let options = EngineOptions { parser: ParserOptions::ALL, ..EngineOptions::default() };
-        Fleet { engine: Engine::new(options), names, members, union }
+        Fleet { engine: engine(), names, members, union }
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 use url::Url;
 use watershed::cluster::{FederationConfig, Frontend, MemberConfig, Sender, Via};
 use watershed::model::{Labels, TimestampMs, Value};
-use watershed::promql::{Engine, EngineOptions, ParserOptions, Span};
+use watershed::promql::{Engine, Span};
 use watershed::runtime::Tasks;
 use watershed::storage::Scope;
 
@@ -116,7 +116,7 @@ fn aggregations_that_are_pushed_down_move_twenty_times_fewer_bytes_than_samples(
     let _entered = runtime.enter();
     let servers: Vec<_> =
         (0..MEMBERS.len() as u64).map(|number| fleet::prometheus(&peers, &series(&mut Random(number + 1)))).collect();
-    let engine = Engine::new(EngineOptions { parser: ParserOptions::ALL, ..EngineOptions::default() });
+    let engine = crate::engine();
     let (pushed, raw) = (Wired::new(&servers, Via::Pushdown), Wired::new(&servers, Via::RemoteRead));
     for wired in [&pushed, &raw] {
         // The first question also asks what members can do.
