@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::BackendUrl;
 use super::dns::{self, Resolved};
-use super::metrics::BackendMetrics;
+use super::metrics::{BackendMetrics, Exchange};
 use crate::runtime::Tasks;
 use crate::telemetry::Counter;
 
@@ -156,6 +156,11 @@ impl<L: Link> Balancer<L> {
             }
         }
         None
+    }
+
+    /// The addresses that one request is tried at, up to `retries` after the first.
+    pub(super) fn round(&self, retries: u32) -> Round<'_, L> {
+        Round { balancer: self, left: u64::from(retries) + 1, tried: Vec::new() }
     }
 
     /// An address has answered.
@@ -299,6 +304,27 @@ impl<L: Link> Balancer<L> {
                 None => return,
             }
         }
+    }
+}
+
+/// The addresses that one request is tried at, none of them twice.
+pub(super) struct Round<'b, L> {
+    balancer: &'b Balancer<L>,
+    left: u64,
+    tried: Vec<SocketAddr>,
+}
+
+impl<L: Link> Round<'_, L> {
+    /// The next one; it is noted as the one that is asked. `None` if all have been, or enough.
+    pub(super) fn next(&mut self, exchange: &mut Exchange) -> Option<Shared<L>> {
+        self.left = self.left.checked_sub(1)?;
+        let endpoint = self.balancer.next(&self.tried)?;
+        if !self.tried.is_empty() {
+            exchange.metrics().retries.inc();
+        }
+        exchange.asked(endpoint.address);
+        self.tried.push(endpoint.address);
+        Some(endpoint)
     }
 }
 

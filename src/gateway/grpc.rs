@@ -251,13 +251,8 @@ impl GrpcProxy {
         deadline: Instant,
     ) -> Result<HttpResponse, Refusal> {
         self.balancer.known(deadline).await;
-        let (mut tried, mut failure) = (Vec::new(), Refusal::NoAddress(self.component));
-        for attempt in 0..=self.retries {
-            let Some(endpoint) = self.balancer.next(&tried) else { break };
-            if attempt > 0 {
-                exchange.metrics().retries.inc();
-            }
-            exchange.asked(endpoint.address);
+        let (mut round, mut failure) = (self.balancer.round(self.retries), Refusal::NoAddress(self.component));
+        while let Some(endpoint) = round.next(exchange) {
             match self.attempt(&endpoint, call, held, deadline).await {
                 Attempt::Answered(answer) => {
                     self.balancer.answered(&endpoint);
@@ -285,7 +280,6 @@ impl GrpcProxy {
                 Attempt::Bad(why) => return Err(Refusal::BadAnswer { component: self.component, why }),
                 Attempt::Full => return Err(Refusal::Full),
             }
-            tried.push(endpoint.address);
         }
         Err(failure)
     }

@@ -199,13 +199,8 @@ impl HttpProxy {
         };
         let mut request = self.request(parts, outgoing, via, upgrade);
         self.balancer.known(deadline).await;
-        let (mut tried, mut failure) = (Vec::new(), Refusal::NoAddress(self.component));
-        for attempt in 0..=self.retries {
-            let Some(endpoint) = self.balancer.next(&tried) else { break };
-            if attempt > 0 {
-                exchange.metrics().retries.inc();
-            }
-            exchange.asked(endpoint.address);
+        let (mut round, mut failure) = (self.balancer.round(self.retries), Refusal::NoAddress(self.component));
+        while let Some(endpoint) = round.next(&mut exchange) {
             let copy = if repeatable { copy_of(&request) } else { None };
             match self.attempt(&endpoint, request, deadline).await {
                 Attempt::Answered(response, lease) => {
@@ -234,7 +229,6 @@ impl HttpProxy {
                     break;
                 }
             }
-            tried.push(endpoint.address);
         }
         Err((failure, exchange))
     }

@@ -297,7 +297,7 @@ pub fn sorted(mut headers: Vec<(String, String)>) -> Vec<(String, String)> {
     headers
 }
 
-/// A body, chunked where trailers follow it.
+/// A body, chunked where trailers follow it; of gRPC a framed message.
 pub struct WithTrailers {
     body: Option<Bytes>,
     trailers: Option<HeaderMap>,
@@ -410,25 +410,7 @@ fn asked_of(message: &[u8]) -> Asked {
     asked
 }
 
-/// A framed message and its trailers.
-pub struct GrpcBody {
-    message: Option<Bytes>,
-    trailers: Option<HeaderMap>,
-}
-
-impl Body for GrpcBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Some(message) = self.message.take() {
-            return Poll::Ready(Some(Ok(Frame::data(message))));
-        }
-        Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
-    }
-}
-
-async fn answer_grpc(state: Arc<State>, request: Request<Incoming>) -> Result<Response<GrpcBody>, hyper::Error> {
+async fn answer_grpc(state: Arc<State>, request: Request<Incoming>) -> Result<Response<WithTrailers>, hyper::Error> {
     let (parts, body) = request.into_parts();
     assert_eq!(parts.uri.path(), "/httpgrpc.HTTP/Handle");
     assert_eq!(parts.headers["content-type"], "application/grpc");
@@ -449,7 +431,7 @@ async fn answer_grpc(state: Arc<State>, request: Request<Incoming>) -> Result<Re
         if let Some(told) = details {
             trailers.insert("grpc-status-details-bin", details_of(*code, message, told).parse().expect("a value"));
         }
-        return Ok(response.body(GrpcBody { message: None, trailers: Some(trailers) }).expect("a response"));
+        return Ok(response.body(WithTrailers { body: None, trailers: Some(trailers) }).expect("a response"));
     }
     let message = response_message(&state.told);
     let mut framed = vec![0];
@@ -457,7 +439,7 @@ async fn answer_grpc(state: Arc<State>, request: Request<Incoming>) -> Result<Re
     framed.extend(message);
     let framed = state.framed.clone().unwrap_or_else(|| framed.into());
     trailers.insert("grpc-status", "0".parse().expect("a value"));
-    Ok(response.body(GrpcBody { message: Some(framed), trailers: Some(trailers) }).expect("a response"))
+    Ok(response.body(WithTrailers { body: Some(framed), trailers: Some(trailers) }).expect("a response"))
 }
 
 /// A `google.rpc.Status` with an `HTTPResponse`, as a header has it.

@@ -193,16 +193,32 @@ fn is_even(shares: &[u64]) -> bool {
     least > 0 && most - least <= 16
 }
 
-#[test]
-fn backends_join_and_leave_under_load_without_a_lost_request_and_shares_are_even_again() {
-    let pause = Duration::from_millis(1);
-    RUNTIME.block_on(async {
+/// Four backends behind one name, which eight clients ask without a pause.
+struct Loaded {
+    port: u16,
+    backends: Vec<Backend>,
+    names: Names,
+    door: Door,
+    load: Load,
+}
+
+impl Loaded {
+    async fn start(pause: Duration) -> Loaded {
         let port = crate::support::process::free_port();
-        let mut backends = start_all(Kind::Grpc, 4, port, pause).await;
+        let backends = start_all(Kind::Grpc, 4, port, pause).await;
         let names = Names::start(1, &hosts(1..=4)).await;
         let door = door(&names, port);
         until("four addresses", || door.metric(LIVE) == 4.0).await;
         let load = Load::start(door.address, 8);
+        Loaded { port, backends, names, door, load }
+    }
+}
+
+#[test]
+fn backends_join_and_leave_under_load_without_a_lost_request_and_shares_are_even_again() {
+    let pause = Duration::from_millis(1);
+    RUNTIME.block_on(async {
+        let Loaded { port, mut backends, names, door, load } = Loaded::start(pause).await;
         let even = shares(&load, &backends, 2000).await;
         assert!(is_even(&even), "{even:?}");
 
@@ -248,12 +264,7 @@ fn backends_join_and_leave_under_load_without_a_lost_request_and_shares_are_even
 fn a_backend_that_is_cut_off_costs_no_request_that_may_be_sent_twice_and_is_back_when_it_is() {
     let pause = Duration::from_millis(1);
     RUNTIME.block_on(async {
-        let port = crate::support::process::free_port();
-        let mut backends = start_all(Kind::Grpc, 4, port, pause).await;
-        let names = Names::start(1, &hosts(1..=4)).await;
-        let door = door(&names, port);
-        until("four addresses", || door.metric(LIVE) == 4.0).await;
-        let load = Load::start(door.address, 8);
+        let Loaded { port, mut backends, names: _names, door, load } = Loaded::start(pause).await;
         for _ in 0..3 {
             load.more(500).await;
             drop(backends.pop());
