@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::config::BackendUrl;
+use super::backend_url::BackendUrl;
 use super::dns::{self, Resolved};
 use super::metrics::{BackendMetrics, Exchange};
 use crate::runtime::Tasks;

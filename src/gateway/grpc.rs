@@ -19,9 +19,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::Owners;
+use super::backend_url::BackendUrl;
 use super::balance::{Balancer, Endpoint, Join, Link};
 use super::body::{Upload, Whole};
-use super::config::{BackendConfig, BackendUrl, Component};
+use super::config::{BackendConfig, Component};
 use super::headers::{self, Via};
 use super::http::is_repeatable;
 use super::httpgrpc::{self, GrpcStatus, HttpResponse, PREFIX};

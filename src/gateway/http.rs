@@ -16,9 +16,10 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Owners;
+use super::backend_url::BackendUrl;
 use super::balance::{Balancer, Endpoint, Join, Link};
 use super::body::{Answer, FaultCell, Outgoing, Upload, Whole};
-use super::config::{BackendConfig, BackendUrl, Component};
+use super::config::{BackendConfig, Component};
 use super::headers::{self, Via};
 use super::metrics::{BackendMetrics, Exchange};
 use super::reply::Refusal;

@@ -20,6 +20,7 @@
 
 mod balance;
 mod body;
+mod backend_url;
 mod config;
 mod dns;
 mod grpc;
@@ -40,10 +41,8 @@ use hyper::{Request, Response};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-pub use config::{
-    Authority, BackendConfig, BackendUrl, Component, DEFAULT, FIELDS, Field, FieldKind, GatewayConfig, Protocol,
-    Setting, settings,
-};
+pub use backend_url::{Authority, BackendUrl, Protocol};
+pub use config::{BackendConfig, Component, DEFAULT, FIELDS, Field, FieldKind, GatewayConfig, Setting, settings};
 pub use headers::Via;
 pub use routes::{Lost, Reach, Route, Routes, plain};
 

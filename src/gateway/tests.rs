@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use super::config::{BackendConfig, BackendUrl, Component};
+use super::backend_url::BackendUrl;
+use super::config::{BackendConfig, Component};
 use super::headers::Via;
 use super::http::HttpProxy;
 use super::metrics::{BackendMetrics, Exchange};
