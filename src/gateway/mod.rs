@@ -12,8 +12,10 @@
 //! * **An address that fails is out until it can be connected to**; while all are out, all are tried.
 //! * **Lengths are ours.** Messages are framed anew on both sides, so that no length of a client or a backend reaches the
 //!   other side, and a connection on which anything was amiss is closed and never used again.
-//! * **Everything is bounded**: a request's time, its body, the bodies that are held for gRPC together, connections that are
-//!   kept, tunnels. A client that goes away takes its request with it.
+//! * **Everything is bounded**: a request's time, its body, the bodies that are held until they are out, connections
+//!   that are kept, tunnels and their silence. A client that goes away takes its request with it.
+//! * **Nobody gets past the routes**: who decides what may be asked reads a path as the most lenient backend does ([`lenient`]), and
+//!   of other protocols only WebSocket is passed on.
 //!
 //! What this does not do: decide who may ask (the web server's layer does, before this is reached), keep tenants
 //! apart (their header goes on as it is), cache, or understand any body.
@@ -44,7 +46,7 @@ use tokio::time::Instant;
 pub use backend_url::{Authority, BackendUrl, Protocol};
 pub use config::{BackendConfig, Component, DEFAULT, FIELDS, Field, FieldKind, GatewayConfig, Setting, settings};
 pub use headers::Via;
-pub use routes::{Lost, Reach, Route, Routes, plain};
+pub use routes::{Lost, Reach, Route, Routes, lenient, plain};
 
 use crate::net::ClientError;
 use crate::runtime::Tasks;

@@ -41,7 +41,10 @@ fn the_web_config_file_asks_for_a_password_on_all_routes_or_on_some() {
         assert!(!names.contains(&"authorization"), "the gateway's own passwords go no further: {names:?}");
 
         let files = Home::new();
-        let some = web_config(&files, "basic_auth_paths: [/admin/api/, /prometheus/config/v1/rules]\n");
+        let some = web_config(
+            &files,
+            "basic_auth_paths: [/admin/api/, /prometheus/config/v1/rules, /api/v1/push/influx/write]\n",
+        );
         let door = Door::with(&config, &[&some]);
         for (path, open) in [
             ("/api/v1/push", true),
@@ -51,6 +54,11 @@ fn the_web_config_file_asks_for_a_password_on_all_routes_or_on_some() {
             ("/admin/api/v3/tenants", false),
             ("/%61dmin/ap%69/v3/tenants", false),
             ("/admin/api", false),
+            ("/api/v1/push/influx/write", false),
+            // Backends resolve encoded slashes, and leave out the second of two.
+            ("/api/v1/push/influx%2Fwrite", false),
+            ("/api/v1/push/influx%2f%2Fwrite", false),
+            ("/api/v1/push/influx%5cwrite", false),
         ] {
             assert_eq!(ask(&door, path, None).await, if open { 200 } else { 401 }, "{path}");
             assert_eq!(backend.take().len(), usize::from(open), "{path}");
