@@ -84,6 +84,11 @@ fn requests_are_counted_by_component_and_logged_if_asked_for_without_their_queri
         let mut client = Client::connect(door.address).await;
         client.send(asked).await.expect("an answer");
         client.send(request("POST", "/api/v1/push", b"x")).await.expect("an answer");
+        for nobodys in ["/nobodys?token=hush", "/graphite/render"] {
+            let answer = client.send(request("GET", nobodys, b"")).await.expect("an answer");
+            assert_eq!(answer.status.as_u16(), 404);
+        }
+        assert_eq!(door.metric("watershed_gateway_requests_refused_total"), 2.0);
         for component in ["ruler", "distributor"] {
             let count = |name: &str, labels: &str| door.metric(&format!(r#"{name}{{component="{component}"{labels}}}"#));
             let endpoint = format!(r#",endpoint="{}""#, backend.address);
@@ -99,6 +104,10 @@ fn requests_are_counted_by_component_and_logged_if_asked_for_without_their_queri
         let line = line.unwrap_or_else(|| panic!("no line in\n{log}"));
         for part in ["client=127.0.0.1", "method=GET", "tenant=team-a", "status=200", &backend.address.to_string()] {
             assert!(line.contains(part), "{part} in {line}");
+        }
+        for path in ["path=/nobodys", "path=/graphite/render"] {
+            let line = log.lines().find(|line| line.contains(path)).unwrap_or_else(|| panic!("no {path} in\n{log}"));
+            assert!(line.contains("status=404"), "{line}");
         }
         assert!(!log.contains("hush"), "{log}");
     });
