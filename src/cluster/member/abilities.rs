@@ -1,0 +1,102 @@
+//! Finding out what a member's servers can do.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Credentials, Greeting, Member, MemberError, Server};
+use crate::cluster::probe::{self, Capabilities, Flavour};
+use crate::net::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use crate::net::{Method, StatusCode};
+
+impl Member {
+    /// Asks each server who it is, in nobody's name; what it says is not relied on later. To be told at start.
+    pub async fn greet(&self, deadline: Instant) -> Vec<Greeting> {
+        let mut greetings = Vec::new();
+        for server in &self.servers {
+            let request = self.request(&server.url, "api/v1/status/buildinfo", Method::GET, &Credentials::new());
+            let started = Instant::now();
+            let fetched = self.fetch(request, probe::MAX_BYTES, deadline, None).await;
+            let is_self = fetched.as_ref().is_ok_and(|fetched| fetched.is_self);
+            let version = match fetched {
+                Ok(fetched) if fetched.status.is_server_error() => Err(fetched.into_error()),
+                Ok(fetched) => Ok(probe::parse_build(&fetched.body).unwrap_or_default().0),
+                Err(error) => Err(error),
+            };
+            server.note(started.elapsed(), version.as_ref().err());
+            server.health.lock().is_self = is_self;
+            greetings.push(Greeting { url: server.shown(), version, is_self });
+        }
+        greetings
+    }
+
+    /// What a replica can do: what it has said not long ago, or what it says now.
+    pub async fn capabilities(
+        &self,
+        replica: usize,
+        credentials: &Credentials,
+        deadline: Instant,
+    ) -> Result<Arc<Capabilities>, MemberError> {
+        let server = self.servers.get(replica).ok_or(MemberError::NoTime)?;
+        if let Some(known) = server.known.fresh() {
+            return Ok(known);
+        }
+        let admitted = server.breaker.admit(Instant::now()).map_err(|resting| MemberError::Resting(resting.last))?;
+        let started = Instant::now();
+        let found = self.look(server, credentials, deadline).await;
+        server.conclude(admitted, started, found.as_ref().err());
+        found.map(|found| server.known.put(found))
+    }
+
+    /// What the member can do, told by the first replica that tells it.
+    pub(in crate::cluster) async fn any_capabilities(
+        &self,
+        credentials: &Credentials,
+        deadline: Instant,
+    ) -> Result<Arc<Capabilities>, MemberError> {
+        let mut outcome = Err(MemberError::NoTime);
+        for replica in 0..self.servers.len() {
+            outcome = self.capabilities(replica, credentials, deadline).await;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    async fn look(
+        &self,
+        server: &Server,
+        credentials: &Credentials,
+        deadline: Instant,
+    ) -> Result<Capabilities, MemberError> {
+        let get = |path: &'static str| self.request(&server.url, path, Method::GET, credentials);
+        let mut read = self.request(&server.url, "api/v1/read", Method::POST, credentials);
+        read.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        read.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+        // A request without queries; its message has no bytes.
+        read.body = Bytes::from_static(&[0]);
+        let (build, config, read) = tokio::join!(
+            self.fetch(get("api/v1/status/buildinfo"), probe::MAX_BYTES, deadline, None),
+            self.fetch(get("api/v1/status/config"), probe::MAX_BYTES, deadline, None),
+            self.status(read, deadline),
+        );
+        let build = build?;
+        if build.status.is_server_error() {
+            return Err(build.into_error());
+        }
+        let (version, tells_revision) = probe::parse_build(&build.body).unwrap_or_default();
+        let flavour = match build.is_victoria && !tells_revision {
+            true => Flavour::VictoriaMetrics,
+            false => Flavour::Prometheus,
+        };
+        let config = config.ok().filter(|config| config.status == StatusCode::OK);
+        Ok(Capabilities {
+            flavour,
+            version,
+            external: config.and_then(|config| probe::parse_external(&config.body)).unwrap_or_default(),
+            has_remote_read: read.is_ok_and(|status| status.is_success()),
+        })
+    }
+}
