@@ -167,6 +167,11 @@ impl Member {
         self.servers.get(replica)?.known.fresh()
     }
 
+    /// What any replica has said not long ago.
+    pub(super) fn any_freshly_known(&self) -> Option<Arc<Capabilities>> {
+        self.servers.iter().find_map(|server| server.known.fresh())
+    }
+
     /// Whether a replica has turned out to evaluate in a way of its own.
     pub(super) fn is_victoria(&self, replica: usize) -> bool {
         self.known(replica).is_some_and(|known| known.flavour == Flavour::VictoriaMetrics)

@@ -168,8 +168,13 @@ fn bad(behaviour: Behaviour, when: Bad) -> Target {
     })
 }
 
+/// An address where somebody takes connections and never answers.
+pub fn silent() -> String {
+    bad(hang, Bad::Always).address()
+}
+
 /// An address where nobody listens any more.
-fn down() -> String {
+pub fn down() -> String {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").to_string()
 }
 

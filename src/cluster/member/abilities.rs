@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::task::JoinSet;
 
 use super::{Credentials, Greeting, Member, MemberError, Server};
 use crate::cluster::probe::{self, Capabilities, Flavour};
@@ -49,20 +50,31 @@ impl Member {
         found.map(|found| server.known.put(found))
     }
 
-    /// What the member can do, told by the first replica that tells it.
+    /// What the member can do: what any replica has said not long ago, or what the first says of all that are asked now. If none
+    /// says anything, what was known before.
     pub(in crate::cluster) async fn any_capabilities(
-        &self,
+        self: &Arc<Self>,
         credentials: &Credentials,
         deadline: Instant,
     ) -> Result<Arc<Capabilities>, MemberError> {
-        let mut outcome = Err(MemberError::NoTime);
+        if let Some(known) = self.any_freshly_known() {
+            return Ok(known);
+        }
+        let mut asked = JoinSet::new();
         for replica in 0..self.servers.len() {
-            outcome = self.capabilities(replica, credentials, deadline).await;
-            if outcome.is_ok() {
-                break;
+            let (member, credentials) = (self.clone(), credentials.clone());
+            asked.spawn(async move { member.capabilities(replica, &credentials, deadline).await });
+        }
+        let mut error = MemberError::NoTime;
+        while let Some(told) = asked.join_next().await {
+            match told {
+                Ok(Ok(known)) => return Ok(known),
+                Ok(Err(failed)) => error = failed,
+                // It has panicked, or the process ends.
+                Err(_) => {}
             }
         }
-        outcome
+        self.servers.iter().find_map(|server| server.known.last()).ok_or(error)
     }
 
     async fn look(
