@@ -214,7 +214,12 @@ impl Server {
         match error {
             // Nothing has come of it that tells about the server.
             Some(MemberError::NoTime | MemberError::Ended(_) | MemberError::Resting(_)) => {}
+            // It speaks the API, and says no.
             Some(MemberError::Answer(AnswerError::Refused { .. })) | None => {
+                health.is_up = Some(true);
+                health.latency = Some(took);
+            }
+            Some(error @ MemberError::Status { kind, .. }) if !kind.is_empty() && !error.may_retry() => {
                 health.is_up = Some(true);
                 health.latency = Some(took);
             }

@@ -57,7 +57,7 @@ fn endless(stream: &mut TcpStream, head: &str, piece: &[u8]) {
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
 
 /// Every way to fail, and what the sentence about it has to say.
-const WAYS: [(&str, Behaviour); 14] = [
+const WAYS: [(&str, Behaviour); 15] = [
     ("slow", |stream| {
         std::thread::sleep(Duration::from_secs(5));
         json(stream, GOOD);
@@ -94,6 +94,9 @@ const WAYS: [(&str, Behaviour); 14] = [
         endless(stream, &format!("{HEAD}\r\n{{\"status\":\""), &[b'x'; 1 << 16]);
     }),
     ("closes at once", |_| {}),
+    ("is out of order and says so as the API does", |stream| {
+        reply(stream, 503, "application/json", br#"{"status":"error","errorType":"unavailable","error":"stopping"}"#);
+    }),
 ];
 
 /// What a server tells about itself.
@@ -397,6 +400,34 @@ fn samples_are_read_while_a_member_that_evaluates_is_silent() {
     assert_eq!(values(&outcome).len(), 2, "{:?}", outcome.annotations);
     drop((outcome, scope));
     fleet.settle("a silent member");
+}
+
+#[test]
+fn who_is_out_of_order_once_is_asked_again_and_who_has_given_the_query_up_is_not() {
+    for (kind, wanted) in [("unavailable", 2), ("timeout", 1)] {
+        let asked = Arc::new(AtomicU64::new(0));
+        let counted = asked.clone();
+        let server = Target::start(move |request, stream| {
+            if introduce(request, stream) {
+                return;
+            }
+            match counted.fetch_add(1, Ordering::Relaxed) {
+                0 => {
+                    let error = format!(r#"{{"status":"error","errorType":"{kind}","error":"not now"}}"#);
+                    reply(stream, 503, "application/json", error.as_bytes());
+                }
+                _ => json(stream, GOOD),
+            }
+        });
+        let fleet = Fleet::new(&server.address(), Policy::Optional, Via::Pushdown);
+        let scope = Scope::new(None, u64::MAX, BYTES);
+        let run = fleet.frontend.run(&fleet.engine, "up", Span::Instant(AT), &Sender::default(), &scope);
+        let outcome = run.expect("a query");
+        let remarks: Vec<String> = outcome.annotations.of(AnnotationKind::Warning).map(ToString::to_string).collect();
+        assert_eq!(asked.load(Ordering::Relaxed), wanted, "{kind}: {remarks:?}");
+        assert_eq!((values(&outcome).len(), remarks.len()), if wanted == 2 { (2, 0) } else { (1, 1) }, "{remarks:?}");
+        assert!(remarks.iter().all(|remark| remark.ends_with("timeout: not now")), "{remarks:?}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
+use super::exchange::Fetched;
 use super::{Credentials, Greeting, Member, MemberError, Server};
 use crate::cluster::probe::{self, Capabilities, Flavour};
 use crate::net::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
@@ -18,13 +19,9 @@ impl Member {
         for server in &self.servers {
             let request = self.request(&server.url, "api/v1/status/buildinfo", Method::GET, &Credentials::new());
             let started = Instant::now();
-            let fetched = self.fetch(request, probe::MAX_BYTES, deadline, None).await;
+            let fetched = self.fetch(request, probe::MAX_BYTES, deadline, None).await.and_then(Fetched::of_the_well);
             let is_self = fetched.as_ref().is_ok_and(|fetched| fetched.is_self);
-            let version = match fetched {
-                Ok(fetched) if fetched.status.is_server_error() => Err(fetched.into_error()),
-                Ok(fetched) => Ok(probe::parse_build(&fetched.body).unwrap_or_default().0),
-                Err(error) => Err(error),
-            };
+            let version = fetched.map(|fetched| probe::parse_build(&fetched.body).unwrap_or_default().0);
             server.note(started.elapsed(), version.as_ref().err());
             server.health.lock().is_self = is_self;
             greetings.push(Greeting { url: server.shown(), version, is_self });
@@ -94,10 +91,7 @@ impl Member {
             self.fetch(get("api/v1/status/config"), probe::MAX_BYTES, deadline, None),
             self.status(read, deadline),
         );
-        let build = build?;
-        if build.status.is_server_error() {
-            return Err(build.into_error());
-        }
+        let build = build?.of_the_well()?;
         let (version, tells_revision) = probe::parse_build(&build.body).unwrap_or_default();
         let flavour = match build.is_victoria && !tells_revision {
             true => Flavour::VictoriaMetrics,

@@ -10,12 +10,15 @@ pub enum MemberError {
     /// It could not be reached, or did not answer in time.
     #[error(transparent)]
     Unreachable(#[from] ClientError),
-    /// It answered with an error that is not the API's.
+    /// It answered with a status that is neither success nor a refusal of the question: the fault is the server's, or of what
+    /// is before it.
     #[error("server returned HTTP status {status}: {text}")]
     Status {
         /// The status.
         status: StatusCode,
-        /// The beginning of what it said.
+        /// The API's `errorType`, such as `timeout`; empty if it did not answer as the API does.
+        kind: String,
+        /// What it said, or the beginning of that.
         text: String,
     },
     /// Its answer could not be read to the end.
@@ -40,10 +43,21 @@ impl MemberError {
     pub(super) fn may_retry(&self) -> bool {
         match self {
             MemberError::Unreachable(error) => error.may_retry(),
-            MemberError::Status { status, .. } => status.is_server_error() || status.as_u16() == 429,
+            MemberError::Status { status, kind, .. } => is_failure(*status) && !is_final(*status, kind),
             MemberError::Body(error) => !matches!(error, BodyError::TooLarge { .. }),
             MemberError::Answer(AnswerError::Garbled(_)) | MemberError::Resting(_) => true,
             MemberError::Answer(AnswerError::Refused { .. }) | MemberError::NoTime | MemberError::Ended(_) => false,
         }
     }
+}
+
+/// Whether a server that answers so has failed, or is asked too much, whatever it says.
+pub(super) fn is_failure(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+}
+
+/// Whether a server that has failed would do so again: it has spent the time that it allows for a query, it does not know what
+/// is asked for, or the question has come back to where it was asked.
+fn is_final(status: StatusCode, kind: &str) -> bool {
+    kind == "timeout" || matches!(status, StatusCode::NOT_IMPLEMENTED | StatusCode::LOOP_DETECTED)
 }

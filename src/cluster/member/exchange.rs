@@ -4,10 +4,12 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use url::Url;
 
+use super::error::is_failure;
 use super::{Credentials, Member, MemberError, Server};
-use crate::cluster::answer::AnswerError;
+use crate::cluster::answer::{self, AnswerError};
 use crate::cluster::limits::{Charge, Charged, Errand};
 use crate::cluster::loops;
 use crate::cluster::probe;
@@ -32,10 +34,35 @@ pub(super) struct Fetched {
 }
 
 impl Fetched {
-    pub(super) fn into_error(self) -> MemberError {
-        let text = String::from_utf8_lossy(&self.body);
-        let text = text.trim().chars().take(SHOWN).collect();
-        MemberError::Status { status: self.status, text }
+    /// The answer of a server that has not failed.
+    pub(super) fn of_the_well(self) -> Result<Fetched, MemberError> {
+        if is_failure(self.status) { Err(self.into_error()) } else { Ok(self) }
+    }
+
+    /// Reads it: what is neither success nor a refusal of the question is an error, whatever is said with it.
+    fn read<T>(self, read: impl FnOnce(&[u8]) -> Result<T, AnswerError>) -> Result<T, MemberError> {
+        let is_refusal = matches!(self.status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
+        if !self.status.is_success() && !is_refusal {
+            return Err(self.into_error());
+        }
+        match read(&self.body) {
+            Err(AnswerError::Garbled(_)) if self.status != StatusCode::OK => Err(self.into_error()),
+            outcome => Ok(outcome?),
+        }
+    }
+
+    fn into_error(self) -> MemberError {
+        let (kind, text) = match answer::parse_data::<IgnoredAny>(&self.body) {
+            Err(AnswerError::Refused { kind, message }) => {
+                let text = format!("{kind}: {message}");
+                (kind, text)
+            }
+            _ => {
+                let text = String::from_utf8_lossy(&self.body);
+                (String::new(), text.trim().chars().take(SHOWN).collect())
+            }
+        };
+        MemberError::Status { status: self.status, kind, text }
     }
 }
 
@@ -80,10 +107,7 @@ impl Member {
         deadline: Instant,
     ) -> Result<T, MemberError> {
         let (read, is_small) = (question.read, fetched.body.len() <= SMALL);
-        let work = move || match read(&fetched.body) {
-            Err(AnswerError::Garbled(_)) if fetched.status != StatusCode::OK => Err(fetched.into_error()),
-            outcome => Ok(outcome?),
-        };
+        let work = move || fetched.read(read);
         if is_small {
             return work();
         }
@@ -155,6 +179,7 @@ fn below(url: &Url, path: &str) -> Url {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::answer::ListAnswer;
 
     #[test]
     fn the_api_is_below_the_members_path() {
@@ -165,5 +190,39 @@ mod tests {
         ] {
             assert_eq!(below(&Url::parse(url).unwrap(), "api/v1/query").as_str(), wanted);
         }
+    }
+
+    fn answered(status: u16, body: &str) -> Result<ListAnswer<String>, MemberError> {
+        let status = StatusCode::from_u16(status).unwrap();
+        let body = body.as_bytes().to_vec();
+        Fetched { status, is_victoria: false, is_self: false, wire_bytes: 0, body }.read(answer::parse_texts)
+    }
+
+    /// A server that was out of order in JSON had refused the question: it was not asked again, its circuit breaker stayed
+    /// closed, and a query had no answer though the member was optional.
+    #[test]
+    fn only_who_is_well_refuses() {
+        let error = r#"{"status":"error","errorType":"KIND","error":"no"}"#;
+        for (status, kind, may_retry) in [
+            (500, "internal", true),
+            (503, "unavailable", true),
+            (502, "", true),
+            (429, "too_many_requests", true),
+            (503, "timeout", false),
+            (508, "loop", false),
+            (404, "not_found", false),
+        ] {
+            let failed = answered(status, &error.replace("KIND", kind)).unwrap_err();
+            assert_eq!(failed.may_retry(), may_retry, "{failed}");
+            assert!(matches!(&failed, MemberError::Status { kind: told, .. } if told == kind), "{failed:?}");
+            assert!(failed.to_string().ends_with(&format!(": {kind}: no")), "{failed}");
+        }
+        for status in [400, 422] {
+            let refused = AnswerError::Refused { kind: "execution".to_owned(), message: "no".to_owned() };
+            assert_eq!(answered(status, &error.replace("KIND", "execution")).unwrap_err(), refused.into());
+        }
+        let page = answered(400, "<html>").unwrap_err();
+        assert_eq!(page.to_string(), "server returned HTTP status 400 Bad Request: <html>");
+        assert!(answered(200, r#"{"status":"success","data":[]}"#).is_ok());
     }
 }
