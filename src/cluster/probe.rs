@@ -35,6 +35,8 @@ pub struct Capabilities {
     pub flavour: Flavour,
     /// Its version; empty if it does not tell.
     pub version: String,
+    /// Whether it tells its revision, or its compiler, as a Prometheus does.
+    pub tells_revision: bool,
     /// Labels that it adds to series for others.
     pub external: Labels,
     /// Whether it answers remote read.
@@ -62,13 +64,14 @@ impl Known {
         known
     }
 
-    /// An answer has shown that the server is not what it was taken for.
-    pub(super) fn is_victoria(&self) {
-        let mut state = self.0.lock();
-        let known = state.as_ref().map(|(_, known)| known.clone()).unwrap_or_default();
-        if known.flavour != Flavour::VictoriaMetrics {
-            let known = Capabilities { flavour: Flavour::VictoriaMetrics, ..(*known).clone() };
-            *state = Some((Instant::now(), Arc::new(known)));
+    /// An answer has come with the header of VictoriaMetrics. Of a server that tells its revision it is a proxy's: that of
+    /// VictoriaMetrics stands before any server.
+    pub(super) fn has_victorias_header(&self) {
+        if let Some((_, known)) = &mut *self.0.lock()
+            && known.flavour == Flavour::Prometheus
+            && !known.tells_revision
+        {
+            *known = Arc::new(Capabilities { flavour: Flavour::VictoriaMetrics, ..(**known).clone() });
         }
     }
 }
@@ -137,5 +140,19 @@ mod tests {
         let without = br#"{"status":"success","data":{"yaml":"global: {}\n"}}"#;
         assert_eq!(parse_external(without), Some(Labels::empty()));
         assert_eq!(parse_external(br#"{"status":"success","data":{"yaml":"a: [}"}}"#), None);
+    }
+
+    /// A list of a Prometheus behind vmauth made it a VictoriaMetrics, of which nothing else was known, for five minutes.
+    #[test]
+    fn who_tells_its_revision_stays_a_prometheus_behind_a_proxy_of_victoriametrics() {
+        let known = Known::default();
+        known.has_victorias_header();
+        assert_eq!(known.last(), None);
+        for (tells_revision, flavour) in [(true, Flavour::Prometheus), (false, Flavour::VictoriaMetrics)] {
+            known.put(Capabilities { tells_revision, has_remote_read: true, ..Capabilities::default() });
+            known.has_victorias_header();
+            let found = known.last().unwrap();
+            assert_eq!((found.flavour, found.has_remote_read), (flavour, true));
+        }
     }
 }

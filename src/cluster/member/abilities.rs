@@ -101,6 +101,7 @@ impl Member {
         Ok(Capabilities {
             flavour,
             version,
+            tells_revision,
             external: config.and_then(|config| probe::parse_external(&config.body)).unwrap_or_default(),
             has_remote_read: read.is_ok_and(|status| status.is_success()),
         })

@@ -88,7 +88,7 @@ impl Member {
             meter.fetch_add(fetched.wire_bytes, Ordering::Relaxed);
         }
         if fetched.is_victoria {
-            server.known.is_victoria();
+            server.known.has_victorias_header();
         }
         // What is made of it lies beside it for a moment.
         charge.set(0, 2 * fetched.body.len() as u64)?;
