@@ -12,7 +12,9 @@ use serde::Deserialize;
 use crate::model::{Labels, LabelsBuilder};
 
 /// How long what a server has said is believed.
-const FRESH: Duration = Duration::from_secs(300);
+pub(super) const FRESH: Duration = Duration::from_secs(300);
+/// How long if it has not said all.
+pub(super) const FRESH_IN_PART: Duration = Duration::from_secs(15);
 /// Bytes of an answer.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 /// The header that VictoriaMetrics sends with every answer.
@@ -43,7 +45,7 @@ pub struct Capabilities {
     pub has_remote_read: bool,
 }
 
-/// What is known of a server.
+/// What is known of a server, and until when it is fresh.
 #[derive(Debug, Default)]
 pub(super) struct Known(Mutex<Option<(Instant, Arc<Capabilities>)>>);
 
@@ -55,12 +57,14 @@ impl Known {
 
     /// What it has said not long ago.
     pub(super) fn fresh(&self) -> Option<Arc<Capabilities>> {
-        self.0.lock().as_ref().filter(|(since, _)| since.elapsed() < FRESH).map(|(_, known)| known.clone())
+        self.0.lock().as_ref().filter(|(until, _)| Instant::now() < *until).map(|(_, known)| known.clone())
     }
 
-    pub(super) fn put(&self, capabilities: Capabilities) -> Arc<Capabilities> {
+    /// It has said this, which is believed for so long.
+    pub(super) fn put(&self, capabilities: Capabilities, fresh: Duration) -> Arc<Capabilities> {
         let known = Arc::new(capabilities);
-        *self.0.lock() = Some((Instant::now(), known.clone()));
+        let now = Instant::now();
+        *self.0.lock() = Some((now.checked_add(fresh).unwrap_or(now), known.clone()));
         known
     }
 
@@ -149,7 +153,7 @@ mod tests {
         known.has_victorias_header();
         assert_eq!(known.last(), None);
         for (tells_revision, flavour) in [(true, Flavour::Prometheus), (false, Flavour::VictoriaMetrics)] {
-            known.put(Capabilities { tells_revision, has_remote_read: true, ..Capabilities::default() });
+            known.put(Capabilities { tells_revision, has_remote_read: true, ..Capabilities::default() }, FRESH);
             known.has_victorias_header();
             let found = known.last().unwrap();
             assert_eq!((found.flavour, found.has_remote_read), (flavour, true));

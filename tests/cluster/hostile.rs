@@ -430,6 +430,26 @@ fn who_is_out_of_order_once_is_asked_again_and_who_has_given_the_query_up_is_not
     }
 }
 
+/// What is asked beside was waited for until the query had no time left.
+#[test]
+fn who_does_not_tell_its_configuration_answers_queries() {
+    for endpoint in ["status/config", "read"] {
+        let server = Target::start(move |request, stream| {
+            if request.target.ends_with(endpoint) {
+                hang(stream);
+            } else if !introduce(request, stream) {
+                json(stream, GOOD);
+            }
+        });
+        let fleet = Fleet::new(&server.address(), Policy::Required, Via::Pushdown);
+        let deadline = Instant::now().checked_add(Duration::from_secs(10));
+        let scope = Scope::new(deadline, u64::MAX, BYTES);
+        let run = fleet.frontend.run(&fleet.engine, "up", Span::Instant(AT), &Sender::default(), &scope);
+        let outcome = run.expect("a query");
+        assert_eq!(values(&outcome).len(), 2, "{endpoint} hangs: {:?}", outcome.annotations);
+    }
+}
+
 #[test]
 fn a_query_given_up_leaves_nothing_behind() {
     for via in [Via::Pushdown, Via::RemoteRead] {

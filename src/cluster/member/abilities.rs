@@ -1,7 +1,7 @@
 //! Finding out what a member's servers can do.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -9,8 +9,12 @@ use tokio::task::JoinSet;
 use super::exchange::Fetched;
 use super::{Credentials, Greeting, Member, MemberError, Server};
 use crate::cluster::probe::{self, Capabilities, Flavour};
+use crate::model::Labels;
 use crate::net::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use crate::net::{Method, StatusCode};
+
+/// What is not necessary to know is not waited for longer.
+const ASIDE: Duration = Duration::from_secs(2);
 
 impl Member {
     /// Asks each server who it is, in nobody's name; what it says is not relied on later. To be told at start.
@@ -40,11 +44,13 @@ impl Member {
         if let Some(known) = server.known.fresh() {
             return Ok(known);
         }
+        // Who has been known before is not waited for long.
+        let deadline = if server.known.last().is_some() { soon(deadline) } else { deadline };
         let admitted = server.breaker.admit(Instant::now()).map_err(|resting| MemberError::Resting(resting.last))?;
         let started = Instant::now();
         let found = self.look(server, credentials, deadline).await;
         server.conclude(admitted, started, found.as_ref().err());
-        found.map(|found| server.known.put(found))
+        found
     }
 
     /// What the member can do: what any replica has said not long ago, or what the first says of all that are asked now. If none
@@ -79,17 +85,13 @@ impl Member {
         server: &Server,
         credentials: &Credentials,
         deadline: Instant,
-    ) -> Result<Capabilities, MemberError> {
-        let get = |path: &'static str| self.request(&server.url, path, Method::GET, credentials);
-        let mut read = self.request(&server.url, "api/v1/read", Method::POST, credentials);
-        read.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
-        read.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
-        // A request without queries; its message has no bytes.
-        read.body = Bytes::from_static(&[0]);
-        let (build, config, read) = tokio::join!(
-            self.fetch(get("api/v1/status/buildinfo"), probe::MAX_BYTES, deadline, None),
-            self.fetch(get("api/v1/status/config"), probe::MAX_BYTES, deadline, None),
-            self.status(read, deadline),
+    ) -> Result<Arc<Capabilities>, MemberError> {
+        let build = self.request(&server.url, "api/v1/status/buildinfo", Method::GET, credentials);
+        let soon = soon(deadline);
+        let (build, external, has_remote_read) = tokio::join!(
+            self.fetch(build, probe::MAX_BYTES, deadline, None),
+            self.external_labels(server, credentials, soon),
+            self.has_remote_read(server, credentials, soon),
         );
         let build = build?.of_the_well()?;
         let (version, tells_revision) = probe::parse_build(&build.body).unwrap_or_default();
@@ -97,13 +99,51 @@ impl Member {
             true => Flavour::VictoriaMetrics,
             false => Flavour::Prometheus,
         };
-        let config = config.ok().filter(|config| config.status == StatusCode::OK);
-        Ok(Capabilities {
+        let fresh = if external.is_ok() && has_remote_read.is_ok() { probe::FRESH } else { probe::FRESH_IN_PART };
+        let before = server.known.last().unwrap_or_default();
+        let found = Capabilities {
             flavour,
             version,
             tells_revision,
-            external: config.and_then(|config| probe::parse_external(&config.body)).unwrap_or_default(),
-            has_remote_read: read.is_ok_and(|status| status.is_success()),
+            external: external.unwrap_or_else(|_| before.external.clone()),
+            has_remote_read: has_remote_read.unwrap_or(before.has_remote_read),
+        };
+        Ok(server.known.put(found, fresh))
+    }
+
+    /// The labels that a server adds to series for others, if it shows its configuration.
+    async fn external_labels(
+        &self,
+        server: &Server,
+        credentials: &Credentials,
+        deadline: Instant,
+    ) -> Result<Labels, MemberError> {
+        let request = self.request(&server.url, "api/v1/status/config", Method::GET, credentials);
+        let config = self.fetch(request, probe::MAX_BYTES, deadline, None).await?;
+        Ok(match config.status {
+            StatusCode::OK => probe::parse_external(&config.body).unwrap_or_default(),
+            _ => Labels::empty(),
         })
     }
+
+    /// Whether a server answers remote read.
+    async fn has_remote_read(
+        &self,
+        server: &Server,
+        credentials: &Credentials,
+        deadline: Instant,
+    ) -> Result<bool, MemberError> {
+        let mut request = self.request(&server.url, "api/v1/read", Method::POST, credentials);
+        request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        request.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+        // A request without queries; its message has no bytes.
+        request.body = Bytes::from_static(&[0]);
+        Ok(self.status(request, deadline).await?.is_success())
+    }
+}
+
+/// By when to know what a query can do without: it is to have the most of its time for itself.
+fn soon(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    now.checked_add(ASIDE.min(deadline.saturating_duration_since(now) / 2)).unwrap_or(deadline)
 }
