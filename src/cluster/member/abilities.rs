@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::exchange::Fetched;
 use super::{Credentials, Greeting, Member, MemberError, Server};
+use crate::cluster::answer::AnswerError;
 use crate::cluster::probe::{self, Capabilities, Flavour};
 use crate::model::Labels;
 use crate::net::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
@@ -120,10 +121,15 @@ impl Member {
     ) -> Result<Labels, MemberError> {
         let request = self.request(&server.url, "api/v1/status/config", Method::GET, credentials);
         let config = self.fetch(request, probe::MAX_BYTES, deadline, None).await?;
-        Ok(match config.status {
-            StatusCode::OK => probe::parse_external(&config.body).unwrap_or_default(),
-            _ => Labels::empty(),
-        })
+        if config.status != StatusCode::OK {
+            return Ok(Labels::empty());
+        }
+        // Some configurations have megabytes.
+        let read = self.pool.run(move || probe::parse_external(&config.body).unwrap_or_default());
+        match tokio::time::timeout_at(deadline.into(), read).await {
+            Ok(read) => read.map_err(|lost| AnswerError::Garbled(lost.to_string()).into()),
+            Err(_) => Err(MemberError::NoTime),
+        }
     }
 
     /// Whether a server answers remote read.
