@@ -172,9 +172,9 @@ impl Member {
         self.servers.iter().find_map(|server| server.known.fresh())
     }
 
-    /// Whether a replica has turned out to evaluate in a way of its own.
-    pub(super) fn is_victoria(&self, replica: usize) -> bool {
-        self.known(replica).is_some_and(|known| known.flavour == Flavour::VictoriaMetrics)
+    /// What evaluates, as far as is known.
+    pub(super) fn flavour(&self) -> Flavour {
+        self.servers.iter().find_map(|server| server.known.last()).map(|known| known.flavour).unwrap_or_default()
     }
 
     /// The headers of a client's request as the member gets them.

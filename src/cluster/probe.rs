@@ -26,6 +26,8 @@ pub enum Flavour {
     /// Evaluates as Prometheus does, or has said nothing else.
     #[default]
     Prometheus,
+    /// A Prometheus before 3.0: its windows have the sample at their beginning, too.
+    Prometheus2,
     /// Evaluates rate, increase, delta and their kin in a way of its own.
     VictoriaMetrics,
 }
@@ -80,25 +82,45 @@ impl Known {
     }
 }
 
-/// Reads build information: the version, and whether it is that of a Prometheus, which tells its revision, too.
-pub fn parse_build(body: &[u8]) -> Option<(String, bool)> {
+/// What a server tells of its making.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Build {
+    /// Its version.
+    pub version: String,
+    /// Its compiler.
+    pub go_version: String,
+    /// Its commit.
+    pub revision: String,
+    /// What it is, if it is no Prometheus but has the API of one.
+    pub application: String,
+}
+
+impl Build {
+    /// Whether it tells its revision, or its compiler, as a Prometheus does.
+    pub(super) fn tells_revision(&self) -> bool {
+        !self.go_version.is_empty() || !self.revision.is_empty()
+    }
+
+    /// What evaluates there; `has_header` if it answers with the header of VictoriaMetrics.
+    pub(super) fn flavour(&self, has_header: bool) -> Flavour {
+        let major = self.version.trim_start_matches('v').split('.').next().unwrap_or_default();
+        match (self.tells_revision(), major) {
+            (false, _) if has_header => Flavour::VictoriaMetrics,
+            // Mimir's 2 was made of Prometheus's as well. Thanos counts from 0, which says nothing.
+            (true, "1" | "2") if self.application != "Watershed" => Flavour::Prometheus2,
+            _ => Flavour::Prometheus,
+        }
+    }
+}
+
+/// Reads build information.
+pub fn parse_build(body: &[u8]) -> Option<Build> {
     #[derive(Deserialize)]
     struct Envelope {
         data: Build,
     }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Build {
-        #[serde(default)]
-        version: String,
-        #[serde(default)]
-        go_version: String,
-        #[serde(default)]
-        revision: String,
-    }
-    let Envelope { data } = serde_json::from_slice(body).ok()?;
-    let tells_revision = !data.go_version.is_empty() || !data.revision.is_empty();
-    Some((data.version, tells_revision))
+    serde_json::from_slice(body).ok().map(|Envelope { data }| data)
 }
 
 /// Reads external labels from the configuration that a server shows.
@@ -134,10 +156,19 @@ mod tests {
 
     #[test]
     fn what_servers_tell_about_themselves_is_read() {
-        let prometheus = br#"{"status":"success","data":{"version":"3.5.3","revision":"abc","goVersion":"go1.24"}}"#;
-        assert_eq!(parse_build(prometheus), Some(("3.5.3".to_owned(), true)));
-        let victoria = br#"{"status":"success","data":{"version":"2.24.0"}}"#;
-        assert_eq!(parse_build(victoria), Some(("2.24.0".to_owned(), false)));
+        let flavour = |body: &str, has_header| parse_build(body.as_bytes()).map(|build| build.flavour(has_header));
+        let data = |data: &str| format!(r#"{{"status":"success","data":{{{data}}}}}"#);
+        let prometheus = data(r#""version":"3.5.3","revision":"abc","goVersion":"go1.24""#);
+        assert_eq!(parse_build(prometheus.as_bytes()).map(|build| build.version).as_deref(), Some("3.5.3"));
+        for has_header in [true, false] {
+            assert_eq!(flavour(&prometheus, has_header), Some(Flavour::Prometheus));
+            assert_eq!(flavour(&prometheus.replace("3.5.3", "2.53.5"), has_header), Some(Flavour::Prometheus2));
+        }
+        let watershed = data(r#""version":"1.0.0","goVersion":"rustc 1","application":"Watershed""#);
+        assert_eq!(flavour(&watershed, false), Some(Flavour::Prometheus));
+        let victoria = data(r#""version":"2.24.0""#);
+        assert_eq!(flavour(&victoria, true), Some(Flavour::VictoriaMetrics));
+        assert_eq!(flavour(&victoria, false), Some(Flavour::Prometheus));
         assert_eq!(parse_build(b"<html>"), None);
         let config = br#"{"status":"success","data":{"yaml":"global:\n  scrape_interval: 15s\n  external_labels:\n    a: b\n    replica: \"1\"\nscrape_configs:\n- job_name: x\n"}}"#;
         assert_eq!(parse_external(config), Some(Labels::from_pairs([("a", "b"), ("replica", "1")])));

@@ -241,7 +241,7 @@ impl Raw<'_> {
             return Ok(false);
         }
         let known = self.known_of_any(scope)?;
-        Ok(self.is_by_query(&known) && known.flavour == Flavour::Prometheus)
+        Ok(self.is_by_query(&known) && known.flavour != Flavour::VictoriaMetrics)
     }
 
     /// Whether samples are read by range selectors.

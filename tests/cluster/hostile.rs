@@ -450,6 +450,31 @@ fn who_does_not_tell_its_configuration_answers_queries() {
     }
 }
 
+/// Its windows are closed at their beginning: what it had evaluated was taken for what is evaluated here.
+#[test]
+fn a_prometheus_2_is_read_and_does_not_evaluate() {
+    let evaluated = Arc::new(AtomicU64::new(0));
+    let counted = evaluated.clone();
+    let server = Target::start(move |request, stream| {
+        if request.target.ends_with("/buildinfo") {
+            json(stream, r#"{"status":"success","data":{"version":"2.53.5","revision":"x","goVersion":"go1"}}"#);
+        } else if introduce(request, stream) {
+        } else if request.target.ends_with("/api/v1/read") {
+            send_samples(stream);
+        } else {
+            counted.fetch_add(1, Ordering::Relaxed);
+            json(stream, GOOD);
+        }
+    });
+    let fleet = Fleet::new(&server.address(), Policy::Required, Via::Auto);
+    for text in ["sum(up)", "up", "count_over_time(up[5m])"] {
+        let scope = Scope::new(None, u64::MAX, BYTES);
+        let run = fleet.frontend.run(&fleet.engine, text, Span::Instant(AT), &Sender::default(), &scope);
+        assert!(!values(&run.expect("a query")).is_empty(), "{text}");
+        assert_eq!(evaluated.load(Ordering::Relaxed), 0, "{text}");
+    }
+}
+
 #[test]
 fn a_query_given_up_leaves_nothing_behind() {
     for via in [Via::Pushdown, Via::RemoteRead] {

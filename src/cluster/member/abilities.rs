@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::exchange::Fetched;
 use super::{Credentials, Greeting, Member, MemberError, Server};
 use crate::cluster::answer::AnswerError;
-use crate::cluster::probe::{self, Capabilities, Flavour};
+use crate::cluster::probe::{self, Capabilities};
 use crate::model::Labels;
 use crate::net::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use crate::net::{Method, StatusCode};
@@ -26,7 +26,7 @@ impl Member {
             let started = Instant::now();
             let fetched = self.fetch(request, probe::MAX_BYTES, deadline, None).await.and_then(Fetched::of_the_well);
             let is_self = fetched.as_ref().is_ok_and(|fetched| fetched.is_self);
-            let version = fetched.map(|fetched| probe::parse_build(&fetched.body).unwrap_or_default().0);
+            let version = fetched.map(|fetched| probe::parse_build(&fetched.body).unwrap_or_default().version);
             server.note(started.elapsed(), version.as_ref().err());
             server.health.lock().is_self = is_self;
             greetings.push(Greeting { url: server.shown(), version, is_self });
@@ -95,17 +95,14 @@ impl Member {
             self.has_remote_read(server, credentials, soon),
         );
         let build = build?.of_the_well()?;
-        let (version, tells_revision) = probe::parse_build(&build.body).unwrap_or_default();
-        let flavour = match build.is_victoria && !tells_revision {
-            true => Flavour::VictoriaMetrics,
-            false => Flavour::Prometheus,
-        };
+        let has_header = build.is_victoria;
+        let build = probe::parse_build(&build.body).unwrap_or_default();
         let fresh = if external.is_ok() && has_remote_read.is_ok() { probe::FRESH } else { probe::FRESH_IN_PART };
         let before = server.known.last().unwrap_or_default();
         let found = Capabilities {
-            flavour,
-            version,
-            tells_revision,
+            flavour: build.flavour(has_header),
+            tells_revision: build.tells_revision(),
+            version: build.version,
             external: external.unwrap_or_else(|_| before.external.clone()),
             has_remote_read: has_remote_read.unwrap_or(before.has_remote_read),
         };

@@ -77,6 +77,7 @@ fn status(replica: Replica) -> ReplicaStatus {
             version: known.version.clone(),
             flavour: match known.flavour {
                 Flavour::Prometheus => "prometheus",
+                Flavour::Prometheus2 => "prometheus2",
                 Flavour::VictoriaMetrics => "victoriametrics",
             },
             remote_read: known.has_remote_read,
