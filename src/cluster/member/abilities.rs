@@ -34,8 +34,22 @@ impl Member {
         greetings
     }
 
-    /// What a replica can do: what it has said not long ago, or what it says now.
+    /// What a replica can do: what it has said not long ago, or what it says now, or else what it has said before.
     pub async fn capabilities(
+        &self,
+        replica: usize,
+        credentials: &Credentials,
+        deadline: Instant,
+    ) -> Result<Arc<Capabilities>, MemberError> {
+        match self.find_out(replica, credentials, deadline).await {
+            // Who rests is not to be asked anything.
+            Err(error) if !matches!(error, MemberError::Resting(_)) => self.known(replica).ok_or(error),
+            outcome => outcome,
+        }
+    }
+
+    /// What a replica has said not long ago, or says now.
+    async fn find_out(
         &self,
         replica: usize,
         credentials: &Credentials,
@@ -67,7 +81,7 @@ impl Member {
         let mut asked = JoinSet::new();
         for replica in 0..self.servers.len() {
             let (member, credentials) = (self.clone(), credentials.clone());
-            asked.spawn(async move { member.capabilities(replica, &credentials, deadline).await });
+            asked.spawn(async move { member.find_out(replica, &credentials, deadline).await });
         }
         let mut error = MemberError::NoTime;
         while let Some(told) = asked.join_next().await {
