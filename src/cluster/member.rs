@@ -65,6 +65,8 @@ pub struct Health {
     pub last_error: Option<String>,
     /// Whether it has turned out to be this very process.
     pub is_self: bool,
+    /// The version that it has told; empty before, and if it tells none.
+    pub version: String,
 }
 
 /// A server of a member, as people are told of it.
@@ -206,6 +208,11 @@ impl Server {
             Some(error) if error.may_retry() => admitted.failed(Instant::now(), error.to_string()),
             _ => admitted.succeeded(),
         }
+    }
+
+    /// It has told its version.
+    fn has_version(&self, version: &str) {
+        version.clone_into(&mut self.health.lock().version);
     }
 
     /// It was asked, and answered or not.

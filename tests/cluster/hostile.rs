@@ -657,9 +657,16 @@ fn who_is_asked_by_itself_refuses() {
 fn what_is_known_of_members_is_told() {
     let silent = bad(WAYS[5].1, Bad::WhenAsked);
     let (_home, server, _good) = server("", &[("refusing", silent.address()), ("down", down())]);
+    let members = || http::get_api(&format!("{}/prometheus/api/v1/federation/members", server.url)).expect("an answer");
+    wait_for("the version to be told before anybody asks", LIMIT, || {
+        let members = members();
+        let good = &members[0]["replicas"][0];
+        let is_told = good["version"] == "3.5.3" && good["capabilities"].is_null();
+        if is_told { Ok(()) } else { Err(members.to_string()) }
+    });
     let form = [("query", "up"), ("time", "1700000000")];
     http::get_api(&http::url(&server.url, "/prometheus/api/v1/query", &form)).expect("an answer");
-    let members = http::get_api(&format!("{}/prometheus/api/v1/federation/members", server.url)).expect("an answer");
+    let members = members();
     let [good, refusing, down] = [0, 1, 2].map(|at| &members[at]["replicas"][0]);
     assert_eq!((&good["health"], &good["isAsked"], &good["isSelf"]), (&text_of("up"), &true.into(), &false.into()));
     assert!(good["latencySeconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{members}");

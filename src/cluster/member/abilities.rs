@@ -18,7 +18,7 @@ use crate::net::{Method, StatusCode};
 const ASIDE: Duration = Duration::from_secs(2);
 
 impl Member {
-    /// Asks each server who it is, in nobody's name; what it says is not relied on later. To be told at start.
+    /// Asks each server who it is, in nobody's name; what it says is shown, and not relied on. To be told at start.
     pub async fn greet(&self, deadline: Instant) -> Vec<Greeting> {
         let mut greetings = Vec::new();
         for server in &self.servers {
@@ -29,6 +29,9 @@ impl Member {
             let version = fetched.map(|fetched| probe::parse_build(&fetched.body).unwrap_or_default().version);
             server.note(started.elapsed(), version.as_ref().err());
             server.health.lock().is_self = is_self;
+            if let Ok(version) = &version {
+                server.has_version(version);
+            }
             greetings.push(Greeting { url: server.shown(), version, is_self });
         }
         greetings
@@ -111,6 +114,7 @@ impl Member {
         let build = build?.of_the_well()?;
         let has_header = build.is_victoria;
         let build = probe::parse_build(&build.body).unwrap_or_default();
+        server.has_version(&build.version);
         let fresh = if external.is_ok() && has_remote_read.is_ok() { probe::FRESH } else { probe::FRESH_IN_PART };
         let before = server.known.last().unwrap_or_default();
         let found = Capabilities {
