@@ -198,6 +198,11 @@ impl Server {
         format!("{}{}", self.url.origin().ascii_serialization(), self.url.path())
     }
 
+    /// Whether it is asked now.
+    fn admit(&self) -> Result<Admitted, MemberError> {
+        self.breaker.admit(Instant::now()).map_err(|resting| MemberError::Resting(resting.last))
+    }
+
     /// What was asked of it has ended; what that tells about the server is kept.
     fn conclude(&self, admitted: Admitted, started: Instant, error: Option<&MemberError>) {
         self.note(started.elapsed(), error);

@@ -64,7 +64,7 @@ impl Member {
         }
         // Who has been known before is not waited for long.
         let deadline = if server.known.last().is_some() { soon(deadline) } else { deadline };
-        let admitted = server.breaker.admit(Instant::now()).map_err(|resting| MemberError::Resting(resting.last))?;
+        let admitted = server.admit()?;
         let started = Instant::now();
         let found = self.look(server, credentials, deadline).await;
         server.conclude(admitted, started, found.as_ref().err());

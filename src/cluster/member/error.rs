@@ -45,8 +45,11 @@ impl MemberError {
             MemberError::Unreachable(error) => error.may_retry(),
             MemberError::Status { status, kind, .. } => is_failure(*status) && !is_final(*status, kind),
             MemberError::Body(error) => !matches!(error, BodyError::TooLarge { .. }),
-            MemberError::Answer(AnswerError::Garbled(_)) | MemberError::Resting(_) => true,
-            MemberError::Answer(AnswerError::Refused { .. }) | MemberError::NoTime | MemberError::Ended(_) => false,
+            MemberError::Answer(AnswerError::Garbled(_)) => true,
+            MemberError::Answer(AnswerError::Refused { .. })
+            | MemberError::Resting(_)
+            | MemberError::NoTime
+            | MemberError::Ended(_) => false,
         }
     }
 }
