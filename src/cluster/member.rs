@@ -51,6 +51,8 @@ struct Server {
     url: Url,
     breaker: Breaker,
     known: Known,
+    /// Held by who finds out what it can do.
+    looking: tokio::sync::Mutex<()>,
     health: Mutex<Health>,
 }
 
@@ -113,6 +115,7 @@ impl Member {
             url: url.clone(),
             breaker: Breaker::new(BREAKER),
             known: Known::default(),
+            looking: tokio::sync::Mutex::default(),
             health: Mutex::default(),
         };
         Ok(Member {

@@ -476,6 +476,32 @@ fn a_prometheus_2_is_read_and_does_not_evaluate() {
 }
 
 #[test]
+fn many_queries_at_once_find_out_once_what_a_member_can_do() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let counted = asked.clone();
+    let server = Target::start(move |request, stream| {
+        if request.target.ends_with("/buildinfo") {
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        if !introduce(request, stream) {
+            json(stream, GOOD);
+        }
+    });
+    let fleet = Fleet::new(&server.address(), Policy::Required, Via::Pushdown);
+    std::thread::scope(|threads| {
+        for _ in 0..12 {
+            threads.spawn(|| {
+                let scope = Scope::new(None, u64::MAX, BYTES);
+                let run = fleet.frontend.run(&fleet.engine, "up", Span::Instant(AT), &Sender::default(), &scope);
+                assert_eq!(values(&run.expect("a query")).len(), 2);
+            });
+        }
+    });
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn a_query_given_up_leaves_nothing_behind() {
     for via in [Via::Pushdown, Via::RemoteRead] {
         let fleet = Fleet::new(&bad(hang, Bad::WhenAsked).address(), Policy::Required, via);

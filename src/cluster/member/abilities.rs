@@ -64,6 +64,12 @@ impl Member {
         }
         // Who has been known before is not waited for long.
         let deadline = if server.known.last().is_some() { soon(deadline) } else { deadline };
+        // One asks, and the others wait for what it finds.
+        let looking = tokio::time::timeout_at(deadline.into(), server.looking.lock()).await;
+        let _looking = looking.map_err(|_| MemberError::NoTime)?;
+        if let Some(known) = server.known.fresh() {
+            return Ok(known);
+        }
         let admitted = server.admit()?;
         let started = Instant::now();
         let found = self.look(server, credentials, deadline).await;
