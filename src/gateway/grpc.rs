@@ -445,13 +445,12 @@ mod tests {
         let dialer = Dialer::encrypted(&tls, "silent", "h2", CONNECT_TIMEOUT).expect("a dialer");
         let channel = Arc::new(Channel::new(Arc::new(dialer), Tasks::new()));
         let start = Instant::now();
-        let waiting = (0..20).map(|_| {
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..20 {
             let channel = channel.clone();
-            tokio::spawn(async move { channel.sender(address).await.is_err() })
-        });
-        for failed in waiting.collect::<Vec<_>>() {
-            assert!(failed.await.expect("no panic"));
+            waiting.spawn(async move { channel.sender(address).await.is_err() });
         }
+        assert_eq!(waiting.join_all().await, [true; 20]);
         assert!(start.elapsed() < 2 * CONNECT_TIMEOUT, "{:?}", start.elapsed());
         // The next one tries anew.
         assert!(channel.sender(address).await.is_err());

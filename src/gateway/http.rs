@@ -358,9 +358,12 @@ impl HttpProxy {
         match (client_side, backend_side) {
             (Some(client), Some(backend)) if is_websocket => {
                 headers::upgrade(response.headers_mut());
-                match self.tunnels.join(client, backend, exchange) {
-                    Ok(()) => response.map(|_| Body::empty()),
-                    Err(mut exchange) => {
+                match self.tunnels.place() {
+                    Some(place) => {
+                        self.tunnels.join(place, client, backend, exchange);
+                        response.map(|_| Body::empty())
+                    }
+                    None => {
                         exchange.answered(Refusal::NoTunnel.status());
                         Refusal::NoTunnel.respond()
                     }

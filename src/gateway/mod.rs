@@ -25,6 +25,7 @@ mod balance;
 mod body;
 mod config;
 mod dns;
+mod door;
 mod grpc;
 mod headers;
 mod held;
@@ -46,6 +47,8 @@ use tokio::time::Instant;
 
 pub use backend_url::{Authority, BackendUrl, Protocol};
 pub use config::{BackendConfig, Component, DEFAULT, FIELDS, Field, FieldKind, GatewayConfig, Setting, settings};
+#[doc(hidden)]
+pub use door::read_answer;
 pub use headers::Via;
 pub use routes::{Lost, Reach, Route, Routes, lenient, plain};
 

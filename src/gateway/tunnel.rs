@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::metrics::Exchange;
 use crate::runtime::Tasks;
@@ -26,14 +26,21 @@ pub(super) struct Tunnels {
     tasks: Tasks,
 }
 
+/// One of them.
+pub(super) struct Place(#[expect(dead_code, reason = "it is held")] OwnedSemaphorePermit);
+
 impl Tunnels {
     pub(super) fn new(tasks: &Tasks) -> Tunnels {
         Tunnels { places: Arc::new(Semaphore::new(TUNNELS_MAX)), tasks: tasks.clone() }
     }
 
-    /// Joins two connections once both have changed their protocol; gives the exchange back if there is no place left.
-    pub(super) fn join(&self, client: OnUpgrade, backend: OnUpgrade, exchange: Exchange) -> Result<(), Exchange> {
-        let Ok(place) = self.places.clone().try_acquire_owned() else { return Err(exchange) };
+    /// A place for one more, if there is one.
+    pub(super) fn place(&self) -> Option<Place> {
+        self.places.clone().try_acquire_owned().ok().map(Place)
+    }
+
+    /// Joins two connections once both have changed their protocol.
+    pub(super) fn join(&self, place: Place, client: OnUpgrade, backend: OnUpgrade, exchange: Exchange) {
         let stop = self.tasks.stopping();
         let tunnel = async move {
             let (_place, _exchange) = (place, exchange);
@@ -43,7 +50,6 @@ impl Tunnels {
         self.tasks.spawn("gateway-tunnel", async move {
             stop.run_until_cancelled(tunnel).await;
         });
-        Ok(())
     }
 }
 
@@ -88,35 +94,36 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_tunnel_lives_while_either_side_speaks_and_ends_when_both_are_silent() {
         let ((mut client, near), (far, mut backend)) = (duplex(64), duplex(64));
-        let tunnel = tokio::spawn(pass(near, far));
-        let start = Instant::now();
-        for _ in 0..10 {
-            tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
-            backend.write_all(b"ping").await.expect("the tunnel is there");
-            let mut heard = [0; 4];
-            client.read_exact(&mut heard).await.expect("the tunnel is there");
-        }
-        assert!(start.elapsed() > 9 * IDLE && !tunnel.is_finished());
-        let start = Instant::now();
-        tunnel.await.expect("no panic");
-        assert!(start.elapsed() <= 2 * IDLE, "{:?}", start.elapsed());
+        let speaking = async {
+            for _ in 0..10 {
+                tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
+                backend.write_all(b"ping").await.expect("the tunnel is there");
+                let mut heard = [0; 4];
+                client.read_exact(&mut heard).await.expect("the tunnel is there");
+            }
+            Instant::now()
+        };
+        let ((), last) = tokio::join!(pass(near, far), speaking);
+        let silent = last.elapsed();
+        assert!(IDLE <= silent && silent <= 2 * IDLE, "{silent:?}");
         assert_eq!(client.read(&mut [0; 4]).await.expect("an end"), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_end_is_passed_on_and_the_other_side_may_go_on() {
         let ((mut client, near), (far, mut backend)) = (duplex(64), duplex(64));
-        let tunnel = tokio::spawn(pass(near, far));
-        client.write_all(b"last").await.expect("the tunnel is there");
-        client.shutdown().await.expect("the tunnel is there");
-        let mut heard = Vec::new();
-        backend.read_to_end(&mut heard).await.expect("an end");
-        assert_eq!(heard, b"last");
-        backend.write_all(b"still").await.expect("the tunnel is there");
-        drop(backend);
-        heard.clear();
-        client.read_to_end(&mut heard).await.expect("an end");
-        assert_eq!(heard, b"still");
-        tunnel.await.expect("no panic");
+        let speaking = async {
+            client.write_all(b"last").await.expect("the tunnel is there");
+            client.shutdown().await.expect("the tunnel is there");
+            let mut heard = Vec::new();
+            backend.read_to_end(&mut heard).await.expect("an end");
+            assert_eq!(heard, b"last");
+            backend.write_all(b"still").await.expect("the tunnel is there");
+            drop(backend);
+            heard.clear();
+            client.read_to_end(&mut heard).await.expect("an end");
+            assert_eq!(heard, b"still");
+        };
+        tokio::join!(pass(near, far), speaking);
     }
 }
