@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use super::answer::{AnswerError, QueryAnswer};
+use super::cache;
 use super::config::Via;
 use super::explain::Meter;
 use super::limits::Errand;
 use super::member::{Member, MemberError};
 use super::probe::Flavour;
 use super::question::Question;
+use crate::model::TimestampMs;
 use crate::promql::StepTimes;
 
 /// Steps of one series that take about a kilobyte.
 const SMALL: usize = 32;
+/// Servers refuse to answer for more steps at a time. A subquery has as many as its range and its step make.
+const STEPS_MAX: usize = 11_000;
 
 /// An expression that a member is asked for.
 #[derive(Clone)]
@@ -52,8 +56,22 @@ impl Asking {
         self.for_victoria.is_some() || is_told
     }
 
-    /// Asks the member.
+    /// Asks the member, for no more steps at a time than servers answer.
     pub(super) async fn ask(self) -> Result<Reply, MemberError> {
+        if self.steps.count <= STEPS_MAX {
+            return self.ask_at_once().await;
+        }
+        let mut answers = Vec::new();
+        for steps in pieces(self.steps) {
+            match self.clone().at(steps).ask_at_once().await? {
+                Reply::Answer(answer) if !answer.has_histograms => answers.push((steps, answer)),
+                instead => return Ok(instead),
+            }
+        }
+        Ok(Reply::Answer(cache::joined(answers, self.steps)))
+    }
+
+    async fn ask_at_once(self) -> Result<Reply, MemberError> {
         let Errand { credentials, deadline, .. } = &self.errand;
         let flavour = self.member.any_capabilities(credentials, *deadline).await?.flavour;
         let question = match (flavour, &self.for_victoria) {
@@ -71,6 +89,31 @@ impl Asking {
         match answer.stray(self.steps) {
             Some(t) => Err(AnswerError::Garbled(format!("there is a sample at {t}, which was not asked for")).into()),
             None => Ok(Reply::Answer(answer)),
+        }
+    }
+}
+
+/// Steps in pieces of at most [`STEPS_MAX`], in their order.
+fn pieces(steps: StepTimes) -> impl Iterator<Item = StepTimes> {
+    (0..steps.count).step_by(STEPS_MAX).map(move |first| {
+        // The last step's time is one, so that none of these saturates.
+        let start = TimestampMs(steps.start.0.saturating_add(steps.interval.saturating_mul(first as i64)));
+        StepTimes { start, interval: steps.interval, count: STEPS_MAX.min(steps.count - first) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_all_steps_once_and_none_has_more_than_servers_answer() {
+        for count in [1, STEPS_MAX, STEPS_MAX + 1, 3 * STEPS_MAX, 3 * STEPS_MAX + 7] {
+            let steps = StepTimes { start: TimestampMs(500), interval: 10, count };
+            let pieces: Vec<StepTimes> = pieces(steps).collect();
+            assert!(pieces.iter().all(|piece| (1..=STEPS_MAX).contains(&piece.count)), "{pieces:?}");
+            assert!(pieces.windows(2).all(|two| two[0].end().0 + 10 == two[1].start.0), "{pieces:?}");
+            assert_eq!((pieces[0].start, pieces[pieces.len() - 1].end()), (steps.start, steps.end()));
         }
     }
 }

@@ -210,6 +210,20 @@ impl ResultCache {
     }
 }
 
+/// Answers at steps that follow each other, as one at all of them.
+pub(super) fn joined(mut answers: Vec<(StepTimes, QueryAnswer)>, steps: StepTimes) -> QueryAnswer {
+    answers.iter_mut().for_each(|(_, answer)| in_order(answer));
+    let pieces: Vec<_> = answers.iter().map(|(steps, answer)| Piece::Fresh(*steps, &answer.series)).collect();
+    let series = extent::joined(&pieces, steps.start, steps.end());
+    let answers: Vec<QueryAnswer> = answers.into_iter().map(|(_, answer)| answer).collect();
+    QueryAnswer {
+        series,
+        warnings: all_of(&answers, |answer| &answer.warnings),
+        infos: all_of(&answers, |answer| &answer.infos),
+        ..QueryAnswer::default()
+    }
+}
+
 /// Few gaps as they are; of many the whole from the first to the last, for which nothing is taken from what is held.
 fn narrowed(gaps: Vec<StepTimes>, held: &mut Vec<Arc<Extent>>) -> Vec<StepTimes> {
     match (gaps.first(), gaps.last()) {
@@ -253,13 +267,18 @@ fn usable(reply: Result<Reply, MemberError>) -> Result<QueryAnswer, Result<Reply
         Ok(Reply::Answer(answer)) if !answer.has_histograms => answer,
         instead => return Err(instead),
     };
+    in_order(&mut answer);
+    Ok(answer)
+}
+
+/// Labels are there once from now on, and floats ascend by time.
+fn in_order(answer: &mut QueryAnswer) {
     for series in &mut answer.series {
         if !series.floats.is_sorted_by_key(|(t, _)| *t) {
             series.floats.sort_by_key(|(t, _)| *t);
         }
     }
     join_same(&mut answer.series);
-    Ok(answer)
 }
 
 /// What is remarked in any answer, once.

@@ -135,7 +135,7 @@ impl Asked<'_> {
                     let kept = cache.ask(key, steps, settled, |steps| asking.clone().at(steps).ask()).await;
                     Kept { reply: kept.reply.and_then(|reply| charged(reply, &scope)), ..kept }
                 }
-                None => Kept { reply: asking.ask().await, steps: 0 },
+                None => Kept { reply: asking.ask().await.and_then(|reply| charged(reply, &scope)), steps: 0 },
             };
             noted.end(|| told(&reply, (steps.count, kept)));
             reply
@@ -350,7 +350,7 @@ pub(in crate::cluster) fn join_same(series: &mut Vec<DelegatedSeries>) {
     });
 }
 
-/// What was put together from pieces that were kept is charged as what has come whole.
+/// What was put together from pieces is charged as what has come whole.
 fn charged(reply: Reply, scope: &Scope) -> Result<Reply, MemberError> {
     Ok(match reply {
         Reply::Answer(mut answer) if answer.charge.is_none() => {
