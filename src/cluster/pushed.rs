@@ -26,8 +26,9 @@ pub(super) struct Asking {
     pub steps: StepTimes,
     /// Whether the answer has one series at the most.
     pub is_one_series: bool,
-    /// What the client has asked for, milliseconds.
-    pub lookback: Option<i64>,
+    /// How far the query looks back, milliseconds. Each member is told: one that is set up otherwise would look as far as
+    /// is usual there.
+    pub lookback: i64,
     pub errand: Errand,
     /// What a VictoriaMetrics is asked instead, if that can mean the same.
     pub for_victoria: Option<String>,
@@ -75,10 +76,10 @@ impl Asking {
         let Errand { credentials, deadline, .. } = &self.errand;
         let flavour = self.member.any_capabilities(credentials, *deadline).await?.flavour;
         let question = match (flavour, &self.for_victoria) {
-            (Flavour::Prometheus, _) => Question::steps(&self.text, self.steps, self.lookback),
+            (Flavour::Prometheus, _) => Question::steps(&self.text, self.steps, Some(self.lookback)),
             (Flavour::VictoriaMetrics, Some(text)) => Question::steps(text, self.steps, None).uncached(),
             (Flavour::VictoriaMetrics, None) if self.member.config().via == Via::Pushdown => {
-                Question::steps(&self.text, self.steps, self.lookback).uncached()
+                Question::steps(&self.text, self.steps, Some(self.lookback)).uncached()
             }
             (Flavour::VictoriaMetrics, None) => return Ok(Reply::Differs),
         };

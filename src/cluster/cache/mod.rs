@@ -63,8 +63,8 @@ pub(super) struct Key {
     pub member: String,
     /// The expression as the member is asked for it.
     pub text: String,
-    /// What the client asks for, without which the member's own holds, and what holds here; milliseconds.
-    pub lookback: (Option<i64>, i64),
+    /// How far the query looks back, milliseconds.
+    pub lookback: i64,
     pub asker: Asker,
     interval: i64,
     /// Where between two multiples of the interval the steps are.
@@ -72,13 +72,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    pub(super) fn new(
-        member: String,
-        text: String,
-        steps: StepTimes,
-        lookback: (Option<i64>, i64),
-        asker: Asker,
-    ) -> Key {
+    pub(super) fn new(member: String, text: String, steps: StepTimes, lookback: i64, asker: Asker) -> Key {
         let interval = steps.interval;
         Key { member, text, lookback, asker, interval, phase: steps.start.0.checked_rem_euclid(interval).unwrap_or(0) }
     }

@@ -117,7 +117,7 @@ async fn ask(
     steps: StepTimes,
 ) -> Kept {
     let settled = cache.settled(&parse(text, &ParserOptions::ALL).unwrap(), 5 * MINUTE).unwrap();
-    let key = Key::new("home".to_owned(), text.to_owned(), steps, (None, 5 * MINUTE), asker(user));
+    let key = Key::new("home".to_owned(), text.to_owned(), steps, 5 * MINUTE, asker(user));
     let of_member = |steps| {
         let member = member.clone();
         async move { member.answer(user, ahead, steps).await }

@@ -115,15 +115,14 @@ impl Asked<'_> {
             steps,
             meter: noted.meter(),
             is_one_series: is_one_series(expr),
-            lookback: self.sender.lookback,
+            lookback: self.lookback,
             errand: self.frontend.errand(&self.sender.credentials, scope),
             for_victoria: victoria::translated(expr, self.lookback),
         };
         self.pushed.fetch_add(1, Ordering::Relaxed);
         let kept_as = self.frontend.cache.as_ref().and_then(|cache| {
             let asker = Asker::of(&member.headers(&self.sender.credentials));
-            let lookback = (self.sender.lookback, self.lookback);
-            let key = Key::new(member.config().name.clone(), text, steps, lookback, asker);
+            let key = Key::new(member.config().name.clone(), text, steps, self.lookback, asker);
             // Nothing is kept of what is asked for once only.
             let settled = cache.settled(expr, self.lookback).filter(|_| steps.count > 1 && asking.is_of_steps())?;
             Some((cache.clone(), key, settled))
