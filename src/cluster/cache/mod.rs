@@ -29,6 +29,7 @@ use self::shelf::Shelf;
 use super::answer::QueryAnswer;
 use super::config::CacheConfig;
 use super::frontend::join_same;
+use super::loops::PASSED;
 use super::member::MemberError;
 use super::pushed::Reply;
 use super::times::looked_at;
@@ -88,10 +89,11 @@ impl Key {
 pub(super) struct Asker([u8; 32]);
 
 impl Asker {
-    /// Who sends these headers.
+    /// Who sends these headers. Through whom a question came does not change its answer.
     pub(super) fn of(headers: &HeaderMap) -> Asker {
+        let counted = headers.iter().filter(|(name, _)| **name != PASSED);
         let mut pairs: Vec<(&[u8], &[u8])> =
-            headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect();
+            counted.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect();
         pairs.sort_unstable();
         let mut context = Context::new(&SHA256);
         for text in pairs.into_iter().flat_map(|(name, value)| [name, value]) {

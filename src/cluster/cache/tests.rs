@@ -261,6 +261,8 @@ fn who_sends_other_credentials_or_asks_at_other_steps_is_shown_nothing_of_it() {
     assert_eq!(two([("a", "1"), ("b", "2")]), two([("b", "2"), ("a", "1")]));
     assert_ne!(two([("a", "1"), ("b", "2")]), two([("a", "2"), ("b", "1")]));
     assert_ne!(two([("a", "1"), ("ab", "")]), two([("a", "1a"), ("b", "")]));
+    let through = |frontends| two([("a", "1"), ("x-watershed-frontends", frontends)]);
+    assert_eq!(through("one"), through("one, another"));
 }
 
 #[test]
