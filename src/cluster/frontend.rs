@@ -399,16 +399,21 @@ impl Frontend {
     }
 }
 
-/// Does work on all items at the same time, each on a thread of its own.
+/// Does work on all items at the same time, each on a thread of its own, or one after another if there are no more threads.
 pub(super) fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     if let [item] = items {
         return vec![work(item)];
     }
     std::thread::scope(|threads| {
         let work = &work;
-        let begun: Vec<_> = items.iter().map(|item| threads.spawn(move || work(item))).collect();
-        let joined = begun.into_iter().map(std::thread::ScopedJoinHandle::join);
-        joined.map(|outcome| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        let begin =
+            |item| std::thread::Builder::new().spawn_scoped(threads, move || work(item)).map_err(|_| work(item));
+        let begun: Vec<_> = items.iter().map(begin).collect();
+        let end = |begun: Result<std::thread::ScopedJoinHandle<'_, R>, R>| match begun {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(done) => done,
+        };
+        begun.into_iter().map(end).collect()
     })
 }
 

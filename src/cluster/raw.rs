@@ -28,6 +28,9 @@ use crate::storage::{
     StreamStep, TimeRange, TimedValue, decode_values,
 };
 
+/// The last instant that range selectors are asked for: a window from 0 until then is the longest that they can name, as
+/// servers count in nanoseconds.
+const LAST: TimestampMs = TimestampMs(i64::MAX / 1_000_000 - 1);
 /// Series that are handed on at a time.
 const BATCH: usize = 128;
 /// Once a replica has answered the others have as long again, and at least this long.
@@ -101,10 +104,14 @@ impl Raw<'_> {
         std::thread::scope(|threads| {
             for (replica, endpoint) in endpoints.iter().enumerate() {
                 let (sender, part) = (sender.clone(), scope.part(stop.clone()));
-                threads.spawn(move || {
+                let failed = sender.clone();
+                let work = move || {
                     // Nobody needs the answer of who was too slow.
                     drop(sender.send((replica, self.of_server(replica, &**endpoint, &part, request))));
-                });
+                };
+                if let Err(error) = std::thread::Builder::new().spawn_scoped(threads, work) {
+                    drop(failed.send((replica, Err(self.failed(format!("starting a thread: {error}"))))));
+                }
             }
             drop(sender);
             let mut patience = None;
@@ -295,8 +302,8 @@ impl Raw<'_> {
         meter: Option<Meter>,
         share: &mut Share,
     ) -> Result<(), QueryError> {
-        // No server has samples of earlier times, and some refuse to be asked for them.
-        let range = TimeRange { min: request.range.min.max(TimestampMs(0)), ..request.range };
+        // No server has samples of other times, and some refuse to be asked for them.
+        let range = TimeRange { min: request.range.min.max(TimestampMs(0)), max: request.range.max.min(LAST) };
         if range.min > range.max {
             return Ok(());
         }
