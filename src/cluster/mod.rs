@@ -21,6 +21,8 @@ mod config;
 mod explain;
 mod frontend;
 mod gather;
+mod hidden;
+mod in_hand;
 mod limits;
 mod list_cache;
 mod lists;
