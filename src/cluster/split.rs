@@ -24,6 +24,8 @@ pub struct Part {
     /// Whether it is an aggregation that is finished here. Groups in which a member finds floats beside histograms are
     /// lost on the way, so that whoever is told of such a group has to evaluate the expression without such parts.
     pub is_partial: bool,
+    /// Whether it is the sum that a mean is finished from. A sum can become too large for a number where the mean does not.
+    pub is_of_mean: bool,
     /// Whether it uses more of the language than stable Prometheus servers of the last years know.
     pub needs_new_server: bool,
 }
@@ -128,7 +130,7 @@ impl Splitter<'_> {
             return known;
         }
         let needs_new_server = needs_new_server(&expr);
-        self.parts.push(Part { expr, visible, is_partial, needs_new_server });
+        self.parts.push(Part { expr, visible, is_partial, is_of_mean: false, needs_new_server });
         self.parts.len() - 1
     }
 
@@ -248,7 +250,11 @@ impl Splitter<'_> {
             }
             // A quotient has no name.
             Avg if aggregate.is_without || aggregate.grouping.iter().all(|name| name != METRIC_NAME) => {
-                let [sum, count] = [Sum, Count].map(|op| with(Sum, shares(op, None, shared), None));
+                let [sum, count] = [Sum, Count].map(|op| shares(op, None, shared));
+                if let Expr::Delegated(Delegated { id, .. }) = sum {
+                    self.parts[id].is_of_mean = true;
+                }
+                let [sum, count] = [sum, count].map(|share| with(Sum, share, None));
                 let [left, right] = [sum, count].map(|sum| Expr::Aggregate(Box::new(sum)));
                 Piece::Here(quotient(left, right, aggregate.position))
             }

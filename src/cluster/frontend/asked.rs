@@ -322,9 +322,15 @@ impl Delegates for Asked<'_> {
         let mut answer = DelegatedAnswer::default();
         // Given back when the engine has the series and charges what it makes of them.
         let mut charges = Vec::new();
+        // Of numbers no larger than this no sum over all members is too large.
+        let largest = f64::MAX / self.frontend.members.len().max(1) as f64;
         for (member, found) in self.gather(part, self.shares(id, steps, scope), steps, scope)? {
             answer.annotations.merge(found.annotations);
             charges.extend(found.charges);
+            let is_too_large = |(_, v): &(_, f64)| v.abs() > largest;
+            if part.is_of_mean && found.series.iter().flat_map(|series| &series.floats).any(is_too_large) {
+                self.is_spoilt.store(true, Ordering::Relaxed);
+            }
             let labels = self.frontend.members[member].member.labels();
             answer.series.extend(found.series.into_iter().map(|series| DelegatedSeries {
                 labels: self.frontend.names.dress(&series.labels, labels, part.visible),

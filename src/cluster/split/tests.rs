@@ -101,6 +101,15 @@ fn parts_tell_which_virtual_labels_their_series_have() {
 }
 
 #[test]
+fn the_sum_of_a_mean_is_known_as_such_wherever_else_it_is_used() {
+    let names = VirtualLabels::new([]).unwrap();
+    let text = "sum(a) + avg(a) + max(a)";
+    let split = split(&parse(text, &ParserOptions::ALL).unwrap(), &names, true);
+    let means: Vec<_> = split.parts.iter().filter(|part| part.is_of_mean).map(|part| part.expr.to_string()).collect();
+    assert_eq!(means, ["sum(a)"]);
+}
+
+#[test]
 fn what_puts_everything_together_has_one_series() {
     let is_one = |text: &str| is_one_series(&parse(text, &ParserOptions::ALL).unwrap());
     assert!(["count(up)", "(sum(rate(a[5m])))", "quantile(0.5, a)"].into_iter().all(is_one));
