@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::cache::ResultCache;
 use super::config::{ExternalLabels, FederationConfig, Policy, Via};
 use super::explain::{Explanation, Notes};
+use super::hidden::Hidden;
 use super::limits::{Errand, Fetched};
 use super::list_cache::ListCache;
 use super::loops;
@@ -24,7 +25,7 @@ use super::samples::Samples;
 use super::split::{Part, split};
 use super::victoria;
 use super::virtual_labels::{TooManyLabels, VirtualLabels};
-use crate::model::{Annotation, AnnotationKind, Annotations, Labels};
+use crate::model::{Annotation, AnnotationKind, Annotations, Labels, TimestampMs};
 use crate::net::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use crate::promql::ast::Expr;
 use crate::promql::service::{Ask, Evaluate};
@@ -82,10 +83,22 @@ pub trait RemoteSamples: Send + Sync {
     fn asked(&self, headers: Arc<HeaderMap>, meter: Option<Arc<AtomicU64>>) -> Box<dyn Queryable>;
 }
 
+/// A beginning and an end, either of which may be open.
+pub(super) type Times = (Option<TimestampMs>, Option<TimestampMs>);
+
 impl Source {
     /// The time of which it has samples.
     pub(super) fn range(&self) -> TimeRange {
         self.member.config().bounds.range(Clock::system().now())
+    }
+
+    /// What of a time it has samples of; `None` if it has none of it. An end that nobody has set is open.
+    pub(super) fn within(&self, start: Option<TimestampMs>, end: Option<TimestampMs>) -> Option<Times> {
+        let TimeRange { min, max } = self.range();
+        let start = start.into_iter().chain((min > TimestampMs::MIN).then_some(min)).max();
+        let end = end.into_iter().chain((max < TimestampMs::MAX).then_some(max)).min();
+        let is_empty = start.zip(end).is_some_and(|(start, end)| start > end);
+        (!is_empty).then_some((start, end))
     }
 
     /// Whether it evaluates a part of a query itself, as far as is known before it is asked.
@@ -276,9 +289,18 @@ impl Frontend {
         &self.members
     }
 
-    /// A member's series as it is seen from outside.
+    /// A member's series, which nothing is to be taken off, as it is seen from outside.
     pub(super) fn dressed(&self, member: &Member, series: &Labels) -> Labels {
         self.names.dress(series, member.labels(), self.names.all())
+    }
+
+    /// A series of a member as it has told it, as it is seen from outside.
+    pub fn seen(&self, member: &Member, series: &Labels) -> Labels {
+        let hidden = Hidden::of_replicas(&member.config().replica_labels);
+        match hidden.is_any() {
+            true => self.dressed(member, &hidden.off(series)),
+            false => self.dressed(member, series),
+        }
     }
 
     /// A warning about a member.

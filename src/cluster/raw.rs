@@ -32,7 +32,7 @@ use crate::storage::{
 /// servers count in nanoseconds.
 const LAST: TimestampMs = TimestampMs(i64::MAX / 1_000_000 - 1);
 /// Once a replica has answered the others have as long again, and at least this long.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A member's samples, for one query.
 pub(super) struct Raw<'q> {
