@@ -12,6 +12,7 @@ mod gather;
 mod hostile;
 mod kept;
 mod pairs;
+mod parts;
 #[path = "../promql/fuzz/peer.rs"]
 mod peer;
 mod read;
