@@ -4,6 +4,7 @@
 
 #[path = "../promql/closeness.rs"]
 mod closeness;
+mod credentials;
 mod example;
 mod explained;
 mod fleet;
