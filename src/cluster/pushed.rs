@@ -29,6 +29,8 @@ pub(super) struct Asking {
     /// How far the query looks back, milliseconds. Each member is told: one that is set up otherwise would look as far as
     /// is usual there.
     pub lookback: i64,
+    /// Whether it is a selector of instants only, by which samples are read.
+    pub is_selector: bool,
     pub errand: Errand,
     /// What a VictoriaMetrics is asked instead, if that can mean the same.
     pub for_victoria: Option<String>,
@@ -57,6 +59,22 @@ impl Asking {
         self.for_victoria.is_some() || is_told
     }
 
+    /// The question as who evaluates so has to be asked; `None` if there is none that means the same there.
+    fn question(&self, flavour: Flavour) -> Option<Question<QueryAnswer>> {
+        let is_told_to = self.member.config().via == Via::Pushdown;
+        let as_it_is = || Question::steps(&self.text, self.steps, Some(self.lookback));
+        match (flavour, &self.for_victoria) {
+            (Flavour::Prometheus, _) => Some(as_it_is()),
+            // There the sample that is so old is still seen.
+            (Flavour::Prometheus2, _) if self.is_selector => {
+                Some(Question::steps(&self.text, self.steps, Some(self.lookback.saturating_sub(1).max(1))))
+            }
+            (Flavour::Prometheus2, _) => is_told_to.then(as_it_is),
+            (Flavour::VictoriaMetrics, Some(text)) => Some(Question::steps(text, self.steps, None).uncached()),
+            (Flavour::VictoriaMetrics, None) => is_told_to.then(|| as_it_is().uncached()),
+        }
+    }
+
     /// Asks the member, for no more steps at a time than servers answer.
     pub(super) async fn ask(self) -> Result<Reply, MemberError> {
         if self.steps.count <= STEPS_MAX {
@@ -75,14 +93,7 @@ impl Asking {
     async fn ask_at_once(self) -> Result<Reply, MemberError> {
         let Errand { credentials, deadline, .. } = &self.errand;
         let flavour = self.member.any_capabilities(credentials, *deadline).await?.flavour;
-        let question = match (flavour, &self.for_victoria) {
-            (Flavour::Prometheus, _) => Question::steps(&self.text, self.steps, Some(self.lookback)),
-            (Flavour::VictoriaMetrics, Some(text)) => Question::steps(text, self.steps, None).uncached(),
-            (Flavour::VictoriaMetrics, None) if self.member.config().via == Via::Pushdown => {
-                Question::steps(&self.text, self.steps, Some(self.lookback)).uncached()
-            }
-            (Flavour::VictoriaMetrics, None) => return Ok(Reply::Differs),
-        };
+        let Some(question) = self.question(flavour) else { return Ok(Reply::Differs) };
         let is_small = self.is_one_series && self.steps.count <= SMALL;
         let question = if is_small { question.uncompressed() } else { question };
         let question = question.metered(self.meter);
@@ -106,6 +117,41 @@ fn pieces(steps: StepTimes) -> impl Iterator<Item = StepTimes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::config::MemberConfig;
+    use crate::cluster::metrics::MemberMetrics;
+    use crate::net::header::HeaderMap;
+    use crate::storage::Scope;
+    use crate::telemetry::Registry;
+    use std::time::Instant;
+    use url::Url;
+
+    fn asking(via: Via, is_selector: bool) -> Asking {
+        let config = MemberConfig { via, ..MemberConfig::new("home", Url::parse("http://127.0.0.1:1").unwrap()) };
+        let (credentials, scope) = (HeaderMap::new(), Scope::unbounded());
+        Asking {
+            member: Arc::new(Member::new(config, 1, 1, MemberMetrics::new(&Registry::new(), "home")).unwrap()),
+            text: "up".to_owned(),
+            steps: StepTimes { start: TimestampMs(1000), interval: 1, count: 1 },
+            is_one_series: false,
+            lookback: 300_000,
+            is_selector,
+            errand: Errand { credentials, scope, max_bytes: 1, deadline: Instant::now() },
+            for_victoria: None,
+            meter: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_windows_of_its_own_is_asked_for_samples_only_or_if_told_to() {
+        let form = |via, is_selector, flavour| asking(via, is_selector).question(flavour).map(|question| question.form);
+        let plain = "query=up&time=1.000&lookback_delta=300.000";
+        assert_eq!(form(Via::Auto, false, Flavour::Prometheus).as_deref(), Some(plain));
+        assert_eq!(form(Via::Auto, false, Flavour::Prometheus2), None);
+        assert_eq!(form(Via::Pushdown, false, Flavour::Prometheus2).as_deref(), Some(plain));
+        let shorter = "query=up&time=1.000&lookback_delta=299.999";
+        assert_eq!(form(Via::Query, true, Flavour::Prometheus2).as_deref(), Some(shorter));
+        assert_eq!(form(Via::Auto, false, Flavour::VictoriaMetrics), None);
+    }
 
     #[test]
     fn pieces_are_all_steps_once_and_none_has_more_than_servers_answer() {

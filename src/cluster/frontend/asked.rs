@@ -116,6 +116,7 @@ impl Asked<'_> {
             meter: noted.meter(),
             is_one_series: is_one_series(expr),
             lookback: self.lookback,
+            is_selector: way == Way::Query,
             errand: self.frontend.errand(&self.sender.credentials, scope),
             for_victoria: victoria::translated(expr, self.lookback),
         };
