@@ -25,7 +25,8 @@
 //! 6. A member that fails is a warning or an error, both with its name. `explain` has written down what was done.
 //!
 //! Names, values, series (`lists`, kept for a moment in `list_cache`), metadata, exemplars, rules and alerts (`gather`) are
-//! asked of every member and put together.
+//! asked of every member, of each of its replicas if they differ (`replica_answers`), and put together. What tells replicas
+//! apart nobody sees (`hidden`).
 //!
 //! # What it is not
 //!

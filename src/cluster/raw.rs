@@ -28,9 +28,9 @@ use crate::storage::{
     Scope, SelectRequest, Selector, SeriesBatch, SeriesChunks, StreamStep, TimeRange, TimedValue, decode_values,
 };
 
-/// The last instant that range selectors are asked for: a window from 0 until then is the longest that they can name, as
+/// The last instant that range selectors are asked for: a window from 0 until then is about the longest that they can name, as
 /// servers count in nanoseconds.
-const LAST: TimestampMs = TimestampMs(i64::MAX / 1_000_000 - 1);
+const LAST: TimestampMs = TimestampMs((i64::MAX / 1_000_000_000 - 2) * 1000);
 /// Once a replica has answered the others have as long again, and at least this long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -340,7 +340,10 @@ impl Raw<'_> {
                 share.annotations.add(self.frontend.warning(self.member(), warning));
             }
             for series in answer.series {
-                let chunks = encode(&series.floats, flavour);
+                let chunks = encode(&series.floats, range.min, flavour);
+                if chunks.is_empty() {
+                    continue;
+                }
                 found.entry(series.labels.clone()).or_insert(SeriesChunks { labels: series.labels, chunks });
             }
         }
@@ -385,10 +388,10 @@ fn shown(selectors: &[Selector]) -> String {
     selectors.iter().map(in_braces).collect::<Vec<_>>().join(" or ")
 }
 
-/// Floats as chunks. A `NaN` of VictoriaMetrics is the end of a series: it keeps no others.
-fn encode(floats: &[(TimestampMs, f64)], flavour: Flavour) -> Vec<Chunk> {
+/// Floats from `min` on as chunks. A `NaN` of VictoriaMetrics is the end of a series: it keeps no others.
+fn encode(floats: &[(TimestampMs, f64)], min: TimestampMs, flavour: Flavour) -> Vec<Chunk> {
     let mut builder = ChunkBuilder::new();
-    let mut last = TimestampMs::MIN;
+    let mut last = TimestampMs(min.0.saturating_sub(1));
     for (t, v) in floats {
         // Times that do not ascend are none that a server of samples has.
         if *t <= last {
