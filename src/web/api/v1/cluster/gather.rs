@@ -8,12 +8,12 @@ use axum::extract::{Request, State};
 use axum::http::Response;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use super::super::expression::{selectors_of, write_exemplar};
 use super::super::json::LabelMap;
 use super::super::reply::{Answer, ApiError, ErrorKind};
 use super::super::rules::check;
+use super::desk::Admitted;
 use super::{frontend, respond};
 use crate::cluster::{Client, Frontend, MetricMetadata};
 use crate::model::{Exemplar, Metadata, TimestampMs};
@@ -29,6 +29,7 @@ struct Asked {
     frontend: Arc<Frontend>,
     client: Client,
     form: Form,
+    _admitted: Admitted,
 }
 
 impl Asked {
@@ -36,8 +37,9 @@ impl Asked {
         let frontend = frontend(&web)?;
         let credentials = frontend.forwarded(request.headers());
         let form = Form::read(request, web.config.form_limit, web.config.read_timeout).await?;
-        let deadline = (Instant::now() + web.config.answer_timeout).into_std();
-        Ok(Asked { web, frontend, client: Client { credentials, deadline }, form })
+        let admitted = web.cluster.admit(&web.deps.queries).await?;
+        let client = Client { credentials, scope: admitted.scope().clone() };
+        Ok(Asked { web, frontend, client, form, _admitted: admitted })
     }
 
     fn time(&self, name: &str) -> Result<Option<TimestampMs>, ApiError> {
@@ -137,7 +139,7 @@ pub(super) async fn rules(State(web): State<Arc<Web>>, request: Request) -> Resp
         groups: Vec<Map<String, Value>>,
     }
     answer(web, request, async |asked: Asked| {
-        let Asked { web, frontend, client, form } = asked;
+        let Asked { web, frontend, client, form, _admitted } = asked;
         // Compiling hostile expressions takes its time, which is not the connections'.
         let checked = web.deps.pool.run(move || check(&form).map(|selectors| (selectors, form))).await;
         let (selectors, form) = checked.map_err(|lost| ApiError::new(ErrorKind::Internal, lost.to_string()))??;

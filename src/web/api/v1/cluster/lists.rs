@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::Response;
-use tokio::time::Instant;
 
 use super::super::json::LabelMap;
 use super::super::labels::{unescaped, warn_truncated};
 use super::super::reply::{Answer, ApiError, ErrorKind};
+use super::desk::Admitted;
 use super::{frontend, respond};
 use crate::cluster::{Frontend, Lists};
 use crate::model::{Annotations, Labels, TimestampMs};
@@ -27,7 +27,7 @@ pub(super) async fn labels(State(web): State<Arc<Web>>, request: Request) -> Res
 async fn label_names(web: &Web, request: Request) -> Result<Answer, ApiError> {
     let asked = Asked::read(web, request).await?;
     let (names, annotations) =
-        asked.frontend.label_names(&asked.lists, asked.deadline).await.map_err(QueryFailure::from)?;
+        asked.frontend.label_names(&asked.lists, asked.admitted.scope()).await.map_err(QueryFailure::from)?;
     Ok(texts(names.into_iter().collect(), annotations, asked.limit))
 }
 
@@ -44,7 +44,7 @@ async fn values(web: &Web, name: &str, request: Request) -> Result<Answer, ApiEr
     let name = unescaped(name)?;
     let asked = Asked::read(web, request).await?;
     let (values, annotations) =
-        asked.frontend.label_values(&name, &asked.lists, asked.deadline).await.map_err(QueryFailure::from)?;
+        asked.frontend.label_values(&name, &asked.lists, asked.admitted.scope()).await.map_err(QueryFailure::from)?;
     Ok(texts(values.into_iter().collect(), annotations, asked.limit))
 }
 
@@ -59,7 +59,7 @@ async fn all_series(web: &Web, request: Request) -> Result<Answer, ApiError> {
         return Err(ApiError::new(ErrorKind::BadData, "no match[] parameter provided"));
     }
     let (series, annotations) =
-        asked.frontend.series(&asked.lists, asked.deadline).await.map_err(QueryFailure::from)?;
+        asked.frontend.series(&asked.lists, asked.admitted.scope()).await.map_err(QueryFailure::from)?;
     let series: Vec<Labels> = series.into_iter().collect();
     let (series, annotations) = limited(series, annotations, asked.limit);
     let shown: Vec<LabelMap<'_>> = series.iter().map(|labels| LabelMap(labels.as_bytes())).collect();
@@ -71,7 +71,7 @@ struct Asked {
     frontend: Arc<Frontend>,
     lists: Lists,
     limit: Limit,
-    deadline: std::time::Instant,
+    admitted: Admitted,
 }
 
 impl Asked {
@@ -88,8 +88,8 @@ impl Asked {
         let selectors = web.deps.pool.run(move || form.narrowing_selectors()).await;
         let selectors = selectors.map_err(|lost| ApiError::new(ErrorKind::Internal, lost.to_string()))??;
         let lists = Lists { selectors, start, end, credentials };
-        let deadline = (Instant::now() + web.config.answer_timeout).into_std();
-        Ok(Asked { frontend, lists, limit, deadline })
+        let admitted = web.cluster.admit(&web.deps.queries).await?;
+        Ok(Asked { frontend, lists, limit, admitted })
     }
 }
 
