@@ -1,20 +1,26 @@
 //! Small requests through the gateway, beside nginx and vmauth on the same backend: how many, how fast, at what cost.
 //!
 //! One backend and one client of this process serve all; each proxy is driven alone, in turns, so that all see the same noise.
-//! Latency is measured with one connection, against the backend asked directly; throughput and cost with many.
+//! Latency is measured with one connection, against the backend asked directly; throughput and cost with many. The gateway is driven
+//! a second time with a backend that speaks gRPC, to which nothing else has a way: what carrying costs is the difference.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1::SendRequest;
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
@@ -50,8 +56,8 @@ struct Figures {
 /// All of it. The table of the others has no columns for these peers, so this prints its own.
 pub fn gateway(size: Size, _: &mut Table) {
     let runtime = Runtime::new().expect("threads");
-    let backend = runtime.block_on(backend());
-    let mut proxies = proxies(backend);
+    let (backend, grpc_backend) = runtime.block_on(async { (backend().await, grpc_backend().await) });
+    let mut proxies = proxies(backend, grpc_backend);
     let seconds = Duration::from_secs(if size == Size::Full { 8 } else { 2 });
     let mut direct = Vec::new();
     for _ in 0..ROUNDS {
@@ -96,12 +102,17 @@ fn median(values: &mut [Duration]) -> Duration {
     values[values.len() / 2]
 }
 
-fn proxies(backend: SocketAddr) -> Vec<Proxy> {
+fn proxies(backend: SocketAddr, grpc_backend: SocketAddr) -> Vec<Proxy> {
     let proxy = |name, home, server| Proxy { name, server, _home: home, figures: Vec::new() };
-    let home = Home::new();
-    home.write_config(&format!("target: gateway\ngateway: {{proxy: {{default: {{url: 'http://{backend}'}}}}}}\n"));
-    let server = home.watershed(&["--log.level=warn"]);
-    let mut proxies = vec![proxy("watershed", home, server)];
+    let mut proxies = Vec::new();
+    for (name, url) in
+        [("watershed", format!("http://{backend}")), ("watershed by gRPC", format!("dns:///{grpc_backend}"))]
+    {
+        let home = Home::new();
+        home.write_config(&format!("target: gateway\ngateway: {{proxy: {{default: {{url: '{url}'}}}}}}\n"));
+        let server = home.watershed(&["--log.level=warn"]);
+        proxies.push(proxy(name, home, server));
+    }
     if let Some(peers) = Peers::find(&["nginx"]) {
         let home = Home::new();
         let server = nginx(&peers, &home, backend);
@@ -154,7 +165,7 @@ async fn backend() -> SocketAddr {
             let Ok((stream, _)) = listener.accept().await else { return };
             drop(stream.set_nodelay(true));
             runtime.spawn(async move {
-                let service = service_fn(|request: Request<hyper::body::Incoming>| async move {
+                let service = service_fn(|request: Request<Incoming>| async move {
                     request.into_body().collect().await?;
                     Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from_static(b"ok"))))
                 });
@@ -164,6 +175,49 @@ async fn backend() -> SocketAddr {
         }
     });
     address
+}
+
+/// The same for calls of `httpgrpc.HTTP/Handle`.
+async fn grpc_backend() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let runtime = tokio::runtime::Handle::current();
+    runtime.clone().spawn(async move {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else { return };
+            drop(stream.set_nodelay(true));
+            runtime.spawn(async move {
+                let service = service_fn(|request: Request<Incoming>| async move {
+                    request.into_body().collect().await?;
+                    let answer = Response::builder().header("content-type", "application/grpc").body(Handled::new());
+                    Ok::<_, hyper::Error>(answer.expect("an answer"))
+                });
+                let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                drop(connection.serve_connection(TokioIo::new(stream), service).await);
+            });
+        }
+    });
+    address
+}
+
+/// An `HTTPResponse` of status 200 and a body of two bytes, framed, and the status of the call.
+struct Handled(Vec<Frame<Bytes>>);
+
+impl Handled {
+    fn new() -> Handled {
+        let status = HeaderMap::from_iter([("grpc-status".parse().expect("a name"), HeaderValue::from_static("0"))]);
+        let message = Bytes::from_static(b"\0\0\0\0\x07\x08\xc8\x01\x1a\x02ok");
+        Handled(vec![Frame::trailers(status), Frame::data(message)])
+    }
+}
+
+impl hyper::body::Body for Handled {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop().map(Ok))
+    }
 }
 
 struct Connection(SendRequest<Full<Bytes>>);
