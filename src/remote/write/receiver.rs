@@ -168,7 +168,7 @@ impl From<Stop> for Failure {
         match stop {
             Stop::Message(error) => error.into(),
             Stop::TooManySymbols => Failure::Invalid("there are too many symbols".to_owned()),
-            Stop::TooManyLabels => Failure::TooLarge("its series have too many bytes of labels".to_owned()),
+            Stop::TooMuchText => Failure::TooLarge("its series have too many bytes of labels and metadata".to_owned()),
             Stop::Store(error) => error.into(),
         }
     }
