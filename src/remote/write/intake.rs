@@ -505,26 +505,39 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
         if self.histograms.is_empty() {
             return Ok(());
         }
-        let mut pending = std::mem::take(&mut self.histograms);
+        let pending = std::mem::take(&mut self.histograms);
         self.slice.weight += std::mem::take(&mut self.histogram_bytes);
         self.slice.taken.histograms += pending.len() as u64;
-        let mut unknown = self.append_histograms(&pending)?;
+        let unknown = self.append_histograms(&pending)?;
         if !unknown.is_empty() {
-            for &position in &unknown {
-                let at = pending[position as usize].at;
-                if let Ok(series) = self.resolve(at)? {
-                    pending[position as usize].series = series;
-                }
-            }
-            let mut position = 0;
-            pending.retain(|_| {
-                position += 1;
-                unknown.contains(&(position - 1))
-            });
-            unknown = self.append_histograms(&pending)?;
+            let again = self.named_again(&unknown, pending)?;
+            let unknown = self.append_histograms(&again)?;
             debug_assert!(unknown.is_empty(), "references that were given just now are known");
         }
         Ok(())
+    }
+
+    /// Those at the positions, with references to series that the store has collected since the cache knew them.
+    #[cold]
+    fn named_again(
+        &mut self,
+        positions: &[u32],
+        pending: Vec<PendingHistogram<'m>>,
+    ) -> Result<Vec<PendingHistogram<'m>>, Stop> {
+        let mut again = Vec::with_capacity(positions.len());
+        for (_, mut one) in (0..).zip(pending).filter(|(position, _)| positions.contains(position)) {
+            match self.resolve(one.at)? {
+                Ok(series) => {
+                    one.series = series;
+                    again.push(one);
+                }
+                Err(fault) => {
+                    self.slice.taken.histograms -= 1;
+                    self.complain(fault.into(), 1, one.at, Some(one.sample.t));
+                }
+            }
+        }
+        Ok(again)
     }
 
     fn append_histograms(&mut self, pending: &[PendingHistogram<'m>]) -> Result<Vec<u32>, Stop> {

@@ -3,12 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::super::histogram;
+use super::cache::SeriesCache;
 use super::content::{Content, Message, Packing};
+use super::intake::{At, Intake, Names, NamesError};
+use super::labels::{LabelFault, RawPair};
 use super::outcome::{Failure, Outcome, Written};
 use super::receiver::{Config, Deps, Receiver};
 use crate::disk::MemDisk;
 use crate::model::{DurationMs, Labels, Metadata, MetricType, STALE_NAN, TimestampMs, Value};
-use crate::net::protobuf::Writer;
+use crate::net::protobuf::{Fields, Writer};
 use crate::remote::snappy;
 use crate::runtime::Clock;
 use crate::storage::memory::MemoryStore;
@@ -615,6 +619,28 @@ fn a_request_does_not_spell_out_gigabytes_of_labels() {
         let outcome = bench.send(Message::V2, &request);
         assert!(matches!(outcome.failure, Some(Failure::TooLarge(_))), "{outcome:?}");
     }
+}
+
+/// Names that can no longer be read.
+struct Lost;
+
+impl<'m> Names<'m> for Lost {
+    fn pairs(&self, _: &'m [u8], _: &mut Vec<RawPair<'m>>) -> Result<(), NamesError> {
+        Err(LabelFault::NoMetricName.into())
+    }
+}
+
+#[test]
+fn a_histogram_whose_series_has_gone_and_has_no_name_is_told() {
+    let (store, cache, now) = (MemoryStore::new(), SeriesCache::new(), TimestampMs(NOW));
+    let mut intake = Intake::new(&store, &cache, &Lost, now, now);
+    let bytes = message(|w| histogram2(w, 1, 0, 2, 0));
+    let field = Fields::new(&bytes).next().unwrap().unwrap();
+    let sample = histogram::decode(field.message().unwrap()).unwrap();
+    intake.histogram(At { text: &[], key: None }, SeriesRef(99), sample).unwrap();
+    let (taken, _, failure) = intake.finish(Ok(()));
+    assert_eq!(taken, written(0, 0, 0));
+    assert!(matches!(&failure, Some(Failure::Invalid(why)) if why.contains("1 x no metric name")), "{failure:?}");
 }
 
 /// A store whose disk is full.
