@@ -254,11 +254,11 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
         self.settle()
     }
 
-    /// Notes that a series of so many bytes of labels brings exemplars: they wait with its labels for the commit, also if
-    /// the store has known it for long.
-    pub(super) fn expect_exemplars(&mut self, label_bytes: usize) -> Result<(), Stop> {
+    /// Notes that a series of so many bytes of labels brings exemplars, also if the store has known it for long: they wait
+    /// with its labels for the commit, and the store looks up each of them by these.
+    pub(super) fn expect_exemplars(&mut self, label_bytes: usize, exemplars: u64) -> Result<(), Stop> {
         self.slice.weight = self.slice.weight.saturating_add(label_bytes);
-        self.spell(label_bytes)
+        self.spell(label_bytes.saturating_mul(usize::try_from(exemplars).unwrap_or(usize::MAX)))
     }
 
     /// Takes an exemplar. `complains`: whether one that the store does not keep is told.

@@ -615,7 +615,11 @@ fn a_request_does_not_spell_out_gigabytes_of_labels() {
         symbols(w, &["", "__name__", "m0", "long", &long[..400_000]]);
         (0..2000).for_each(|_| series2(w, &[1, 2, 3, 4, 3, 4], |w| sample2(w, 0, 1.0, 0)));
     });
-    for request in [exemplars, metadata, repeated] {
+    let of_one = message(|w| {
+        symbols(w, &["", "__name__", "m0", "long", &long[..400_000]]);
+        series2(w, &[1, 2, 3, 4], |w| (0..2000).for_each(|_| w.message(4, |w| w.int(3, NOW))));
+    });
+    for request in [exemplars, metadata, repeated, of_one] {
         let outcome = bench.send(Message::V2, &request);
         assert!(matches!(outcome.failure, Some(Failure::TooLarge(_))), "{outcome:?}");
     }

@@ -75,7 +75,8 @@ fn series<'m>(text: &'m [u8], intake: &mut Intake<'_, 'm, V1>) -> Result<(), Sto
     let Some(known) = intake.series(at, contents)? else { return Ok(()) };
     if contents.exemplars > 0 {
         // Labels that do not stand at the start are somewhere in it.
-        intake.expect_exemplars(if has_more_labels { text.len() } else { labels.len() })?;
+        let label_bytes = if has_more_labels { text.len() } else { labels.len() };
+        intake.expect_exemplars(label_bytes, contents.exemplars)?;
     }
     for field in Fields::new(rest) {
         let field = field?;

@@ -107,7 +107,7 @@ impl<'m> V2<'m> {
         }
         let Some(known) = intake.series(at, contents)? else { return Ok(()) };
         if contents.exemplars > 0 {
-            intake.expect_exemplars(self.symbol_bytes(&head.refs, metadata))?;
+            intake.expect_exemplars(self.symbol_bytes(&head.refs, metadata), contents.exemplars)?;
         }
         let hash = self.metadata_hash(metadata);
         if hash != 0 && hash != known.metadata {
