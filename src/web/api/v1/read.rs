@@ -66,16 +66,19 @@ impl Reads {
     }
 
     fn streams(&self) -> io::Result<&Streams> {
-        if let Some(streams) = self.streams.get() {
-            return Ok(streams);
-        }
-        let streams = Streams::new(self.threads, self.timeout, self.tasks.clone())?;
-        // If another read was faster, its threads are used and these end.
-        Ok(self.streams.get_or_init(|| streams))
+        begun(&self.streams, || Streams::new(self.threads, self.timeout, self.tasks.clone()))
     }
 
     async fn admit(&self) -> Option<OwnedSemaphorePermit> {
         tokio::time::timeout(self.timeout, self.gate.clone().acquire_owned()).await.ok()?.ok()
+    }
+}
+
+/// What is there, or else what begins now. If another was faster, its work is used and this one's threads end.
+pub(super) fn begun<T>(place: &OnceLock<T>, begin: impl FnOnce() -> io::Result<T>) -> io::Result<&T> {
+    match place.get() {
+        Some(begun) => Ok(begun),
+        None => begin().map(|new| place.get_or_init(|| new)),
     }
 }
 

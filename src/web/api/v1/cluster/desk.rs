@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::super::read::Reads;
+use super::super::read::{Reads, begun};
 use super::super::reply::{ApiError, ErrorKind};
 use crate::promql::service::Service;
 use crate::runtime::Tasks;
@@ -48,13 +48,5 @@ impl Desk {
     /// The threads for streams of members' samples.
     pub(in crate::web) fn streams(&self) -> io::Result<&Streams> {
         begun(&self.streams, || Streams::new(self.threads, self.timeout, self.tasks.clone()))
-    }
-}
-
-/// What is there, or else what begins now. If another was faster, its work is used and this one's threads end.
-fn begun<T>(place: &OnceLock<T>, begin: impl FnOnce() -> io::Result<T>) -> io::Result<&T> {
-    match place.get() {
-        Some(begun) => Ok(begun),
-        None => begin().map(|new| place.get_or_init(|| new)),
     }
 }

@@ -8,45 +8,19 @@ use axum::extract::{Request, State};
 use axum::http::Response;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use super::super::expression::{selectors_of, write_exemplar};
 use super::super::json::LabelMap;
 use super::super::reply::{Answer, ApiError, ErrorKind};
 use super::super::rules::check;
-use super::{frontend, respond};
-use crate::cluster::{Client, Frontend, MetricMetadata};
+use super::asked::Asked;
+use super::respond;
+use crate::cluster::MetricMetadata;
 use crate::model::{Exemplar, Metadata, TimestampMs};
 use crate::promql::service::QueryFailure;
 use crate::storage::TimeRange;
 use crate::web::encoding::ContentEncoding;
-use crate::web::form::Form;
 use crate::web::routes::Web;
-
-/// What members are asked, and for whom.
-struct Asked {
-    web: Arc<Web>,
-    frontend: Arc<Frontend>,
-    client: Client,
-    form: Form,
-}
-
-impl Asked {
-    async fn read(web: Arc<Web>, request: Request) -> Result<Asked, ApiError> {
-        let frontend = frontend(&web)?;
-        let credentials = frontend.forwarded(request.headers());
-        let form = Form::read(request, web.config.form_limit, web.config.read_timeout).await?;
-        let deadline = (Instant::now() + web.config.answer_timeout).into_std();
-        Ok(Asked { web, frontend, client: Client { credentials, deadline }, form })
-    }
-
-    fn time(&self, name: &str) -> Result<Option<TimestampMs>, ApiError> {
-        match self.form.first(name) {
-            "" => Ok(None),
-            _ => Ok(Some(self.form.time(name, TimestampMs(0))?)),
-        }
-    }
-}
 
 /// An endpoint that answers what `tell` finds out.
 async fn answer<F: Future<Output = Result<Answer, ApiError>>>(
@@ -91,7 +65,7 @@ pub(super) async fn exemplars(State(web): State<Arc<Web>>, request: Request) -> 
     #[serde(rename_all = "camelCase")]
     struct Shown<'a> {
         series_labels: LabelMap<'a>,
-        exemplars: Vec<Value>,
+        exemplars: &'a [Value],
     }
     answer(web, request, async |asked: Asked| {
         let (start, end) = (asked.time("start")?, asked.time("end")?);
@@ -113,10 +87,8 @@ pub(super) async fn exemplars(State(web): State<Arc<Web>>, request: Request) -> 
             }
             all.sort_by(|(a, _), (b, _)| a.cmp(b));
         }
-        let shown = all.iter().map(|(labels, exemplars)| Shown {
-            series_labels: LabelMap(labels.as_bytes()),
-            exemplars: exemplars.clone(),
-        });
+        let shown =
+            all.iter().map(|(labels, exemplars)| Shown { series_labels: LabelMap(labels.as_bytes()), exemplars });
         Ok(Answer::annotated(&shown.collect::<Vec<_>>(), annotations))
     })
     .await

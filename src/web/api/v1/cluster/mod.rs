@@ -3,6 +3,7 @@
 //! They are there whether a cluster is configured or not, and say so if none is: a reload may bring one. What they ask waits
 //! at places and on threads of its own ([`Desk`]), so that a member that hangs keeps nobody from the local data.
 
+mod asked;
 mod desk;
 mod gather;
 mod lists;
