@@ -7,6 +7,7 @@ mod cluster;
 mod command_line;
 mod config;
 mod exposition;
+mod gateway;
 mod numbers;
 mod promql;
 mod regex;
@@ -61,6 +62,8 @@ pub const ALL: &[(&str, Target)] = &[
     ("headers", web::headers),
     ("cluster_answer", cluster::answer),
     ("cluster_split", cluster::split),
+    ("gateway_answer", gateway::answer),
+    ("gateway_path", gateway::path),
     ("printed_answer", command_line::answer),
     ("pushed_text", command_line::pushed),
     ("certificate", wire::certificate),

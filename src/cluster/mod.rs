@@ -12,7 +12,29 @@
 //! own share, so that all shares together, each with its virtual labels, are the whole. What crosses members is evaluated
 //! here, over the shares.
 //!
-//! The law: an answer does not depend on where it was computed. What is not proven to be the same when members evaluate
+//! # The way of a query
+//!
+//! 1. `split` and `strip` take the expression apart; `virtual_labels` decides which members can have anything to say.
+//! 2. `frontend` asks for all parts at once. A member gets a part as text (`pushed`, in a VictoriaMetrics's own words if need
+//!    be: `victoria`), unless its answer might not be the engine's: then its samples are read (`raw`), from all its `replicas`,
+//!    whose series become one. `selectors` helps where only range selectors can be read, which do not show where series end.
+//! 3. What has been asked for lately is in `cache`: by member, expression, and steps.
+//! 4. `member` sends a `question`: as often, to as many of its servers and for as long as it is allowed, after `probe` has told
+//!    what they are. `answer` reads what comes while `limits` counts it.
+//! 5. The engine evaluates what is left, over the shares; `samples` is the store for what has to see several members' series.
+//! 6. A member that fails is a warning or an error, both with its name. `explain` has written down what was done.
+//!
+//! Names, values, series (`lists`, kept for a moment in `list_cache`), metadata, exemplars, rules and alerts (`gather`) are
+//! asked of every member and put together.
+//!
+//! # What it is not
+//!
+//! It stores nothing, and knows no server but by its public API. It does not evaluate PromQL: that is [`promql`](crate::promql).
+//! It cannot read remotely either: who can stands beside it, and is handed in as [`RemoteSamples`].
+//!
+//! # The law
+//!
+//! An answer does not depend on where it was computed. What is not proven to be the same when members evaluate
 //! it is evaluated here.
 
 mod answer;

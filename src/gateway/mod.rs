@@ -22,6 +22,7 @@ mod balance;
 mod body;
 mod config;
 mod dns;
+mod door;
 mod grpc;
 mod headers;
 mod http;
@@ -44,6 +45,8 @@ pub use config::{
     Authority, BackendConfig, BackendUrl, Component, DEFAULT, FIELDS, Field, FieldKind, GatewayConfig, Protocol,
     Setting, settings,
 };
+#[doc(hidden)]
+pub use door::read_answer;
 pub use headers::Via;
 pub use routes::{Lost, Reach, Route, Routes, plain};
 

@@ -73,6 +73,7 @@ fn no_secret_appears_in_any_answer_the_log_or_a_tool() {
         "/prometheus/api/v1/series?match[]=up",
         "/prometheus/api/v1/labels?match[]=up",
         "/prometheus/api/v1/federation/members",
+        "/api/v1/federation/members",
     ];
     let jobs = ["basic", "bearer", "headers"].map(|job| format!("/api/v1/scrape_pools/config?scrapePool={job}"));
     let paths: Vec<String> = api.chain(others.map(str::to_owned)).chain(jobs).collect();

@@ -52,6 +52,8 @@ pub(super) fn routes(web: &Arc<Web>) -> Routes {
         .route(&at("/parse_query"), expression::route(expression::tree))
         .route(&at("/status/buildinfo"), get(status::build_info_of_this))
         .route(&at("/federation/members"), members_route())
+        // About this node rather than its members' data, so it is found beside its own API as well.
+        .route(&web.config.route_prefix.join("/api/v1/federation/members"), members_route())
 }
 
 fn members_route() -> MethodRouter<Arc<Web>> {
