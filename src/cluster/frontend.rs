@@ -20,6 +20,7 @@ use super::list_cache::ListCache;
 use super::loops;
 use super::member::{Credentials, Member, MemberError, TENANT};
 use super::metrics::{Effort, FrontendMetrics};
+use super::probe::Flavour;
 use super::samples::Samples;
 use super::split::{Part, split};
 use super::victoria;
@@ -100,7 +101,11 @@ impl Source {
             (_, Via::Pushdown) => true,
             // No answer of one replica is the whole: a value that it still looks back to may be older than what another has.
             (_, Via::Auto) if config.has_replicas() => false,
-            (_, Via::Auto) => !self.member.is_victoria(0) || victoria::translated(expr, 1).is_some(),
+            (_, Via::Auto) => match self.member.flavour() {
+                Flavour::Prometheus => true,
+                Flavour::Prometheus2 => false,
+                Flavour::VictoriaMetrics => victoria::translated(expr, 1).is_some(),
+            },
         };
         is_asked && has_all && !part.needs_new_server && config.external_labels == ExternalLabels::Drop
     }

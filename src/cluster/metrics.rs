@@ -3,11 +3,11 @@
 //! Beside our own names stand those that the closed product's dashboards and alerts ask for (`cortex_federation_frontend_*`),
 //! with the same labels and meanings.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::answer::AnswerError;
 use super::member::MemberError;
@@ -26,6 +26,25 @@ pub struct MemberMetrics {
     registry: Registry,
     name: String,
     bytes: Counter,
+    /// Registered when they are first needed.
+    latencies: Arc<RwLock<HashMap<End, Latencies>>>,
+}
+
+/// How a request has ended: its kind, its status, and whose fault that was if anything was sent.
+type End = (&'static str, &'static str, Option<&'static str>);
+
+/// How long requests took that ended in the same way.
+struct Latencies {
+    ours: HistogramMetric,
+    theirs: Option<HistogramMetric>,
+}
+
+impl Latencies {
+    fn observe(&self, took: Duration) {
+        for histogram in [Some(&self.ours), self.theirs.as_ref()].into_iter().flatten() {
+            histogram.observe(took.as_secs_f64());
+        }
+    }
 }
 
 impl MemberMetrics {
@@ -37,28 +56,34 @@ impl MemberMetrics {
             "Bytes of members' answers, as they came over the wire.",
             &labels,
         );
-        MemberMetrics { registry: registry.clone(), name: name.to_owned(), bytes }
+        MemberMetrics { registry: registry.clone(), name: name.to_owned(), bytes, latencies: Arc::default() }
     }
 
     /// A request of this kind has ended.
     pub(super) fn asked<T>(&self, request: &'static str, took: Duration, outcome: &Result<T, MemberError>) {
-        let (status, side) = (status(outcome), side(outcome));
+        let end = (request, status(outcome), side(outcome));
+        if let Some(latencies) = self.latencies.read().get(&end) {
+            return latencies.observe(took);
+        }
+        self.latencies.write().entry(end).or_insert_with(|| self.latencies_of(end)).observe(took);
+    }
+
+    fn latencies_of(&self, (request, status, side): End) -> Latencies {
         let ours = self.registry.histogram(
             "watershed_federation_request_duration_seconds",
             "How long members took to answer.",
             &[("cluster", &self.name), ("request", request), ("status", status)],
             &BUCKETS,
         );
-        ours.observe(took.as_secs_f64());
-        if let Some(side) = side {
-            let theirs = self.registry.histogram(
+        let theirs = side.map(|side| {
+            self.registry.histogram(
                 "cortex_federation_frontend_cluster_remote_latency_seconds",
                 "How long remote clusters took to answer, by whose fault it was if they did not.",
                 &[("remote_cluster", &self.name), ("request_type", request), ("status", side)],
                 &BUCKETS,
-            );
-            theirs.observe(took.as_secs_f64());
-        }
+            )
+        });
+        Latencies { ours, theirs }
     }
 
     /// So much of an answer came.
@@ -190,6 +215,26 @@ mod tests {
             assert!(text.contains(line), "{line}\n{text}");
         }
         assert!(quantile_of(&VecDeque::new(), 0.5).is_nan());
+    }
+
+    #[test]
+    fn requests_that_end_in_the_same_way_are_counted_together() {
+        let registry = Registry::new();
+        let metrics = MemberMetrics::new(&registry, "home");
+        (0..3).for_each(|_| metrics.asked("query", Duration::from_millis(1), &Ok(())));
+        metrics.asked::<()>("query", Duration::ZERO, &Err(MemberError::NoTime));
+        let mut text = String::new();
+        registry.write_text(&mut text);
+        let counts: Vec<&str> = text.lines().filter(|line| line.contains("_count{")).collect();
+        let of = |name: &str, status: &str, count| {
+            counts.iter().any(|line| {
+                line.starts_with(name) && line.contains(&format!("status=\"{status}\"")) && line.ends_with(count)
+            })
+        };
+        assert_eq!(counts.len(), 3, "{counts:?}");
+        assert!(of("watershed_federation_request_duration_seconds", "success", " 3"), "{counts:?}");
+        assert!(of("watershed_federation_request_duration_seconds", "not_asked", " 1"), "{counts:?}");
+        assert!(of("cortex_federation_frontend_cluster_remote_latency_seconds", "success", " 3"), "{counts:?}");
     }
 
     #[test]

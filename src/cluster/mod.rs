@@ -74,7 +74,7 @@ pub use lists::Lists;
 pub use loops::{LoopError, check_loop, introduction};
 pub use member::{Credentials, Greeting, Health, Member, MemberError, Replica};
 pub use metrics::{FrontendMetrics, MemberMetrics};
-pub use probe::{Capabilities, Flavour, parse_build, parse_external};
+pub use probe::{Build, Capabilities, Flavour, parse_build, parse_external};
 pub use question::{Listed, Question};
 pub use split::{Part, Split, split};
 pub use strip::strip;

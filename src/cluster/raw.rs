@@ -240,8 +240,8 @@ impl Raw<'_> {
         if let Reads::Local(_) = self.source.reads {
             return Ok(false);
         }
-        let known = self.known(0, scope)?;
-        Ok(self.is_by_query(&known) && known.flavour == Flavour::Prometheus)
+        let known = self.known_of_any(scope)?;
+        Ok(self.is_by_query(&known) && known.flavour != Flavour::VictoriaMetrics)
     }
 
     /// Whether samples are read by range selectors.
@@ -260,7 +260,23 @@ impl Raw<'_> {
         if let Some(known) = member.freshly_known(replica) {
             return Ok(known);
         }
-        let asked = async move { member.capabilities(replica, &credentials, deadline).await };
+        self.wait_for(async move { member.capabilities(replica, &credentials, deadline).await }, scope)
+    }
+
+    /// What some replica can do: the first that tells it, so that one that is down or hangs takes nothing from the others.
+    fn known_of_any(&self, scope: &Scope) -> Result<Arc<Capabilities>, QueryError> {
+        let (member, credentials, deadline) = (self.source.member.clone(), self.credentials.clone(), self.deadline);
+        if let Some(known) = member.any_freshly_known() {
+            return Ok(known);
+        }
+        self.wait_for(async move { member.any_capabilities(&credentials, deadline).await }, scope)
+    }
+
+    fn wait_for<T: Send + 'static>(
+        &self,
+        asked: impl Future<Output = Result<T, MemberError>> + Send + 'static,
+        scope: &Scope,
+    ) -> Result<T, QueryError> {
         self.frontend.wait(self.frontend.begin(asked), scope)?.map_err(|error| self.failed(error.to_string()))
     }
 

@@ -57,7 +57,7 @@ fn endless(stream: &mut TcpStream, head: &str, piece: &[u8]) {
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
 
 /// Every way to fail, and what the sentence about it has to say.
-const WAYS: [(&str, Behaviour); 14] = [
+const WAYS: [(&str, Behaviour); 15] = [
     ("slow", |stream| {
         std::thread::sleep(Duration::from_secs(5));
         json(stream, GOOD);
@@ -94,6 +94,9 @@ const WAYS: [(&str, Behaviour); 14] = [
         endless(stream, &format!("{HEAD}\r\n{{\"status\":\""), &[b'x'; 1 << 16]);
     }),
     ("closes at once", |_| {}),
+    ("is out of order and says so as the API does", |stream| {
+        reply(stream, 503, "application/json", br#"{"status":"error","errorType":"unavailable","error":"stopping"}"#);
+    }),
 ];
 
 /// What a server tells about itself.
@@ -168,8 +171,13 @@ fn bad(behaviour: Behaviour, when: Bad) -> Target {
     })
 }
 
+/// An address where somebody takes connections and never answers.
+pub fn silent() -> String {
+    bad(hang, Bad::Always).address()
+}
+
 /// An address where nobody listens any more.
-fn down() -> String {
+pub fn down() -> String {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").to_string()
 }
 
@@ -395,6 +403,105 @@ fn samples_are_read_while_a_member_that_evaluates_is_silent() {
 }
 
 #[test]
+fn who_is_out_of_order_once_is_asked_again_and_who_has_given_the_query_up_is_not() {
+    for (kind, wanted) in [("unavailable", 2), ("timeout", 1)] {
+        let asked = Arc::new(AtomicU64::new(0));
+        let counted = asked.clone();
+        let server = Target::start(move |request, stream| {
+            if introduce(request, stream) {
+                return;
+            }
+            match counted.fetch_add(1, Ordering::Relaxed) {
+                0 => {
+                    let error = format!(r#"{{"status":"error","errorType":"{kind}","error":"not now"}}"#);
+                    reply(stream, 503, "application/json", error.as_bytes());
+                }
+                _ => json(stream, GOOD),
+            }
+        });
+        let fleet = Fleet::new(&server.address(), Policy::Optional, Via::Pushdown);
+        let scope = Scope::new(None, u64::MAX, BYTES);
+        let run = fleet.frontend.run(&fleet.engine, "up", Span::Instant(AT), &Sender::default(), &scope);
+        let outcome = run.expect("a query");
+        let remarks: Vec<String> = outcome.annotations.of(AnnotationKind::Warning).map(ToString::to_string).collect();
+        assert_eq!(asked.load(Ordering::Relaxed), wanted, "{kind}: {remarks:?}");
+        assert_eq!((values(&outcome).len(), remarks.len()), if wanted == 2 { (2, 0) } else { (1, 1) }, "{remarks:?}");
+        assert!(remarks.iter().all(|remark| remark.ends_with("timeout: not now")), "{remarks:?}");
+    }
+}
+
+/// What is asked beside was waited for until the query had no time left.
+#[test]
+fn who_does_not_tell_its_configuration_answers_queries() {
+    for endpoint in ["status/config", "read"] {
+        let server = Target::start(move |request, stream| {
+            if request.target.ends_with(endpoint) {
+                hang(stream);
+            } else if !introduce(request, stream) {
+                json(stream, GOOD);
+            }
+        });
+        let fleet = Fleet::new(&server.address(), Policy::Required, Via::Pushdown);
+        let deadline = Instant::now().checked_add(Duration::from_secs(10));
+        let scope = Scope::new(deadline, u64::MAX, BYTES);
+        let run = fleet.frontend.run(&fleet.engine, "up", Span::Instant(AT), &Sender::default(), &scope);
+        let outcome = run.expect("a query");
+        assert_eq!(values(&outcome).len(), 2, "{endpoint} hangs: {:?}", outcome.annotations);
+    }
+}
+
+/// Its windows are closed at their beginning: what it had evaluated was taken for what is evaluated here.
+#[test]
+fn a_prometheus_2_is_read_and_does_not_evaluate() {
+    let evaluated = Arc::new(AtomicU64::new(0));
+    let counted = evaluated.clone();
+    let server = Target::start(move |request, stream| {
+        if request.target.ends_with("/buildinfo") {
+            json(stream, r#"{"status":"success","data":{"version":"2.53.5","revision":"x","goVersion":"go1"}}"#);
+        } else if introduce(request, stream) {
+        } else if request.target.ends_with("/api/v1/read") {
+            send_samples(stream);
+        } else {
+            counted.fetch_add(1, Ordering::Relaxed);
+            json(stream, GOOD);
+        }
+    });
+    let fleet = Fleet::new(&server.address(), Policy::Required, Via::Auto);
+    for text in ["sum(up)", "up", "count_over_time(up[5m])"] {
+        let scope = Scope::new(None, u64::MAX, BYTES);
+        let run = fleet.frontend.run(&fleet.engine, text, Span::Instant(AT), &Sender::default(), &scope);
+        assert!(!values(&run.expect("a query")).is_empty(), "{text}");
+        assert_eq!(evaluated.load(Ordering::Relaxed), 0, "{text}");
+    }
+}
+
+#[test]
+fn many_queries_at_once_find_out_once_what_a_member_can_do() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let counted = asked.clone();
+    let server = Target::start(move |request, stream| {
+        if request.target.ends_with("/buildinfo") {
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        if !introduce(request, stream) {
+            json(stream, GOOD);
+        }
+    });
+    let fleet = Fleet::new(&server.address(), Policy::Required, Via::Pushdown);
+    std::thread::scope(|threads| {
+        for _ in 0..12 {
+            threads.spawn(|| {
+                let scope = Scope::new(None, u64::MAX, BYTES);
+                let run = fleet.frontend.run(&fleet.engine, "up", Span::Instant(AT), &Sender::default(), &scope);
+                assert_eq!(values(&run.expect("a query")).len(), 2);
+            });
+        }
+    });
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn a_query_given_up_leaves_nothing_behind() {
     for via in [Via::Pushdown, Via::RemoteRead] {
         let fleet = Fleet::new(&bad(hang, Bad::WhenAsked).address(), Policy::Required, via);
@@ -576,9 +683,16 @@ fn who_is_asked_by_itself_refuses() {
 fn what_is_known_of_members_is_told() {
     let silent = bad(WAYS[5].1, Bad::WhenAsked);
     let (_home, server, _good) = server("", &[("refusing", silent.address()), ("down", down())]);
+    let members = || http::get_api(&format!("{}/prometheus/api/v1/federation/members", server.url)).expect("an answer");
+    wait_for("the version to be told before anybody asks", LIMIT, || {
+        let members = members();
+        let good = &members[0]["replicas"][0];
+        let is_told = good["version"] == "3.5.3" && good["capabilities"].is_null();
+        if is_told { Ok(()) } else { Err(members.to_string()) }
+    });
     let form = [("query", "up"), ("time", "1700000000")];
     http::get_api(&http::url(&server.url, "/prometheus/api/v1/query", &form)).expect("an answer");
-    let members = http::get_api(&format!("{}/prometheus/api/v1/federation/members", server.url)).expect("an answer");
+    let members = members();
     let [good, refusing, down] = [0, 1, 2].map(|at| &members[at]["replicas"][0]);
     assert_eq!((&good["health"], &good["isAsked"], &good["isSelf"]), (&text_of("up"), &true.into(), &false.into()));
     assert!(good["latencySeconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{members}");

@@ -1,6 +1,8 @@
 //! Members that are pairs of replicas, each of which misses scrapes.
 
-use watershed::cluster::{Frontend, MemberConfig, Via};
+use std::time::{Duration, Instant};
+
+use watershed::cluster::{CLUSTER, Frontend, MemberConfig, Via};
 use watershed::model::{Labels, STALE_NAN, TimestampMs, Value};
 use watershed::promql::{Answer, Engine, Point, Span};
 use watershed::storage::Scope;
@@ -9,7 +11,8 @@ use watershed::storage::memory::MemoryStore;
 use crate::fleet::{self, Servers};
 use crate::fuzz::data::{self, END, START, STEP, Series};
 use crate::fuzz::random::Random;
-use crate::shown::{Shown, shown};
+use crate::hostile;
+use crate::shown::{Shown, difference, shown};
 use crate::support::peers::Peers;
 use crate::{Ways, ask, compare, engine, over, variable};
 
@@ -212,6 +215,47 @@ fn pairs_have_no_value_of_nobody_no_negative_rate_and_no_gap_that_one_could_fill
                     let wrong = rates.iter().find(|(_, v)| *v < 0.0 || *v > 1.6);
                     assert_eq!(wrong, None, "round {round}: {labels:?}");
                 }
+            }
+        }
+    }
+}
+
+/// Only the first replica was asked what the pair can do, so that the pair was lost with it.
+#[test]
+fn a_pair_is_whole_while_its_first_replica_is_down_or_hangs() {
+    let Some(peers) = Peers::find(&["prometheus"]) else { return };
+    let samples: Vec<_> = (0..data::COUNT).map(|n| START + n * STEP).map(|t| (t, Value::Float(count_at(t)))).collect();
+    let series = |virtual_labels: &[(&str, &str)]| Series {
+        labels: Labels::from_pairs([("__name__", "seconds_total")].iter().chain(virtual_labels).copied()),
+        samples: samples.clone(),
+    };
+    let whole = MemoryStore::new();
+    data::write(&[series(&[(CLUSTER, "home")])], &whole);
+    let (well, _server) = fleet::prometheus(&peers, &[series(&[])]);
+    let (engine, runtime) = (engine(), tokio::runtime::Runtime::new().expect("a runtime starts"));
+    let span = Span::Range { start: TimestampMs(START), end: TimestampMs(END), step: 60_000 };
+    for via in [Via::Auto, Via::Pushdown, Via::RemoteRead, Via::Query] {
+        for (what, ill) in [("is down", hostile::down()), ("hangs", hostile::silent())] {
+            let frontend = {
+                let _entered = runtime.enter();
+                let urls = vec![fleet::url(&ill, ""), fleet::url(&well.address(), "")];
+                fleet::over(vec![fleet::source(MemberConfig {
+                    via,
+                    urls: urls.clone(),
+                    ..MemberConfig::new("home", urls[0].clone())
+                })])
+            };
+            for text in ["seconds_total", "rate(seconds_total[5m])", "sum(seconds_total)"] {
+                let started = Instant::now();
+                let (wanted, found) = (over(&whole, &engine, text, span), ask(&frontend, &engine, text, span));
+                let what = format!("{text}, {via:?}, the first replica {what}");
+                assert!(
+                    wanted.as_ref().is_ok_and(|answer| !floats(Ok(answer.clone())).is_empty()),
+                    "{what}: {wanted:?}"
+                );
+                assert_eq!(difference(&shown(wanted), &shown(found)), None, "{what}");
+                // Members have 30 seconds.
+                assert!(started.elapsed() < Duration::from_secs(15), "{what}: {:?}", started.elapsed());
             }
         }
     }

@@ -115,7 +115,9 @@ impl Asked<'_> {
             steps,
             meter: noted.meter(),
             is_one_series: is_one_series(expr),
-            lookback: self.sender.lookback,
+            lookback: self.lookback,
+            is_lookback_asked: self.sender.lookback.is_some(),
+            is_selector: way == Way::Query,
             errand: self.frontend.errand(&self.sender.credentials, scope),
             for_victoria: victoria::translated(expr, self.lookback),
         };

@@ -29,6 +29,8 @@ struct ReplicaStatus {
     is_asked: bool,
     /// Whether it has turned out to be this server.
     is_self: bool,
+    /// Empty if it has not told it.
+    version: String,
     /// Of its last answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_seconds: Option<f64>,
@@ -71,12 +73,14 @@ fn status(replica: Replica) -> ReplicaStatus {
         },
         is_asked,
         is_self: health.is_self,
+        version: health.version,
         latency_seconds: health.latency.map(|took| took.as_secs_f64()),
         last_error: health.last_error.unwrap_or_default(),
         capabilities: known.map(|known| CapabilitiesStatus {
             version: known.version.clone(),
             flavour: match known.flavour {
                 Flavour::Prometheus => "prometheus",
+                Flavour::Prometheus2 => "prometheus2",
                 Flavour::VictoriaMetrics => "victoriametrics",
             },
             remote_read: known.has_remote_read,
