@@ -15,6 +15,8 @@ use crate::model::{Labels, LabelsBuilder};
 pub(super) const FRESH: Duration = Duration::from_secs(300);
 /// How long if it has not said all.
 pub(super) const FRESH_IN_PART: Duration = Duration::from_secs(15);
+/// The same of a server that denies some of it: others may be allowed more.
+pub(super) const FRESH_IF_DENIED: Duration = Duration::from_secs(1);
 /// Bytes of an answer.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 /// The header that VictoriaMetrics sends with every answer.

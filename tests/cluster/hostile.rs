@@ -13,6 +13,7 @@ use watershed::cluster::{
     CLUSTER, FederationConfig, Frontend, Member, MemberConfig, MemberMetrics, Policy, Reads, Sender, Source, Via,
 };
 use watershed::model::{AnnotationKind, Labels, Matcher, TimestampMs};
+use watershed::net::header::{AUTHORIZATION, HeaderValue};
 use watershed::promql::{Answer, Engine, EngineOptions, Outcome, Point, Span};
 use watershed::remote::read::{self, Deps, Endpoint, EndpointConfig, Limits, Query, ReadRequest, ResponseKind};
 use watershed::runtime::Tasks;
@@ -447,6 +448,49 @@ fn who_does_not_tell_its_configuration_answers_queries() {
         let run = fleet.frontend.run(&fleet.engine, "up", Span::Instant(AT), &Sender::default(), &scope);
         let outcome = run.expect("a query");
         assert_eq!(values(&outcome).len(), 2, "{endpoint} hangs: {:?}", outcome.annotations);
+    }
+}
+
+/// It was taken for a server that can do nothing, for everybody and for minutes.
+#[test]
+fn who_may_not_ask_a_member_does_not_decide_what_it_can_do() {
+    for status in [401, 403] {
+        let server = Target::start(move |request, stream| {
+            if request.header("Authorization") != "Bearer right" {
+                // Some are told who it is, and nothing else.
+                if status == 401 || !request.target.ends_with("/buildinfo") {
+                    return reply(stream, status, "text/plain", b"no");
+                }
+            }
+            if request.target.ends_with("/buildinfo") {
+                json(stream, r#"{"status":"success","data":{"version":"2.53.5","revision":"x","goVersion":"go1"}}"#);
+            } else if introduce(request, stream) {
+            } else if request.target.ends_with("/api/v1/read") {
+                send_samples(stream);
+            } else {
+                reply(stream, 500, "text/plain", b"a Prometheus 2 is read");
+            }
+        });
+        let ask = |fleet: &Fleet, token: &str| {
+            let value = HeaderValue::from_str(&format!("Bearer {token}")).expect("a value");
+            let sender = Sender { credentials: [(AUTHORIZATION, value)].into_iter().collect(), ..Sender::default() };
+            let scope = Scope::new(None, u64::MAX, BYTES);
+            fleet.frontend.run(&fleet.engine, "up", Span::Instant(AT), &sender, &scope).expect("a query")
+        };
+        for before in [&["right", "wrong"][..], &["wrong"]] {
+            let fleet = Fleet::new(&server.address(), Policy::Required, Via::Auto);
+            for token in before {
+                assert_eq!(ask(&fleet, token).answer.is_ok(), *token == "right", "{status}");
+            }
+            // At once if anybody right has asked before.
+            let limit = if before.len() > 1 { Duration::ZERO } else { LIMIT };
+            wait_for(&format!("both to answer, {status} after {before:?}"), limit, || {
+                match ask(&fleet, "right").answer {
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(error.to_string()),
+                }
+            });
+        }
     }
 }
 

@@ -118,11 +118,21 @@ impl Member {
             self.has_remote_read(server, credentials, soon),
         );
         let build = build?.of_the_well()?;
+        let before = server.known.last().unwrap_or_default();
+        match build.status {
+            // What is known serves everybody: nobody without credentials decides what that is.
+            StatusCode::UNAUTHORIZED => return Err(build.into_error()),
+            StatusCode::FORBIDDEN => return Ok(server.known.put((*before).clone(), probe::FRESH_IF_DENIED)),
+            _ => {}
+        }
         let has_header = build.is_victoria;
         let build = probe::parse_build(&build.body).unwrap_or_default();
         server.has_version(&build.version);
-        let fresh = if external.is_ok() && has_remote_read.is_ok() { probe::FRESH } else { probe::FRESH_IN_PART };
-        let before = server.known.last().unwrap_or_default();
+        let fresh = match (external.as_ref().err(), has_remote_read.as_ref().err()) {
+            (None, None) => probe::FRESH,
+            (Some(MemberError::Status { .. }), _) | (_, Some(MemberError::Status { .. })) => probe::FRESH_IF_DENIED,
+            _ => probe::FRESH_IN_PART,
+        };
         let found = Capabilities {
             flavour: build.flavour(has_header),
             tells_revision: build.tells_revision(),
@@ -142,8 +152,10 @@ impl Member {
     ) -> Result<Labels, MemberError> {
         let request = self.request(&server.url, "api/v1/status/config", Method::GET, credentials);
         let config = self.fetch(request, probe::MAX_BYTES, deadline, None).await?;
-        if config.status != StatusCode::OK {
-            return Ok(Labels::empty());
+        match config.status {
+            StatusCode::OK => {}
+            status if is_denial(status) => return Err(config.into_error()),
+            _ => return Ok(Labels::empty()),
         }
         // Some configurations have megabytes.
         let read = self.pool.run(move || probe::parse_external(&config.body).unwrap_or_default());
@@ -165,8 +177,18 @@ impl Member {
         request.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
         // A request without queries; its message has no bytes.
         request.body = Bytes::from_static(&[0]);
-        Ok(self.status(request, deadline).await?.is_success())
+        match self.status(request, deadline).await? {
+            status if is_denial(status) => {
+                Err(MemberError::Status { status, kind: String::new(), text: String::new() })
+            }
+            status => Ok(status.is_success()),
+        }
     }
+}
+
+/// Whether it is the credentials that are not enough.
+fn is_denial(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 /// By when to know what a query can do without: it is to have the most of its time for itself.

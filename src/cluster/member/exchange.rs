@@ -51,7 +51,7 @@ impl Fetched {
         }
     }
 
-    fn into_error(self) -> MemberError {
+    pub(super) fn into_error(self) -> MemberError {
         let (kind, text) = match answer::parse_data::<IgnoredAny>(&self.body) {
             Err(AnswerError::Refused { kind, message }) => {
                 let text = format!("{kind}: {message}");
