@@ -94,7 +94,8 @@ impl Cluster {
     fn source(&self, config: &MemberConfig, federation: &FederationConfig) -> Result<Source, AppError> {
         let metrics = MemberMetrics::new(&self.registry, &config.name);
         let member = Member::new(config.clone(), federation.max_attempts, federation.max_concurrency, metrics);
-        let member = Arc::new(member.map_err(failed(&config.name))?.computing_on(self.pool.clone()));
+        let member = member.map_err(failed(&config.name))?.computing_on(self.pool.clone());
+        let member = Arc::new(member.taking(&federation.propagated_headers));
         let endpoints = config.urls.iter().map(|url| self.endpoint(config, url)).collect::<Result<_, _>>();
         Ok(Source { member, reads: Reads::Remote(endpoints.map_err(failed(&config.name))?) })
     }

@@ -37,6 +37,8 @@ const LOOK: Duration = Duration::from_secs(60);
 const STARTING: &str = "Watershed is starting and replaying the write-ahead log (WAL).";
 const RELOAD_FAILED: &str = "Configuration reload has failed.";
 const STOPPING: &str = "Watershed is shutting down and gracefully stopping all operations.";
+/// Where members of a cluster are asked, below the prefix.
+const CLUSTER_API: &str = "/prometheus/api/v1/query";
 /// Reload requests that wait for their turn; more wait in their connections.
 const RELOADS_WAITING: usize = 8;
 
@@ -300,7 +302,9 @@ impl Core {
         if self.door.is_some() != (config.target == Target::Gateway) {
             return Err(AppError::Target);
         }
-        for warning in &config.warnings {
+        // What members are asked through, with credentials of ours.
+        let is_open = !self.listener.security().asks_at(&options.web.route_prefix.join(CLUSTER_API));
+        for warning in config.warnings.iter().filter(|warning| is_open || !warning.is_of_open_listener) {
             tracing::warn!("{warning}");
         }
         let labels = config.global.external_labels.clone();

@@ -235,7 +235,8 @@ pub struct ServeFlags {
     #[arg(long = "query.max-concurrency", value_name = "N", default_value_t = 20)]
     pub query_max_concurrency: u32,
 
-    /// Queries over the members of a cluster that run at the same time, besides those of --query.max-concurrency; more wait.
+    /// Queries over the members of a cluster that run at the same time, besides those of --query.max-concurrency; more wait. As many
+    /// requests for lists of theirs (labels, series, metadata, exemplars, rules, alerts) may run beside them.
     #[arg(long = "query.cluster-max-concurrency", value_name = "N", default_value_t = 20)]
     pub query_cluster_max_concurrency: u32,
 

@@ -14,6 +14,9 @@ use crate::exposition::parse_float;
 use crate::model::{Labels, LabelsBuilder, TimestampMs};
 use crate::promql::{DelegatedSeries, StepTimes};
 
+/// Labels of one series: far more than any server keeps.
+const LABELS_MAX: usize = 1000;
+
 /// An answer to `query` or `query_range`.
 #[derive(Debug, Default)]
 pub struct QueryAnswer {
@@ -244,15 +247,31 @@ impl<'de> Deserialize<'de> for Metric {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metric, A::Error> {
-                let mut builder = LabelsBuilder::new();
-                while let Some((name, value)) = map.next_entry::<String, String>()? {
-                    builder.set(&name, &value);
+                let mut pairs: Vec<(String, String)> = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    if pairs.len() >= LABELS_MAX {
+                        return Err(A::Error::custom(format!("a series has more than {LABELS_MAX} labels")));
+                    }
+                    pairs.push(pair);
                 }
-                Ok(Metric(builder.labels()))
+                Ok(Metric(labels_of(pairs)))
             }
         }
         deserializer.deserialize_map(MetricVisitor)
     }
+}
+
+/// Labels from pairs in any order. Of those with the same name the last counts.
+fn labels_of(mut pairs: Vec<(String, String)>) -> Labels {
+    // As servers send them they are in order already.
+    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut builder = LabelsBuilder::new();
+    for same in pairs.chunk_by(|a, b| a.0 == b.0) {
+        if let Some((name, value)) = same.last().filter(|(_, value)| !value.is_empty()) {
+            builder.push_new(name, value);
+        }
+    }
+    builder.labels()
 }
 
 /// A sample: seconds, and the value as text.
@@ -360,6 +379,19 @@ mod tests {
         assert!(parse_texts(br#"{"status":"success","data":null}"#).unwrap().items.is_empty());
         assert!(matches!(parse_texts(br#"{"status":"error","error":"x"}"#), Err(AnswerError::Refused { .. })));
         assert!(matches!(parse_series(br#"{"status":"success","data":["a"]}"#), Err(AnswerError::Garbled(_))));
+    }
+
+    #[test]
+    fn of_labels_with_the_same_name_the_last_counts_and_no_series_has_thousands() {
+        let read = |metric: &str| {
+            parse_series(format!(r#"{{"status":"success","data":[{{{metric}}}]}}"#).as_bytes()).map(|list| list.items)
+        };
+        let wanted = Labels::from_pairs([("a", "3"), ("b", "1")]);
+        assert_eq!(read(r#""b":"1","a":"2","c":"x","a":"3","c":"""#).unwrap(), [wanted]);
+        let many = |count: usize| (0..count).map(|n| format!(r#""l{n}":"v""#)).collect::<Vec<_>>().join(",");
+        assert_eq!(read(&many(LABELS_MAX)).unwrap()[0].iter().count(), LABELS_MAX);
+        let error = read(&many(LABELS_MAX + 1)).unwrap_err();
+        assert!(error.to_string().contains("more than 1000 labels"), "{error}");
     }
 
     #[test]

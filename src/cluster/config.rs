@@ -5,7 +5,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::model::{DurationMs, Labels, TimestampMs};
-use crate::net::HttpClientConfig;
+use crate::net::{Auth, HttpClientConfig};
 use crate::storage::TimeRange;
 
 /// The section `federation`.
@@ -17,7 +17,7 @@ pub struct FederationConfig {
     pub max_attempts: u32,
     /// `max_concurrency`: requests to one member at the same time.
     pub max_concurrency: usize,
-    /// `extra_propagated_headers`: headers of the client's request that are sent on to members.
+    /// `extra_propagated_headers`: headers of the client's request that are sent on to all members, whatever else is.
     pub propagated_headers: Vec<String>,
     /// `partial_response`: whether an answer without an optional member is one, with a warning.
     pub partial_response: bool,
@@ -71,7 +71,7 @@ pub struct MemberConfig {
     pub name: String,
     /// `url`, or `replicas`: servers with the same series, each the prefix of an API (`URL/api/v1/query`).
     pub urls: Vec<Url>,
-    /// How requests are sent. Its credentials replace the client's.
+    /// How requests are sent. Credentials, also those in a URL, replace the client's.
     pub client: HttpClientConfig,
     /// `tenant`: the value of `X-Scope-OrgID`.
     pub tenant: Option<String>,
@@ -112,6 +112,17 @@ impl MemberConfig {
             replica_labels: Vec::new(),
             bounds: Bounds::default(),
         }
+    }
+
+    /// Whether requests to it tell who asks, so that they do not tell who the client is.
+    pub fn authorizes(&self) -> bool {
+        let in_url = |url: &Url| !url.username().is_empty() || url.password().is_some();
+        self.client.auth != Auth::None || self.urls.iter().any(in_url)
+    }
+
+    /// Whether requests to it may be let in because they come from here: by a password or token, a certificate, or any header.
+    pub fn has_credentials(&self) -> bool {
+        self.authorizes() || self.client.tls.cert.is_some() || !self.client.headers.is_empty()
     }
 
     /// Whether its samples are those of several replicas, so that no single answer of its servers is the whole.

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::cache::ResultCache;
 use super::config::{ExternalLabels, FederationConfig, Policy, Via};
 use super::explain::{Explanation, Notes};
+use super::hidden::Hidden;
 use super::limits::{Errand, Fetched};
 use super::list_cache::ListCache;
 use super::loops;
@@ -25,7 +26,7 @@ use super::samples::Samples;
 use super::split::{Part, split};
 use super::victoria;
 use super::virtual_labels::{TooManyLabels, VirtualLabels};
-use crate::model::{Annotation, AnnotationKind, Annotations, Labels};
+use crate::model::{Annotation, AnnotationKind, Annotations, Labels, TimestampMs};
 use crate::net::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use crate::promql::ast::Expr;
 use crate::promql::service::{Ask, Evaluate};
@@ -83,10 +84,22 @@ pub trait RemoteSamples: Send + Sync {
     fn asked(&self, headers: Arc<HeaderMap>, meter: Option<Arc<AtomicU64>>) -> Box<dyn Queryable>;
 }
 
+/// A beginning and an end, either of which may be open.
+pub(super) type Times = (Option<TimestampMs>, Option<TimestampMs>);
+
 impl Source {
     /// The time of which it has samples.
     pub(super) fn range(&self) -> TimeRange {
         self.member.config().bounds.range(Clock::system().now())
+    }
+
+    /// What of a time it has samples of; `None` if it has none of it. An end that nobody has set is open.
+    pub(super) fn within(&self, start: Option<TimestampMs>, end: Option<TimestampMs>) -> Option<Times> {
+        let TimeRange { min, max } = self.range();
+        let start = start.into_iter().chain((min > TimestampMs::MIN).then_some(min)).max();
+        let end = end.into_iter().chain((max < TimestampMs::MAX).then_some(max)).min();
+        let is_empty = start.zip(end).is_some_and(|(start, end)| start > end);
+        (!is_empty).then_some((start, end))
     }
 
     /// Whether it evaluates a part of a query itself, as far as is known before it is asked.
@@ -281,9 +294,18 @@ impl Frontend {
         &self.members
     }
 
-    /// A member's series as it is seen from outside.
+    /// A member's series, which nothing is to be taken off, as it is seen from outside.
     pub(super) fn dressed(&self, member: &Member, series: &Labels) -> Labels {
         self.names.dress(series, member.labels(), self.names.all())
+    }
+
+    /// A series of a member as it has told it, as it is seen from outside.
+    pub fn seen(&self, member: &Member, series: &Labels) -> Labels {
+        let hidden = Hidden::of_replicas(&member.config().replica_labels);
+        match hidden.is_any() {
+            true => self.dressed(member, &hidden.off(series)),
+            false => self.dressed(member, series),
+        }
     }
 
     /// A warning about a member.
@@ -404,16 +426,21 @@ impl Frontend {
     }
 }
 
-/// Does work on all items at the same time, each on a thread of its own.
+/// Does work on all items at the same time, each on a thread of its own, or one after another if there are no more threads.
 pub(super) fn at_once<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     if let [item] = items {
         return vec![work(item)];
     }
     std::thread::scope(|threads| {
         let work = &work;
-        let begun: Vec<_> = items.iter().map(|item| threads.spawn(move || work(item))).collect();
-        let joined = begun.into_iter().map(std::thread::ScopedJoinHandle::join);
-        joined.map(|outcome| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        let begin =
+            |item| std::thread::Builder::new().spawn_scoped(threads, move || work(item)).map_err(|_| work(item));
+        let begun: Vec<_> = items.iter().map(begin).collect();
+        let end = |begun: Result<std::thread::ScopedJoinHandle<'_, R>, R>| match begun {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(done) => done,
+        };
+        begun.into_iter().map(end).collect()
     })
 }
 

@@ -1,20 +1,22 @@
 //! What members tell besides samples and labels: metadata, exemplars, rules, alerts. What this node tells, where it is a
 //! member itself, is added by those who have it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
 use super::answer::{ExemplarsOf, Told, parse_data};
-use super::frontend::{Frontend, Reads};
-use super::limits::Errand;
+use super::frontend::{Frontend, Reads, Source};
+use super::hidden::Hidden;
+use super::limits::{Charge, Errand};
 use super::list_cache::Key;
+use super::lists::selector_for;
 use super::member::{Credentials, Member};
 use super::question::{Question, in_braces, seconds};
+use super::replica_answers::{Answers, ask_replicas};
 use super::strip::strip_selector;
 use crate::model::{Annotations, Labels, Matcher, TimestampMs};
 use crate::promql::Failure;
@@ -22,16 +24,23 @@ use crate::storage::{Scope, Selector};
 
 /// One member's answer has at most so many bytes: the rules and alerts of the largest servers.
 const MAX_BYTES: u64 = 32 << 20;
-/// Those of all members together take at most so many, unpacked and as what is made of them.
-const MAX_BYTES_OF_ALL: u64 = 8 * MAX_BYTES;
 
-/// On whose behalf members are asked, and by when they have to have answered.
+/// On whose behalf members are asked, and within which bounds.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// What the client's request brings for members.
     pub credentials: Credentials,
-    /// When the answer has to be there.
-    pub deadline: Instant,
+    /// Charged with what members tell until it is dropped.
+    pub scope: Scope,
+}
+
+/// Which replicas of a member are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whom {
+    /// Any: all do the same.
+    Any,
+    /// All: each may know what the others do not.
+    All,
 }
 
 /// What a metric is, as a target has told it.
@@ -77,7 +86,7 @@ impl Frontend {
             let of_thing = |thing: &MetricMetadata| thing.help.len() + thing.unit.len() + thing.r#type.len() + 72;
             all.iter().map(|(m, things)| (m.len() + 48 + things.iter().map(of_thing).sum::<usize>()) as u64).sum()
         };
-        self.remembered(key, fresh, bytes).await
+        self.remembered(key, &client.scope, fresh, bytes).await
     }
 
     async fn fresh_metadata(
@@ -88,8 +97,8 @@ impl Frontend {
     ) -> Gathered<BTreeMap<String, Vec<MetricMetadata>>> {
         let form = form(metric.map(|metric| ("metric", metric)));
         let question =
-            |_: &Member| Some(Question::get("metadata", &form, parse_data::<BTreeMap<String, Vec<MetricMetadata>>>));
-        let (told, annotations) = self.ask_all(client, question).await?;
+            |_: &Source| Some(Question::get("metadata", &form, parse_data::<BTreeMap<String, Vec<MetricMetadata>>>));
+        let (told, annotations) = self.ask_all(client, Whom::All, question).await?;
         let mut all: BTreeMap<String, Vec<MetricMetadata>> = BTreeMap::new();
         for (metric, things) in told.into_iter().flat_map(|(_, told)| told) {
             let known = all.entry(metric).or_default();
@@ -110,9 +119,10 @@ impl Frontend {
         start: Option<TimestampMs>,
         end: Option<TimestampMs>,
     ) -> Gathered<Vec<(Labels, Vec<Value>)>> {
-        let question = |member: &Member| {
-            let stripped = selectors.iter().filter_map(|selector| strip_selector(selector, member.labels()));
+        let question = |source: &Source| {
+            let stripped = selectors.iter().filter_map(|selector| selector_for(&source.member, selector));
             let texts: Vec<String> = stripped.map(|selector| in_braces(&selector)).collect();
+            let (start, end) = source.within(start, end)?;
             // Any of them, as one expression: the endpoint takes no more than one.
             let query = (!texts.is_empty()).then(|| texts.join(" or "))?;
             let times = [("start", start), ("end", end)];
@@ -120,14 +130,13 @@ impl Frontend {
             let form = form(times.chain([("query", query)]));
             Some(Question::get("query_exemplars", &form, parse_data::<Option<Vec<ExemplarsOf>>>))
         };
-        let (told, annotations) = self.ask_all(client, question).await?;
+        let (told, annotations) = self.ask_all(client, Whom::All, question).await?;
         let mut all: Vec<(Labels, Vec<Value>)> = Vec::new();
         for (member, told) in told {
-            let dressed = |of: ExemplarsOf| (self.dressed(&member, &of.labels()), of.exemplars);
-            all.extend(told.unwrap_or_default().into_iter().map(dressed));
+            let seen = |of: ExemplarsOf| (self.seen(&member, &of.labels()), of.exemplars);
+            all.extend(told.unwrap_or_default().into_iter().map(seen));
         }
-        all.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok((all, annotations))
+        Ok((of_same_series(all), annotations))
     }
 
     /// The groups of rules, each with its `cluster`; rules and their alerts have the virtual labels. `filters` are
@@ -138,19 +147,23 @@ impl Frontend {
         filters: &[(&str, &str)],
         selectors: &[Selector],
     ) -> Gathered<Vec<Map<String, Value>>> {
-        let question = |member: &Member| {
-            let conditions = conditions_for(member, selectors)?;
+        let question = |source: &Source| {
+            let conditions = conditions_for(&source.member, selectors)?;
             let conditions = conditions.iter().map(|text| ("match[]", text.as_str()));
             let form = form(filters.iter().copied().chain(conditions));
             Some(Question::get("rules", &form, parse_data::<Groups>))
         };
-        let (told, annotations) = self.ask_all(client, question).await?;
+        let (told, annotations) = self.ask_all(client, Whom::Any, question).await?;
         let mut all = Vec::new();
         for (member, told) in told {
             for mut group in told.groups.unwrap_or_default() {
                 for rule in objects(&mut group, "rules") {
                     dress(rule, &member);
                     objects(rule, "alerts").for_each(|alert| dress(alert, &member));
+                    if let Some(Value::Array(alerts)) = rule.get_mut("alerts") {
+                        let mut is_first = first_of_same(&member);
+                        alerts.retain(|alert| alert.as_object().is_none_or(&mut is_first));
+                    }
                 }
                 group.insert("cluster".to_owned(), Value::from(member.config().name.as_str()));
                 all.push(group);
@@ -161,14 +174,14 @@ impl Frontend {
 
     /// The alerts that are pending or firing, with the virtual labels.
     pub async fn alerts(&self, client: &Client) -> Gathered<Vec<Map<String, Value>>> {
-        let question = |_: &Member| Some(Question::get("alerts", "", parse_data::<Alerts>));
-        let (told, annotations) = self.ask_all(client, question).await?;
+        let question = |_: &Source| Some(Question::get("alerts", "", parse_data::<Alerts>));
+        let (told, annotations) = self.ask_all(client, Whom::Any, question).await?;
         let mut all = Vec::new();
         for (member, told) in told {
-            for mut alert in told.alerts.unwrap_or_default() {
-                dress(&mut alert, &member);
-                all.push(alert);
-            }
+            let mut alerts = told.alerts.unwrap_or_default();
+            alerts.iter_mut().for_each(|alert| dress(alert, &member));
+            alerts.retain(first_of_same(&member));
+            all.append(&mut alerts);
         }
         Ok((all, annotations))
     }
@@ -182,42 +195,59 @@ impl Frontend {
         Some((&source.member, (!stripped.is_empty()).then_some(stripped)))
     }
 
-    /// A member's series as it is seen from outside.
-    pub fn seen(&self, member: &Member, series: &Labels) -> Labels {
-        self.dressed(member, series)
-    }
-
     /// Asks all members for which there is a question, at the same time. Their answers come in the members' order.
     async fn ask_all<T: Send + 'static>(
         &self,
         client: &Client,
-        question: impl Fn(&Member) -> Option<Question<Told<T>>>,
+        whom: Whom,
+        question: impl Fn(&Source) -> Option<Question<Told<T>>>,
     ) -> Gathered<Vec<(Arc<Member>, T)>> {
-        let (credentials, deadline) = (client.credentials.clone(), client.deadline);
-        let scope = Scope::new(Some(deadline), u64::MAX, MAX_BYTES_OF_ALL);
-        let errand = Errand { credentials, scope, max_bytes: MAX_BYTES, deadline };
+        let errand = Errand { max_bytes: MAX_BYTES, ..self.errand(&client.credentials, &client.scope) };
         let mut asked = JoinSet::new();
         let remote = self.sources().iter().filter(|source| !matches!(source.reads, Reads::Local(_)));
-        for (place, member) in remote.map(|source| &source.member).enumerate() {
-            let Some(question) = question(member) else { continue };
-            let (member, errand) = (member.clone(), errand.clone());
-            asked.spawn(async move { (place, member.ask(&question, &errand).await, member) });
+        for (place, source) in remote.enumerate() {
+            let Some(question) = question(source) else { continue };
+            let (member, errand) = (source.member.clone(), errand.clone());
+            asked.spawn(async move {
+                let answers = match whom {
+                    Whom::All => ask_replicas(&member, question, &errand).await,
+                    Whom::Any => member.ask(&question, &errand).await.map(Answers::one),
+                };
+                (place, answers, member)
+            });
         }
         let (mut told, mut annotations) = (BTreeMap::new(), Annotations::none());
         while let Some(joined) = asked.join_next().await {
-            let (place, answer, member) = joined.map_err(|e| Failure::Execution(format!("asking a member: {e}")))?;
-            match answer {
-                Ok(Told { data, warnings, .. }) => {
-                    for warning in warnings {
-                        annotations.add(self.warning(&member, warning));
-                    }
-                    told.insert(place, (member, data));
-                }
-                Err(error) => annotations.add(self.missing(&member, &error)?),
+            let (place, answers, member) = joined.map_err(|e| Failure::Execution(format!("asking a member: {e}")))?;
+            let Some(answers) = self.excusing(&member, answers, &mut annotations)? else { continue };
+            for (replica, Told { data, warnings, charge, .. }) in answers.into_iter().enumerate() {
+                warnings.into_iter().for_each(|warning| annotations.add(self.warning(&member, warning)));
+                told.insert((place, replica), (member.clone(), data));
+                charge.into_iter().for_each(Charge::keep);
             }
         }
         Ok((told.into_values().collect(), annotations))
     }
+}
+
+/// Exemplars ascending by their series' labels, each series once. What several replicas have told is told once, by time.
+fn of_same_series(mut all: Vec<(Labels, Vec<Value>)>) -> Vec<(Labels, Vec<Value>)> {
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let time = |exemplar: &Value| exemplar.get("timestamp").and_then(Value::as_f64).unwrap_or_default();
+    let mut out: Vec<(Labels, Vec<Value>)> = Vec::new();
+    for same in all.chunk_by_mut(|(a, _), (b, _)| a == b) {
+        let is_one = same.len() == 1;
+        let Some((labels, _)) = same.first() else { continue };
+        let labels = labels.clone();
+        let mut exemplars: Vec<Value> = same.iter_mut().flat_map(|(_, told)| std::mem::take(told)).collect();
+        if !is_one {
+            exemplars.sort_by_cached_key(Value::to_string);
+            exemplars.dedup();
+            exemplars.sort_by(|a, b| time(a).total_cmp(&time(b)));
+        }
+        out.push((labels, exemplars));
+    }
+    out
 }
 
 fn form<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> String {
@@ -229,7 +259,9 @@ fn form<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -
 fn conditions_for(member: &Member, selectors: &[Selector]) -> Option<Vec<String>> {
     let mut texts = Vec::new();
     for selector in selectors {
-        let decided = |matcher: &&Matcher| member.labels().get(&matcher.name).is_some();
+        let hidden = Hidden::of_replicas(&member.config().replica_labels);
+        let decided =
+            |matcher: &&Matcher| member.labels().get(&matcher.name).is_some() || hidden.has_name(&matcher.name);
         let (decided, left): (Vec<&Matcher>, Vec<&Matcher>) = selector.iter().partition(decided);
         if !decided.iter().all(|matcher| matcher.matches_labels(member.labels().iter())) {
             continue;
@@ -248,10 +280,19 @@ fn objects<'a>(of: &'a mut Map<String, Value>, list: &str) -> impl Iterator<Item
     items.into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
-/// Adds the virtual labels to the labels of a rule or an alert.
+/// Which alerts of a list to keep: one of those that only labels that nobody sees have told apart.
+fn first_of_same(member: &Member) -> impl FnMut(&Map<String, Value>) -> bool {
+    let may_be_same = !member.config().replica_labels.is_empty();
+    let mut known = HashSet::new();
+    move |alert| !may_be_same || known.insert(alert.get("labels").map(Value::to_string))
+}
+
+/// Adds the virtual labels to the labels of a rule or an alert, without those that nobody sees.
 fn dress(of: &mut Map<String, Value>, member: &Member) {
     let labels = of.entry("labels").or_insert_with(|| Value::Object(Map::new()));
     if let Some(labels) = labels.as_object_mut() {
+        let hidden = Hidden::of_replicas(&member.config().replica_labels);
+        labels.retain(|name, _| !hidden.has_name(name));
         labels.extend(member.labels().iter().map(|(name, value)| (name.to_owned(), Value::from(value))));
     }
 }

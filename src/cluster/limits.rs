@@ -35,6 +35,13 @@ impl Charge {
     }
 }
 
+impl Charge {
+    /// Leaves what is charged to the scope, which holds it until its last handle is dropped.
+    pub(super) fn keep(mut self) {
+        (self.samples, self.bytes) = (0, 0);
+    }
+}
+
 impl Drop for Charge {
     fn drop(&mut self) {
         self.scope.release(self.samples, self.bytes);

@@ -8,10 +8,12 @@ use tokio::task::JoinSet;
 
 use super::answer::{AnswerError, ListAnswer};
 use super::frontend::{Frontend, LEFT_OUT, Reads, Source};
-use super::limits::{Charged, Errand};
+use super::hidden::Hidden;
+use super::limits::{Charge, Charged, Errand};
 use super::list_cache::{Key, TTL};
 use super::member::{Credentials, Member, MemberError};
 use super::question::{Listed, Question, in_braces};
+use super::replica_answers::{Answers, ask_replicas};
 use super::strip::strip_selector;
 use crate::model::{Annotation, AnnotationKind, Annotations, Labels, TimestampMs};
 use crate::promql::Failure;
@@ -21,8 +23,8 @@ use crate::storage::{
 
 /// One member's list has at most so many bytes: far more than any list that people look at.
 const MAX_BYTES: u64 = 64 << 20;
-/// Those of all members together take at most so many.
-const MAX_BYTES_OF_ALL: u64 = 4 * MAX_BYTES;
+/// What is asked for in one request is to take at most so many, of all members together: unpacked and as what is made of them.
+pub const LISTS_MAX_BYTES: u64 = 4 * MAX_BYTES;
 /// Times of ranges this many times as long as lists are kept are rounded: people who look at the last hour again and again ask
 /// for other milliseconds each time, and the same names.
 const LONG: i64 = 20;
@@ -48,34 +50,37 @@ type OfStore<A> = Result<(Vec<A>, Annotations), QueryError>;
 
 impl Frontend {
     /// The names of all labels, virtual ones among them.
-    pub async fn label_names(&self, lists: &Lists, deadline: Instant) -> Gathered<String> {
+    pub async fn label_names(&self, lists: &Lists, scope: &Scope) -> Gathered<String> {
         let lists = &self.rounded(lists);
         let question = |listed: &Listed<'_>| Question::label_names(listed);
-        let fresh = self.gather(self.sources().iter(), lists, deadline, question, names_of, |member, names, out| {
+        let fresh = self.gather(self.sources().iter(), lists, scope, question, names_of, |member, names, out| {
             if !names.is_empty() {
                 out.extend(member.labels().iter().map(|(name, _)| name.to_owned()));
             }
-            out.extend(names);
+            let hidden = Hidden::of_replicas(&member.config().replica_labels);
+            out.extend(names.into_iter().filter(|name| !hidden.has_name(name)));
         });
-        self.remembered(lists.key("labels", ""), fresh, text_bytes).await
+        self.remembered(lists.key("labels", ""), scope, fresh, text_bytes).await
     }
 
     /// The values of a label. A virtual label has its members' values.
-    pub async fn label_values(&self, name: &str, lists: &Lists, deadline: Instant) -> Gathered<String> {
+    pub async fn label_values(&self, name: &str, lists: &Lists, scope: &Scope) -> Gathered<String> {
         let lists = &self.rounded(lists);
-        let fresh = self.fresh_label_values(name, lists, deadline);
-        self.remembered(lists.key("values", name), fresh, text_bytes).await
+        let fresh = self.fresh_label_values(name, lists, scope);
+        self.remembered(lists.key("values", name), scope, fresh, text_bytes).await
     }
 
-    async fn fresh_label_values(&self, name: &str, lists: &Lists, deadline: Instant) -> Gathered<String> {
+    async fn fresh_label_values(&self, name: &str, lists: &Lists, scope: &Scope) -> Gathered<String> {
         let question = |listed: &Listed<'_>| Question::label_values(name, listed);
+        let is_seen = |member: &Member| !Hidden::of_replicas(&member.config().replica_labels).has_name(name);
         let own = self.sources().iter().filter(|source| source.member.labels().get(name).is_none());
+        let own = own.filter(|source| is_seen(&source.member));
         let wanted = name.to_owned();
         let local = move |store: &dyn Queryable, scope: &Scope, selectors: &[Selector], range: TimeRange| {
             store.label_values(scope, &wanted, &LabelRequest { selectors, range, limit: None })
         };
         let (mut values, mut annotations) =
-            self.gather(own, lists, deadline, question, local, |_, values, out| out.extend(values)).await?;
+            self.gather(own, lists, scope, question, local, |_, values, out| out.extend(values)).await?;
         // Only who has to be asked whether it has any series is asked for names instead.
         let names = |listed: &Listed<'_>| Question::label_names(listed);
         let virtual_ = self.sources().iter().filter(|source| source.member.labels().get(name).is_some());
@@ -83,32 +88,34 @@ impl Frontend {
             let value = member.labels().get(name).filter(|_| !names.is_empty());
             out.extend(value.map(str::to_owned));
         };
-        let (more, remarks) = self.gather(virtual_, lists, deadline, names, names_of, take).await?;
+        let (more, remarks) = self.gather(virtual_, lists, scope, names, names_of, take).await?;
         values.extend(more);
         annotations.merge(remarks);
         Ok((values, annotations))
     }
 
     /// The labels of all series.
-    pub async fn series(&self, lists: &Lists, deadline: Instant) -> Gathered<Labels> {
+    pub async fn series(&self, lists: &Lists, scope: &Scope) -> Gathered<Labels> {
         let lists = &self.rounded(lists);
         let question = |listed: &Listed<'_>| Question::series(listed);
-        let fresh = self.gather(self.sources().iter(), lists, deadline, question, series_of, |member, series, out| {
-            out.extend(series.iter().map(|labels| self.dressed(member, labels)));
+        let fresh = self.gather(self.sources().iter(), lists, scope, question, series_of, |member, series, out| {
+            out.extend(series.iter().map(|labels| self.seen(member, labels)));
         });
         let bytes = |all: &BTreeSet<Labels>| all.iter().map(|l| (l.as_bytes().len() + 48) as u64).sum();
-        self.remembered(lists.key("series", ""), fresh, bytes).await
+        self.remembered(lists.key("series", ""), scope, fresh, bytes).await
     }
 
     /// An answer that is kept, or a fresh one. Only complete ones are kept.
     pub(super) async fn remembered<T: Clone + Send + Sync + 'static>(
         &self,
         key: Key,
+        scope: &Scope,
         fresh: impl Future<Output = Result<(T, Annotations), Failure>>,
         bytes: impl Fn(&T) -> u64,
     ) -> Result<(T, Annotations), Failure> {
         let Some(cache) = self.lists() else { return fresh.await };
         if let Some(kept) = cache.get::<T>(&key, Instant::now()) {
+            scope.charge(0, bytes(&kept))?;
             return Ok(((*kept).clone(), Annotations::none()));
         }
         let (answer, annotations) = fresh.await?;
@@ -136,7 +143,7 @@ impl Frontend {
         &self,
         sources: impl Iterator<Item = &'s Source>,
         lists: &Lists,
-        deadline: Instant,
+        scope: &Scope,
         question: impl Fn(&Listed<'_>) -> Question<ListAnswer<A>>,
         local: impl Fn(&dyn Queryable, &Scope, &[Selector], TimeRange) -> OfStore<A> + Clone + Send + 'static,
         take: impl Fn(&Member, Vec<A>, &mut BTreeSet<T>),
@@ -146,44 +153,63 @@ impl Frontend {
         ListAnswer<A>: Charged,
         T: Ord,
     {
-        let scope = Scope::new(Some(deadline), u64::MAX, MAX_BYTES_OF_ALL);
-        let errand = Errand { credentials: lists.credentials.clone(), scope, max_bytes: MAX_BYTES, deadline };
-        let range =
-            TimeRange { min: lists.start.unwrap_or(TimestampMs::MIN), max: lists.end.unwrap_or(TimestampMs::MAX) };
+        let errand = Errand { max_bytes: MAX_BYTES, ..self.errand(&lists.credentials, scope) };
         let mut asked = JoinSet::new();
         for source in sources {
             let Some(selectors) = selectors_for(&source.member, &lists.selectors) else { continue };
+            let Some((start, end)) = source.within(lists.start, lists.end) else { continue };
             let (member, errand) = (source.member.clone(), errand.clone());
             if let Reads::Local(store) = &source.reads {
                 let (store, pool, local) = (store.clone(), self.pool().clone(), local.clone());
+                let range = TimeRange { min: start.unwrap_or(TimestampMs::MIN), max: end.unwrap_or(TimestampMs::MAX) };
                 asked.spawn(async move {
+                    let scope = errand.scope.clone();
                     let read = pool.run(move || local(&*store, &errand.scope, &selectors, range)).await;
-                    (member, of_store(read.map_err(|lost| lost.to_string())))
+                    let answer = of_store(read.map_err(|lost| lost.to_string()), &scope);
+                    (member, answer.map(Answers::one))
                 });
                 continue;
             }
             let texts: Vec<String> = selectors.iter().map(in_braces).collect();
-            let question = question(&Listed { selectors: &texts, start: lists.start, end: lists.end });
+            let question = question(&Listed { selectors: &texts, start, end });
             asked.spawn(async move {
-                let answer = member.ask(&question, &errand).await;
-                (member, answer)
+                let answers = ask_replicas(&member, question, &errand).await;
+                (member, answers)
             });
         }
         let (mut out, mut annotations) = (BTreeSet::new(), Annotations::none());
         while let Some(joined) = asked.join_next().await {
-            let (member, answer): (Arc<Member>, Result<ListAnswer<A>, MemberError>) =
+            let (member, answers): (Arc<Member>, Result<Answers<ListAnswer<A>>, MemberError>) =
                 joined.map_err(|e| Failure::Execution(format!("asking a member: {e}")))?;
-            match answer {
-                Ok(answer) => {
-                    for warning in answer.warnings {
-                        annotations.add(self.warning(&member, warning));
-                    }
-                    take(&member, answer.items, &mut out);
-                }
-                Err(error) => annotations.add(self.missing(&member, &error)?),
+            let Some(answers) = self.excusing(&member, answers, &mut annotations)? else { continue };
+            for ListAnswer { items, warnings, charge } in answers {
+                warnings.into_iter().for_each(|warning| annotations.add(self.warning(&member, warning)));
+                take(&member, items, &mut out);
+                // What is made of it takes as much for as long as the request goes on.
+                charge.into_iter().for_each(Charge::keep);
             }
         }
         Ok((out, annotations))
+    }
+
+    /// What replicas of a member have answered, and what is remarked about the others; `None` if there is no answer and there
+    /// need not be one.
+    pub(super) fn excusing<T>(
+        &self,
+        member: &Member,
+        answers: Result<Answers<T>, MemberError>,
+        annotations: &mut Annotations,
+    ) -> Result<Option<Vec<T>>, Failure> {
+        match answers {
+            Ok(Answers { answers, left_out }) => {
+                left_out.into_iter().for_each(|why| annotations.add(self.info(member, why)));
+                Ok(Some(answers))
+            }
+            Err(error) => {
+                annotations.add(self.missing(member, &error)?);
+                Ok(None)
+            }
+        }
     }
 
     /// What is remarked if an answer can do without the member; else the failure.
@@ -212,9 +238,14 @@ impl Lists {
 
 /// The selectors as a member is asked for them; `None` if none of them can hold there.
 fn selectors_for(member: &Member, selectors: &[Selector]) -> Option<Vec<Selector>> {
-    let stripped = selectors.iter().filter_map(|selector| strip_selector(selector, member.labels()));
-    let stripped: Vec<Selector> = stripped.collect();
+    let stripped: Vec<Selector> = selectors.iter().filter_map(|selector| selector_for(member, selector)).collect();
     (selectors.is_empty() || !stripped.is_empty()).then_some(stripped)
+}
+
+/// A selector as a member is asked for it; `None` if it cannot hold there.
+pub(super) fn selector_for(member: &Member, selector: &Selector) -> Option<Selector> {
+    let stripped = strip_selector(selector, member.labels())?;
+    Hidden::of_replicas(&member.config().replica_labels).withheld(&stripped)
 }
 
 fn names_of(store: &dyn Queryable, scope: &Scope, selectors: &[Selector], range: TimeRange) -> OfStore<String> {
@@ -236,12 +267,19 @@ fn series_of(store: &dyn Queryable, scope: &Scope, selectors: &[Selector], range
 }
 
 /// What a store has answered, as members answer.
-fn of_store<A>(read: Result<OfStore<A>, String>) -> Result<ListAnswer<A>, MemberError> {
+fn of_store<A>(read: Result<OfStore<A>, String>, scope: &Scope) -> Result<ListAnswer<A>, MemberError>
+where
+    ListAnswer<A>: Charged,
+{
     let failed = |message: String| AnswerError::Refused { kind: "execution".to_owned(), message };
     match read {
         Ok(Ok((items, annotations))) => {
             let warnings = annotations.of(AnnotationKind::Warning).map(ToString::to_string).collect();
-            Ok(ListAnswer { items, warnings, charge: None })
+            let (mut answer, mut charge) = (ListAnswer { items, warnings, charge: None }, Charge::none(scope));
+            let (samples, bytes) = answer.weight();
+            charge.set(samples, bytes)?;
+            answer.take(charge);
+            Ok(answer)
         }
         Ok(Err(QueryError::Cancelled(cancelled))) => Err(cancelled.into()),
         Ok(Err(error)) => Err(failed(error.to_string()).into()),

@@ -20,7 +20,7 @@ use super::probe::{Capabilities, Flavour, Known};
 use super::virtual_labels::CLUSTER;
 use crate::model::{Labels, LabelsBuilder};
 use crate::net::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use crate::net::{self, Admitted, Breaker, BreakerLimits, Client, ClientError};
+use crate::net::{Admitted, Breaker, BreakerLimits, Client, ClientError};
 use crate::runtime::CpuPool;
 pub use error::MemberError;
 
@@ -42,6 +42,8 @@ pub struct Member {
     preferred: AtomicUsize,
     places: Semaphore,
     max_attempts: u32,
+    /// Whether it is told the client's tenant though it is asked with credentials from here.
+    takes_tenants: bool,
     metrics: MemberMetrics,
     pool: CpuPool,
 }
@@ -123,6 +125,7 @@ impl Member {
             preferred: AtomicUsize::new(0),
             places: Semaphore::new(max_concurrency.clamp(1, Semaphore::MAX_PERMITS)),
             max_attempts: max_attempts.max(1),
+            takes_tenants: false,
             labels,
             client,
             config,
@@ -134,6 +137,11 @@ impl Member {
     /// Large answers are read on these threads from now on.
     pub fn computing_on(self, pool: CpuPool) -> Member {
         Member { pool, ..self }
+    }
+
+    /// It is sent these headers of clients' requests, whatever else it is sent.
+    pub fn taking(self, propagated: &[String]) -> Member {
+        Member { takes_tenants: propagated.iter().any(|name| name.eq_ignore_ascii_case(TENANT)), ..self }
     }
 
     /// This node itself as a member: it has no servers, and its samples come from a store.
@@ -185,8 +193,12 @@ impl Member {
     /// The headers of a client's request as the member gets them.
     pub(super) fn headers(&self, credentials: &Credentials) -> HeaderMap {
         let mut headers = credentials.clone();
-        if self.config.client.auth != net::Auth::None {
+        if self.config.authorizes() {
             headers.remove(AUTHORIZATION);
+        }
+        // Who asks with our credentials does not choose whose data they open.
+        if self.config.has_credentials() && !self.takes_tenants {
+            headers.remove(TENANT);
         }
         if let Some(tenant) = self.config.tenant.as_deref().and_then(|tenant| HeaderValue::from_str(tenant).ok()) {
             headers.insert(HeaderName::from_static(TENANT), tenant);
@@ -243,5 +255,52 @@ impl Server {
                 health.last_error = Some(error.to_string());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Auth, Header, HttpClientConfig, Secret, SecretSource, TlsConfig};
+    use crate::telemetry::Registry;
+
+    #[test]
+    fn what_a_client_says_of_itself_goes_to_who_is_asked_in_its_name() {
+        let header = |name: &'static str, value| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        let credentials =
+            HeaderMap::from_iter([header("authorization", "Bearer x"), header(TENANT, "t"), header("x-own", "1")]);
+        let sent = |config: &MemberConfig, propagated: &[String]| {
+            let metrics = MemberMetrics::new(&Registry::new(), &config.name);
+            let member = Member::new(config.clone(), 1, 1, metrics).unwrap().taking(propagated);
+            let headers = member.headers(&credentials);
+            assert_eq!(headers["x-own"], "1");
+            (headers.contains_key(AUTHORIZATION), headers.get(TENANT).map(|tenant| tenant.to_str().unwrap().to_owned()))
+        };
+        let at = |url: &str| MemberConfig::new("home", Url::parse(url).unwrap());
+        let with = |client| MemberConfig { client, ..at("http://a") };
+        let secret = || SecretSource::Inline(Secret::new("s"));
+        let bearer = Auth::Authorization { scheme: "Bearer".to_owned(), credentials: secret() };
+        let key = Header { name: "X-Api-Key".to_owned(), values: vec![secret()] };
+        let plain = at("http://a");
+        let (t, none) = (Some("t".to_owned()), None);
+        assert_eq!(sent(&plain, &[]), (true, t.clone()));
+        let own = [
+            with(HttpClientConfig { auth: bearer, ..HttpClientConfig::default() }),
+            at("http://user:pass@a"),
+            at("http://user@a"),
+            MemberConfig { urls: vec![plain.urls[0].clone(), Url::parse("http://:p@b").unwrap()], ..plain.clone() },
+        ];
+        for config in &own {
+            assert_eq!(sent(config, &[]), (false, none.clone()), "{config:?}");
+            assert_eq!(sent(config, &["X-Scope-OrgID".to_owned()]), (false, t.clone()), "{config:?}");
+        }
+        let fixed = MemberConfig { tenant: Some("own".to_owned()), ..own[0].clone() };
+        assert_eq!(sent(&fixed, &["X-Scope-OrgID".to_owned()]), (false, Some("own".to_owned())));
+        // They say nothing of who asks, and may be why the member answers.
+        let keyed = with(HttpClientConfig { headers: vec![key], ..HttpClientConfig::default() });
+        assert_eq!(sent(&keyed, &[]), (true, none));
+        let tls = TlsConfig { cert: Some(secret()), ..TlsConfig::default() };
+        assert!(with(HttpClientConfig { tls, ..HttpClientConfig::default() }).has_credentials());
+        assert!(!plain.has_credentials());
     }
 }

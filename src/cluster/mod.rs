@@ -25,7 +25,8 @@
 //! 6. A member that fails is a warning or an error, both with its name. `explain` has written down what was done.
 //!
 //! Names, values, series (`lists`, kept for a moment in `list_cache`), metadata, exemplars, rules and alerts (`gather`) are
-//! asked of every member and put together.
+//! asked of every member, of each of its replicas if they differ (`replica_answers`), and put together. What tells replicas
+//! apart nobody sees (`hidden`).
 //!
 //! # What it is not
 //!
@@ -43,6 +44,8 @@ mod config;
 mod explain;
 mod frontend;
 mod gather;
+mod hidden;
+mod in_hand;
 mod limits;
 mod list_cache;
 mod lists;
@@ -53,6 +56,7 @@ mod probe;
 mod pushed;
 mod question;
 mod raw;
+mod replica_answers;
 mod replicas;
 mod samples;
 mod selectors;
@@ -70,7 +74,7 @@ pub use frontend::{Frontend, OverMembers, Reads, RemoteSamples, Sender, Source};
 pub use gather::{Client, MetricMetadata};
 pub use limits::{Charge, Charged, Errand};
 pub use list_cache::ListCache;
-pub use lists::Lists;
+pub use lists::{LISTS_MAX_BYTES, Lists};
 pub use loops::{LoopError, check_loop, introduction};
 pub use member::{Credentials, Greeting, Health, Member, MemberError, Replica};
 pub use metrics::{FrontendMetrics, MemberMetrics};

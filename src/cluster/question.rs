@@ -67,10 +67,10 @@ impl Question<QueryAnswer> {
 
     /// The samples of series in a range; there is at least one matcher that no empty value meets.
     pub fn samples(selector: &Selector, range: TimeRange) -> Question<QueryAnswer> {
-        // Servers may leave out what is at a window's beginning.
-        let window = range.max.0.saturating_sub(range.min.0).saturating_add(1).max(1);
+        // Servers may leave out what is at a window's beginning, and lose some of its milliseconds. What is before it may come, too.
+        let window = range.max.0.saturating_sub(range.min.0).max(0) / 1000 + 2;
         let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("query", &format!("{}[{window}ms]", in_braces(selector)));
+        form.append_pair("query", &format!("{}[{window}s]", in_braces(selector)));
         form.append_pair("time", &seconds(range.max));
         Question::new("query", Method::POST, "api/v1/query".to_owned(), form.finish(), answer::parse_result)
     }
@@ -173,6 +173,15 @@ mod tests {
         let once = Question::steps("up", StepTimes { count: 1, ..steps }, None);
         assert_eq!((once.path.as_str(), once.form.as_str()), ("api/v1/query", "query=up&time=1700000000.123"));
         assert_eq!(seconds(TimestampMs(-1500)), "-1.500");
+    }
+
+    #[test]
+    fn windows_are_whole_seconds_that_begin_before_what_is_asked_for() {
+        let selector = vec![crate::model::Matcher::equal("__name__", "up")];
+        for (min, max, seconds) in [(5000, 5000, 2), (5000, 64_999, 61), (5000, 65_000, 62)] {
+            let form = Question::samples(&selector, TimeRange { min: TimestampMs(min), max: TimestampMs(max) }).form;
+            assert!(form.contains(&format!("%5B{seconds}s%5D&")), "{form}");
+        }
     }
 
     #[test]

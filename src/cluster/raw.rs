@@ -14,24 +14,25 @@ use super::answer::QueryAnswer;
 use super::config::{ExternalLabels, Via};
 use super::explain::{self, Meter, Notes, Way};
 use super::frontend::{Frontend, Reads, RemoteSamples, Source};
+use super::hidden::Hidden;
+use super::in_hand::{InHand, size_of};
 use super::limits::Fetched;
 use super::member::{Credentials, Member, MemberError};
 use super::probe::{Capabilities, Flavour};
 use super::question::{Question, in_braces};
 use super::replicas;
-use super::strip::any_name;
-use crate::model::{Annotations, Labels, LabelsBuilder, Matcher, STALE_NAN, TimestampMs};
+use crate::model::{Annotations, Labels, STALE_NAN, TimestampMs};
 use crate::runtime::Clock;
 use crate::storage::{
-    BatchSize, BoxedLatest, BoxedSeries, Cancelled, Chunk, ChunkBuilder, LabelRequest, LabelTexts, Nothing, QueryError,
-    Queryable, Scope, SelectRequest, Selector, SeriesBatch, SeriesChunks, SeriesStream, StreamEnd, StreamStats,
-    StreamStep, TimeRange, TimedValue, decode_values,
+    BoxedLatest, BoxedSeries, Cancelled, Chunk, ChunkBuilder, LabelRequest, LabelTexts, Nothing, QueryError, Queryable,
+    Scope, SelectRequest, Selector, SeriesBatch, SeriesChunks, StreamStep, TimeRange, TimedValue, decode_values,
 };
 
-/// Series that are handed on at a time.
-const BATCH: usize = 128;
+/// The last instant that range selectors are asked for: a window from 0 until then is about the longest that they can name, as
+/// servers count in nanoseconds.
+const LAST: TimestampMs = TimestampMs((i64::MAX / 1_000_000_000 - 2) * 1000);
 /// Once a replica has answered the others have as long again, and at least this long.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A member's samples, for one query.
 pub(super) struct Raw<'q> {
@@ -101,10 +102,14 @@ impl Raw<'_> {
         std::thread::scope(|threads| {
             for (replica, endpoint) in endpoints.iter().enumerate() {
                 let (sender, part) = (sender.clone(), scope.part(stop.clone()));
-                threads.spawn(move || {
+                let failed = sender.clone();
+                let work = move || {
                     // Nobody needs the answer of who was too slow.
                     drop(sender.send((replica, self.of_server(replica, &**endpoint, &part, request))));
-                });
+                };
+                if let Err(error) = std::thread::Builder::new().spawn_scoped(threads, work) {
+                    drop(failed.send((replica, Err(self.failed(format!("starting a thread: {error}"))))));
+                }
             }
             drop(sender);
             let mut patience = None;
@@ -221,9 +226,7 @@ impl Raw<'_> {
         });
         read?;
         if hidden.is_any() {
-            for series in &mut share.series {
-                series.labels = hidden.off(&series.labels);
-            }
+            hidden.hide(&mut share.series);
             // What was withheld from the server is decided here.
             let meets = |series: &SeriesChunks, s: &Selector| s.iter().all(|m| m.matches_labels(series.labels.iter()));
             let (kept, gone): (Vec<_>, Vec<_>) =
@@ -311,8 +314,8 @@ impl Raw<'_> {
         meter: Option<Meter>,
         share: &mut Share,
     ) -> Result<(), QueryError> {
-        // No server has samples of earlier times, and some refuse to be asked for them.
-        let range = TimeRange { min: request.range.min.max(TimestampMs(0)), ..request.range };
+        // No server has samples of other times, and some refuse to be asked for them.
+        let range = TimeRange { min: request.range.min.max(TimestampMs(0)), max: request.range.max.min(LAST) };
         if range.min > range.max {
             return Ok(());
         }
@@ -337,7 +340,10 @@ impl Raw<'_> {
                 share.annotations.add(self.frontend.warning(self.member(), warning));
             }
             for series in answer.series {
-                let chunks = encode(&series.floats, flavour);
+                let chunks = encode(&series.floats, range.min, flavour);
+                if chunks.is_empty() {
+                    continue;
+                }
                 found.entry(series.labels.clone()).or_insert(SeriesChunks { labels: series.labels, chunks });
             }
         }
@@ -382,54 +388,10 @@ fn shown(selectors: &[Selector]) -> String {
     selectors.iter().map(in_braces).collect::<Vec<_>>().join(" or ")
 }
 
-/// Labels that nobody sees.
-struct Hidden<'c> {
-    /// Taken off where series have exactly these.
-    external: Labels,
-    /// Taken off whatever their values are.
-    replica: &'c [String],
-}
-
-impl Hidden<'_> {
-    fn is_any(&self) -> bool {
-        !self.external.is_empty() || !self.replica.is_empty()
-    }
-
-    /// A selector without conditions on what nobody sees; `None` if there is one that a missing label does not meet.
-    /// Servers would take conditions on external labels for their own.
-    fn withheld(&self, selector: &Selector) -> Option<Selector> {
-        let mut left = Selector::with_capacity(selector.len());
-        for matcher in selector {
-            let is_replica = self.replica.iter().any(|name| **name == *matcher.name);
-            if is_replica && !matcher.matches("") {
-                return None;
-            }
-            if !is_replica && self.external.get(&matcher.name).is_none() {
-                left.push(matcher.clone());
-            }
-        }
-        if left.iter().all(Matcher::matches_empty) {
-            left.push(any_name());
-        }
-        Some(left)
-    }
-
-    fn off(&self, labels: &Labels) -> Labels {
-        let mut builder = LabelsBuilder::new();
-        for (name, value) in labels {
-            let is_hidden = self.external.get(name) == Some(value) || self.replica.iter().any(|hidden| hidden == name);
-            if !is_hidden {
-                builder.push_new(name, value);
-            }
-        }
-        builder.labels()
-    }
-}
-
-/// Floats as chunks. A `NaN` of VictoriaMetrics is the end of a series: it keeps no others.
-fn encode(floats: &[(TimestampMs, f64)], flavour: Flavour) -> Vec<Chunk> {
+/// Floats from `min` on as chunks. A `NaN` of VictoriaMetrics is the end of a series: it keeps no others.
+fn encode(floats: &[(TimestampMs, f64)], min: TimestampMs, flavour: Flavour) -> Vec<Chunk> {
     let mut builder = ChunkBuilder::new();
-    let mut last = TimestampMs::MIN;
+    let mut last = TimestampMs(min.0.saturating_sub(1));
     for (t, v) in floats {
         // Times that do not ascend are none that a server of samples has.
         if *t <= last {
@@ -476,113 +438,4 @@ fn merge_series(replicas: &[Vec<Chunk>], until: i64) -> Result<Vec<Chunk>, Strin
         builder.push(sample.t, sample.start, &sample.value).map_err(|e| e.to_string())?;
     }
     Ok(builder.finish())
-}
-
-/// Samples and bytes, as a batch of these series counts them.
-fn size_of(series: &[SeriesChunks]) -> (u64, u64) {
-    let chunks = series.iter().flat_map(|series| &series.chunks);
-    chunks.fold((0, 0), |(samples, bytes), chunk| {
-        (samples + u64::from(chunk.sample_count()), bytes + chunk.data.len() as u64)
-    })
-}
-
-fn label_bytes(series: &[SeriesChunks]) -> u64 {
-    let labels = series.iter().map(|series| series.labels.as_bytes().len());
-    (size_of_val(series) + labels.sum::<usize>()) as u64
-}
-
-/// Series that are all there. They are charged to the scope until they are handed on, and then as any batch.
-pub(super) struct InHand {
-    /// The next is the last.
-    series: Vec<SeriesChunks>,
-    pub(super) annotations: Annotations,
-    stats: StreamStats,
-    scope: Scope,
-    /// Samples and bytes.
-    charged: (u64, u64),
-    /// Bytes of labels, which no batch counts.
-    labels: u64,
-}
-
-impl InHand {
-    pub(super) fn new(scope: &Scope) -> InHand {
-        InHand {
-            series: Vec::new(),
-            annotations: Annotations::none(),
-            stats: StreamStats::default(),
-            scope: scope.clone(),
-            charged: (0, 0),
-            labels: 0,
-        }
-    }
-
-    /// Takes a batch, and what its stream has charged for it.
-    pub(super) fn take(&mut self, batch: &mut SeriesBatch, dress: impl Fn(&Labels) -> Labels) -> Result<(), Cancelled> {
-        let before = self.series.len();
-        let BatchSize { samples, bytes, .. } = batch.size();
-        self.charged = (self.charged.0 + samples, self.charged.1 + bytes);
-        for mut series in batch.series.drain(..) {
-            series.labels = dress(&series.labels);
-            self.series.push(series);
-        }
-        self.charge_labels(before)
-    }
-
-    /// Charges for the labels of the series from one on.
-    fn charge_labels(&mut self, first: usize) -> Result<(), Cancelled> {
-        let bytes = self.series.get(first..).map_or(0, label_bytes);
-        self.labels += bytes;
-        self.scope.charge(0, bytes)
-    }
-
-    /// What another has in hand, too.
-    pub(super) fn append(&mut self, mut other: InHand) {
-        self.series.append(&mut other.series);
-        self.annotations.merge(std::mem::take(&mut other.annotations));
-        let (samples, bytes) = std::mem::take(&mut other.charged);
-        self.charged = (self.charged.0 + samples, self.charged.1 + bytes);
-        self.labels += std::mem::take(&mut other.labels);
-    }
-
-    /// In descending order: it is handed on from the end.
-    pub(super) fn sort(&mut self) {
-        self.series.sort_by(|a, b| b.labels.cmp(&a.labels));
-    }
-
-    /// Takes these instead of what has been charged for until now.
-    fn put(&mut self, mut series: Vec<SeriesChunks>) -> Result<(), Cancelled> {
-        let (samples, bytes) = std::mem::replace(&mut self.charged, size_of(&series));
-        let outcome = self.scope.charge(self.charged.0, self.charged.1);
-        self.scope.release(samples, bytes);
-        series.reverse();
-        self.series = series;
-        outcome.and(self.charge_labels(0))
-    }
-}
-
-impl Drop for InHand {
-    fn drop(&mut self) {
-        self.scope.release(self.charged.0, self.charged.1 + self.labels);
-    }
-}
-
-impl SeriesStream for InHand {
-    fn next(&mut self, batch: &mut SeriesBatch) -> Result<StreamStep, QueryError> {
-        self.scope.check()?;
-        batch.series.clear();
-        let from = self.series.len().saturating_sub(BATCH);
-        batch.series.extend(self.series.drain(from..).rev());
-        if batch.series.is_empty() {
-            let annotations = std::mem::take(&mut self.annotations);
-            return Ok(StreamStep::End(StreamEnd { annotations, stats: self.stats }));
-        }
-        let size = batch.size();
-        self.stats.add(&size);
-        let labels = label_bytes(&batch.series).min(self.labels);
-        self.labels -= labels;
-        self.scope.release(0, labels);
-        // The other charge goes along with the batch.
-        self.charged = (self.charged.0.saturating_sub(size.samples), self.charged.1.saturating_sub(size.bytes));
-        Ok(StreamStep::Batch)
-    }
 }

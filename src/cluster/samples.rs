@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use super::explain::Notes;
 use super::frontend::{Frontend, Source};
+use super::in_hand::InHand;
 use super::limits::Fetched;
 use super::member::Credentials;
-use super::raw::{InHand, Raw};
+use super::raw::Raw;
 use super::strip::strip_selector;
 use crate::storage::newest::NewestRows;
 use crate::storage::{

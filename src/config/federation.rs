@@ -14,7 +14,6 @@ use crate::cluster::{
     Bounds, CLUSTER, CacheConfig, ExternalLabels, FederationConfig, MemberConfig, Policy, TimeBound, Via, VirtualLabels,
 };
 use crate::model::{DurationMs, Labels, METRIC_NAME, TimestampMs};
-use crate::net::Auth;
 use crate::scrape::NameValidation;
 
 const WAYS: [(&str, Via); 4] =
@@ -58,11 +57,11 @@ pub(super) fn read(at: &At<'_>, names: NameValidation) -> (FederationConfig, Sho
         members,
         local,
     };
-    if config.members.iter().any(|member| member.client.auth != Auth::None) {
-        f.warn(
+    if config.members.iter().any(MemberConfig::has_credentials) {
+        f.warn_if_open(
             "proxy_targets",
-            "members have credentials of their own here: whoever can reach this server can query with them, unless a web \
-             config file asks for a password",
+            "members are asked with credentials of this server's: whoever can reach it can query with them, unless a web \
+             config file asks for a password or a certificate",
         );
     }
     let labels =

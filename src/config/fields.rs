@@ -64,7 +64,13 @@ impl Reader {
     }
 
     pub(super) fn warn(&self, pos: Pos, key: &str, why: impl Into<String>) {
-        self.warnings.borrow_mut().push(ConfigWarning(mistake(&self.file, pos, key, why.into())));
+        let mistake = mistake(&self.file, pos, key, why.into());
+        self.warnings.borrow_mut().push(ConfigWarning { mistake, is_of_open_listener: false });
+    }
+
+    fn warn_if_open(&self, pos: Pos, key: &str, why: &str) {
+        let mistake = mistake(&self.file, pos, key, why.to_owned());
+        self.warnings.borrow_mut().push(ConfigWarning { mistake, is_of_open_listener: true });
     }
 
     /// Everything that was collected.
@@ -378,6 +384,13 @@ impl<'c> Fields<'c> {
     pub(super) fn warn(&self, key: &str, why: &str) {
         if let Some(entry) = self.entry(key) {
             self.at.reader.warn(entry.key.pos, &join_keys(&self.at.path, key), why);
+        }
+    }
+
+    /// As [`Fields::warn`], of what is of no concern where clients have to show who they are.
+    pub(super) fn warn_if_open(&self, key: &str, why: &str) {
+        if let Some(entry) = self.entry(key) {
+            self.at.reader.warn_if_open(entry.key.pos, &join_keys(&self.at.path, key), why);
         }
     }
 

@@ -75,11 +75,16 @@ impl std::error::Error for ConfigErrors {}
 
 /// Something that is accepted but not, or not quite, acted upon. Shaped and displayed like a [`Mistake`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ConfigWarning(pub Mistake);
+pub struct ConfigWarning {
+    /// What, and where.
+    pub mistake: Mistake,
+    /// Whether it is of concern only where everybody who can reach this server may query it.
+    pub is_of_open_listener: bool,
+}
 
 impl fmt::Display for ConfigWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        fmt::Display::fmt(&self.mistake, f)
     }
 }
 
@@ -91,10 +96,10 @@ const LINES_SHOWN: usize = 20;
 /// Makes one of many warnings that say the same of the same key of other list items: a file of hundreds of jobs must not
 /// bury what is said once. The first remains and names the lines of the others.
 pub(super) fn fold(warnings: Vec<ConfigWarning>) -> Vec<ConfigWarning> {
-    let shape = |w: &ConfigWarning| (w.0.file.clone(), without_indices(&w.0.key), w.0.why.clone());
+    let shape = |w: &ConfigWarning| (w.mistake.file.clone(), without_indices(&w.mistake.key), w.mistake.why.clone());
     let mut lines: HashMap<_, Vec<usize>> = HashMap::new();
     for warning in &warnings {
-        lines.entry(shape(warning)).or_default().push(warning.0.line);
+        lines.entry(shape(warning)).or_default().push(warning.mistake.line);
     }
     let mut folded = Vec::new();
     for mut warning in warnings {
@@ -104,7 +109,7 @@ pub(super) fn fold(warnings: Vec<ConfigWarning>) -> Vec<ConfigWarning> {
                 let others = std::mem::take(same).split_off(1);
                 let shown: Vec<String> = others.iter().take(LINES_SHOWN).map(ToString::to_string).collect();
                 let more = if others.len() > LINES_SHOWN { ", ..." } else { "" };
-                let why = &mut warning.0.why;
+                let why = &mut warning.mistake.why;
                 *why = format!("{why} (the same in {} more places, lines {}{more})", others.len(), shown.join(", "));
                 folded.push(warning);
             }
@@ -188,7 +193,8 @@ mod tests {
     #[test]
     fn many_warnings_of_one_kind_become_one_and_few_stay() {
         let at = |line, key: &str| {
-            ConfigWarning(mistake(Path::new("f.yml"), Pos { line, column: 5 }, key, "is absent".into()))
+            let mistake = mistake(Path::new("f.yml"), Pos { line, column: 5 }, key, "is absent".into());
+            ConfigWarning { mistake, is_of_open_listener: false }
         };
         let many = (0..30).map(|i| at(10 + i, &format!("jobs[{i}].consul")));
         let few = (0..3).map(|i| at(50 + i, &format!("jobs[{i}].docker")));

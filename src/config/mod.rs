@@ -212,7 +212,7 @@ fn load_text(
     let (mistakes, mut warnings) = reader.finish();
     match config {
         Some(config) if mistakes.is_empty() => {
-            warnings.sort_by(|a, b| (a.0.file != file, &a.0).cmp(&(b.0.file != file, &b.0)));
+            warnings.sort_by(|a, b| (a.mistake.file != file, &a.mistake).cmp(&(b.mistake.file != file, &b.mistake)));
             warnings.dedup();
             Ok(Config { warnings: mistake::fold(warnings), ..config })
         }

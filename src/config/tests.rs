@@ -329,6 +329,20 @@ fn members_of_a_cluster_are_checked() {
         (2, &["r".to_owned()][..], Via::RemoteRead)
     );
     assert_eq!(member.bounds.min, Some(TimeBound::Ago(DurationMs(30 * 86_400_000))));
+    let warned = |text: &str| {
+        let warnings = good(&members(text)).warnings;
+        warnings.iter().any(|w| w.is_of_open_listener && w.to_string().contains("whoever can reach it can query"))
+    };
+    assert!(!warned("{name: a, url: 'http://a', tenant: t}"));
+    for own in [
+        "url: 'http://u:p@a'",
+        "replicas: ['http://b', 'http://u@a']",
+        "url: 'http://a', basic_auth: {username: u, password: p}",
+        "url: 'http://a', http_headers: {X-Api-Key: {secrets: [s]}}",
+        "url: 'https://a', tls_config: {cert_file: c.pem, key_file: k.pem}",
+    ] {
+        assert!(warned(&format!("{{name: a, {own}}}")), "{own}");
+    }
     let cache =
         |text: &str| good(&format!("federation: {{local: true{text}}}")).federation.expect("a federation").cache;
     let shown = |text| cache(text).map(|cache| (cache.max_bytes, cache.max_freshness.0));

@@ -67,7 +67,8 @@ pub struct WebConfig {
     pub lookback: DurationMs,
     /// What bounds the answers to remote reads.
     pub remote_read: RemoteReadConfig,
-    /// `--query.cluster-max-concurrency`: queries over the members of a cluster that run at the same time.
+    /// `--query.cluster-max-concurrency`: queries over the members of a cluster that run at the same time, and requests for
+    /// lists of theirs.
     pub cluster_concurrency: usize,
 }
 

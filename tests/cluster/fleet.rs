@@ -179,6 +179,11 @@ pub fn source(config: MemberConfig) -> Source {
 
 /// A Prometheus with data.
 pub fn prometheus(peers: &Peers, series: &[Series]) -> (Home, Server) {
+    prometheus_with(peers, series, &[])
+}
+
+/// A Prometheus with data and further flags.
+pub fn prometheus_with(peers: &Peers, series: &[Series], flags: &[&str]) -> (Home, Server) {
     let home = Home::new();
     let deps = tsdb::Deps {
         disk: Arc::new(RealDisk),
@@ -189,7 +194,8 @@ pub fn prometheus(peers: &Peers, series: &[Series]) -> (Home, Server) {
     data::write(series, &store);
     store.close().expect("the store closes");
     home.write_config("global: {scrape_interval: 1m, external_labels: {site: outside}}\n");
-    let server = home.prometheus(peers, &[FEATURES, "--storage.tsdb.retention.time=100y"]);
+    let flags = [&[FEATURES, "--storage.tsdb.retention.time=100y"], flags].concat();
+    let server = home.prometheus(peers, &flags);
     (home, server)
 }
 

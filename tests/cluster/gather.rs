@@ -205,3 +205,106 @@ fn lists_are_asked_for_once_by_each_client_and_only_complete_ones_are_kept() {
     }
     assert_eq!(asked("/label/a/values"), 3, "somebody was missing");
 }
+
+/// A pair whose servers are told apart by the label `replica`, and where samples are of some time only.
+fn pair(first: &Member, second: &Member, further: &str) -> (Home, Server) {
+    let urls = [first, second].map(|member| format!("'http://{}'", member.target.address())).join(", ");
+    frontend(&format!("  - {{name: home, replicas: [{urls}], replica_labels: [replica]{further}}}\n"))
+}
+
+/// What one of a pair has: what both have, and what only it has.
+fn replica(own: &'static str) -> Member {
+    Member::start(move |path| match path {
+        "/api/v1/labels" => json!(["__name__", "replica", own]),
+        "/api/v1/label/job/values" => json!(["both", own]),
+        "/api/v1/series" => {
+            json!([{"__name__": "up", "replica": own}, {"__name__": "only", "replica": own, "job": own}])
+        }
+        "/api/v1/metadata" => json!({own: [{"type": "gauge", "help": "h", "unit": ""}]}),
+        "/api/v1/query_exemplars" => {
+            let exemplar = |id: &str, t: f64| json!({"labels": {"trace_id": id}, "value": "1", "timestamp": t});
+            json!([{"seriesLabels": {"__name__": "x", "replica": own},
+                "exemplars": [exemplar("both", 5.0), exemplar(own, 7.0)]}])
+        }
+        "/api/v1/alerts" => json!({"alerts": [{"labels": {"alertname": "A", "replica": "1"}},
+            {"labels": {"alertname": "A", "replica": "2"}}]}),
+        _ => Json::Null,
+    })
+}
+
+#[test]
+fn lists_of_a_pair_are_those_of_both_without_what_tells_them_apart() {
+    let (first, second) = (replica("a"), replica("b"));
+    let (_dir, server) = pair(&first, &second, "");
+    assert_eq!(ask(&server, "labels", &[]), json!(["__cluster__", "__name__", "a", "b"]));
+    assert_eq!(ask(&server, "label/job/values", &[]), json!(["a", "b", "both"]));
+    assert_eq!(ask(&server, "label/replica/values", &[]), json!([]), "nobody sees it");
+    assert_eq!(ask(&server, "label/__cluster__/values", &[]), json!(["home"]));
+    let only = |own: &str| json!({"__cluster__": "home", "__name__": "only", "job": own});
+    let up = json!({"__cluster__": "home", "__name__": "up"});
+    assert_eq!(ask(&server, "series", &[("match[]", "{__name__=~\"up|only\"}")]), json!([only("a"), only("b"), up]));
+    let metadata = ask(&server, "metadata", &[]);
+    assert_eq!(
+        metadata.as_object().map(|all| all.keys().cloned().collect()),
+        Some(vec!["a".to_owned(), "b".to_owned()])
+    );
+    let told = ask(&server, "query_exemplars", &[("query", "x")]);
+    assert_eq!(told[0]["seriesLabels"], json!({"__cluster__": "home", "__name__": "x"}), "{told}");
+    let ids = told[0]["exemplars"].as_array().expect("exemplars").iter().map(|one| one["labels"]["trace_id"].clone());
+    assert_eq!(
+        (ids.collect::<Vec<_>>(), told.as_array().map(Vec::len)),
+        (vec![json!("both"), json!("a"), json!("b")], Some(1))
+    );
+    let alerts = ask(&server, "alerts", &[])["alerts"].take();
+    assert_eq!(alerts, json!([{"labels": {"alertname": "A", "__cluster__": "home"}}]));
+}
+
+#[test]
+fn conditions_on_what_tells_a_pair_apart_are_decided_before_it_is_asked() {
+    let (first, second) = (replica("a"), replica("b"));
+    let (_dir, server) = pair(&first, &second, "");
+    ask(&server, "label/job/values", &[("match[]", "up{replica=\"\"}")]);
+    assert_eq!(second.last("label/job/values"), Some(vec![("match[]".to_owned(), "{__name__=\"up\"}".to_owned())]));
+    assert_eq!(ask(&server, "series", &[("match[]", "up{replica=\"a\"}")]), json!([]));
+    assert_eq!((first.last("series"), second.last("series")), (None, None));
+    assert_eq!(ask(&server, "query_exemplars", &[("query", "x{replica=\"a\"}")]), json!([]));
+}
+
+#[test]
+fn a_pair_of_which_one_is_down_is_answered_with_a_remark_and_not_kept() {
+    let (first, bad) = (replica("a"), Target::start(|_, stream| reply(stream, 500, "text/plain", b"no")));
+    let urls = format!("'http://{}', 'http://{}'", bad.address(), first.target.address());
+    let (_dir, server) = frontend(&format!("  - {{name: home, replicas: [{urls}]}}\n"));
+    for _ in 0..2 {
+        let answer = http::get(&format!("{}/prometheus/api/v1/label/job/values", server.url)).expect("an answer");
+        let answer: Json = serde_json::from_str(&answer.text()).expect("JSON");
+        assert_eq!(answer["data"], json!(["a", "both"]));
+        let remark = answer["infos"][0].as_str().unwrap_or_default();
+        assert!(remark.contains("home: replica 1 is left out") && remark.contains("500"), "{answer}");
+    }
+    let asked = first.asked.lock().expect("no panic").iter().filter(|target| target.contains("/label/job/")).count();
+    assert_eq!(asked, 2, "somebody was missing");
+}
+
+#[test]
+fn lists_are_asked_of_who_has_samples_of_that_time() {
+    let (first, second) = (replica("a"), replica("b"));
+    let bounds = ", min_time: '2026-01-01T00:00:00Z', max_time: '2026-02-01T00:00:00Z'";
+    let (_dir, server) = pair(&first, &second, bounds);
+    let (min, max) = ("1767225600", "1769904000");
+    for (start, end) in [("1767000000", "1767225500"), ("1769904100", "1770000000")] {
+        assert_eq!(ask(&server, "label/job/values", &[("start", start), ("end", end)]), json!([]));
+        assert_eq!(ask(&server, "query_exemplars", &[("query", "x"), ("start", start), ("end", end)]), json!([]));
+    }
+    assert_eq!((first.last("label/job/values"), second.last("query_exemplars")), (None, None));
+    let sent = |times: &[(&str, &str)]| {
+        ask(&server, "label/job/values", times);
+        let asked = first.last("label/job/values").expect("it was asked");
+        let value = |name: &str| asked.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
+        (value("start"), value("end"))
+    };
+    let (min, max) = (Some(format!("{min}.000")), Some(format!("{max}.000")));
+    assert_eq!(sent(&[]), (min.clone(), max.clone()));
+    assert_eq!(sent(&[("start", "1767000000"), ("end", "1768000020")]), (min, Some("1768000020.000".to_owned())));
+    assert_eq!(sent(&[("start", "1768000020"), ("end", "1790000010")]), (Some("1768000020.000".to_owned()), max));
+}

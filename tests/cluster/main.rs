@@ -4,6 +4,7 @@
 
 #[path = "../promql/closeness.rs"]
 mod closeness;
+mod credentials;
 mod example;
 mod explained;
 mod fleet;
@@ -12,6 +13,7 @@ mod gather;
 mod hostile;
 mod kept;
 mod pairs;
+mod parts;
 #[path = "../promql/fuzz/peer.rs"]
 mod peer;
 mod read;

@@ -29,6 +29,7 @@ use self::shelf::Shelf;
 use super::answer::QueryAnswer;
 use super::config::CacheConfig;
 use super::frontend::join_same;
+use super::loops::PASSED;
 use super::member::MemberError;
 use super::pushed::Reply;
 use super::times::looked_at;
@@ -63,8 +64,8 @@ pub(super) struct Key {
     pub member: String,
     /// The expression as the member is asked for it.
     pub text: String,
-    /// What the client asks for, without which the member's own holds, and what holds here; milliseconds.
-    pub lookback: (Option<i64>, i64),
+    /// How far the query looks back, milliseconds.
+    pub lookback: i64,
     pub asker: Asker,
     interval: i64,
     /// Where between two multiples of the interval the steps are.
@@ -72,13 +73,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    pub(super) fn new(
-        member: String,
-        text: String,
-        steps: StepTimes,
-        lookback: (Option<i64>, i64),
-        asker: Asker,
-    ) -> Key {
+    pub(super) fn new(member: String, text: String, steps: StepTimes, lookback: i64, asker: Asker) -> Key {
         let interval = steps.interval;
         Key { member, text, lookback, asker, interval, phase: steps.start.0.checked_rem_euclid(interval).unwrap_or(0) }
     }
@@ -94,10 +89,11 @@ impl Key {
 pub(super) struct Asker([u8; 32]);
 
 impl Asker {
-    /// Who sends these headers.
+    /// Who sends these headers. Through whom a question came does not change its answer.
     pub(super) fn of(headers: &HeaderMap) -> Asker {
+        let counted = headers.iter().filter(|(name, _)| **name != PASSED);
         let mut pairs: Vec<(&[u8], &[u8])> =
-            headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect();
+            counted.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect();
         pairs.sort_unstable();
         let mut context = Context::new(&SHA256);
         for text in pairs.into_iter().flat_map(|(name, value)| [name, value]) {
@@ -210,6 +206,20 @@ impl ResultCache {
     }
 }
 
+/// Answers at steps that follow each other, as one at all of them.
+pub(super) fn joined(mut answers: Vec<(StepTimes, QueryAnswer)>, steps: StepTimes) -> QueryAnswer {
+    answers.iter_mut().for_each(|(_, answer)| in_order(answer));
+    let pieces: Vec<_> = answers.iter().map(|(steps, answer)| Piece::Fresh(*steps, &answer.series)).collect();
+    let series = extent::joined(&pieces, steps.start, steps.end());
+    let answers: Vec<QueryAnswer> = answers.into_iter().map(|(_, answer)| answer).collect();
+    QueryAnswer {
+        series,
+        warnings: all_of(&answers, |answer| &answer.warnings),
+        infos: all_of(&answers, |answer| &answer.infos),
+        ..QueryAnswer::default()
+    }
+}
+
 /// Few gaps as they are; of many the whole from the first to the last, for which nothing is taken from what is held.
 fn narrowed(gaps: Vec<StepTimes>, held: &mut Vec<Arc<Extent>>) -> Vec<StepTimes> {
     match (gaps.first(), gaps.last()) {
@@ -253,13 +263,18 @@ fn usable(reply: Result<Reply, MemberError>) -> Result<QueryAnswer, Result<Reply
         Ok(Reply::Answer(answer)) if !answer.has_histograms => answer,
         instead => return Err(instead),
     };
+    in_order(&mut answer);
+    Ok(answer)
+}
+
+/// Labels are there once from now on, and floats ascend by time.
+fn in_order(answer: &mut QueryAnswer) {
     for series in &mut answer.series {
         if !series.floats.is_sorted_by_key(|(t, _)| *t) {
             series.floats.sort_by_key(|(t, _)| *t);
         }
     }
     join_same(&mut answer.series);
-    Ok(answer)
 }
 
 /// What is remarked in any answer, once.

@@ -117,7 +117,7 @@ async fn ask(
     steps: StepTimes,
 ) -> Kept {
     let settled = cache.settled(&parse(text, &ParserOptions::ALL).unwrap(), 5 * MINUTE).unwrap();
-    let key = Key::new("home".to_owned(), text.to_owned(), steps, (None, 5 * MINUTE), asker(user));
+    let key = Key::new("home".to_owned(), text.to_owned(), steps, 5 * MINUTE, asker(user));
     let of_member = |steps| {
         let member = member.clone();
         async move { member.answer(user, ahead, steps).await }
@@ -261,6 +261,8 @@ fn who_sends_other_credentials_or_asks_at_other_steps_is_shown_nothing_of_it() {
     assert_eq!(two([("a", "1"), ("b", "2")]), two([("b", "2"), ("a", "1")]));
     assert_ne!(two([("a", "1"), ("b", "2")]), two([("a", "2"), ("b", "1")]));
     assert_ne!(two([("a", "1"), ("ab", "")]), two([("a", "1a"), ("b", "")]));
+    let through = |frontends| two([("a", "1"), ("x-watershed-frontends", frontends)]);
+    assert_eq!(through("one"), through("one, another"));
 }
 
 #[test]

@@ -116,7 +116,6 @@ impl Asked<'_> {
             meter: noted.meter(),
             is_one_series: is_one_series(expr),
             lookback: self.lookback,
-            is_lookback_asked: self.sender.lookback.is_some(),
             is_selector: way == Way::Query,
             errand: self.frontend.errand(&self.sender.credentials, scope),
             for_victoria: victoria::translated(expr, self.lookback),
@@ -124,8 +123,7 @@ impl Asked<'_> {
         self.pushed.fetch_add(1, Ordering::Relaxed);
         let kept_as = self.frontend.cache.as_ref().and_then(|cache| {
             let asker = Asker::of(&member.headers(&self.sender.credentials));
-            let lookback = (self.sender.lookback, self.lookback);
-            let key = Key::new(member.config().name.clone(), text, steps, lookback, asker);
+            let key = Key::new(member.config().name.clone(), text, steps, self.lookback, asker);
             // Nothing is kept of what is asked for once only.
             let settled = cache.settled(expr, self.lookback).filter(|_| steps.count > 1 && asking.is_of_steps())?;
             Some((cache.clone(), key, settled))
@@ -137,7 +135,7 @@ impl Asked<'_> {
                     let kept = cache.ask(key, steps, settled, |steps| asking.clone().at(steps).ask()).await;
                     Kept { reply: kept.reply.and_then(|reply| charged(reply, &scope)), ..kept }
                 }
-                None => Kept { reply: asking.ask().await, steps: 0 },
+                None => Kept { reply: asking.ask().await.and_then(|reply| charged(reply, &scope)), steps: 0 },
             };
             noted.end(|| told(&reply, (steps.count, kept)));
             reply
@@ -325,9 +323,15 @@ impl Delegates for Asked<'_> {
         let mut answer = DelegatedAnswer::default();
         // Given back when the engine has the series and charges what it makes of them.
         let mut charges = Vec::new();
+        // Of numbers no larger than this no sum over all members is too large.
+        let largest = f64::MAX / self.frontend.members.len().max(1) as f64;
         for (member, found) in self.gather(part, self.shares(id, steps, scope), steps, scope)? {
             answer.annotations.merge(found.annotations);
             charges.extend(found.charges);
+            let is_too_large = |(_, v): &(_, f64)| v.abs() > largest;
+            if part.is_of_mean && found.series.iter().flat_map(|series| &series.floats).any(is_too_large) {
+                self.is_spoilt.store(true, Ordering::Relaxed);
+            }
             let labels = self.frontend.members[member].member.labels();
             answer.series.extend(found.series.into_iter().map(|series| DelegatedSeries {
                 labels: self.frontend.names.dress(&series.labels, labels, part.visible),
@@ -352,7 +356,7 @@ pub(in crate::cluster) fn join_same(series: &mut Vec<DelegatedSeries>) {
     });
 }
 
-/// What was put together from pieces that were kept is charged as what has come whole.
+/// What was put together from pieces is charged as what has come whole.
 fn charged(reply: Reply, scope: &Scope) -> Result<Reply, MemberError> {
     Ok(match reply {
         Reply::Answer(mut answer) if answer.charge.is_none() => {

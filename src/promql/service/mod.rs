@@ -284,6 +284,12 @@ impl Service {
         self.0.common.bytes.held()
     }
 
+    /// Bounds for what else is read: what it holds counts among the bytes of all queries until its last handle is dropped.
+    pub fn scope(&self, deadline: Instant, max_bytes: u64) -> Scope {
+        let max_bytes = max_bytes.min(self.0.limits.max_bytes);
+        Scope::within(Some(self.0.common.bytes.clone()), Some(deadline), u64::MAX, max_bytes)
+    }
+
     /// Runs short work on the threads for queries: their stacks bear the deepest trees.
     pub async fn compute<R: Send + 'static>(
         &self,

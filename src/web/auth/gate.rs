@@ -127,6 +127,13 @@ impl Security {
         Ok(())
     }
 
+    /// Whether only clients that show who they are get an answer at a path.
+    pub fn asks_at(&self, path: &str) -> bool {
+        let rules = self.0.rules.load();
+        let knows_clients = rules.tls.as_ref().is_some_and(|tls| tls.knows_clients);
+        knows_clients || rules.passwords.is_some() && rules.protects(path)
+    }
+
     /// How the next connection is encrypted.
     pub(in crate::web) fn tls(&self) -> Option<TlsServer> {
         self.0.rules.load().tls.clone()

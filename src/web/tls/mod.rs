@@ -95,6 +95,8 @@ impl TlsFault {
 pub struct TlsServer {
     pub(super) config: Arc<ServerConfig>,
     pub(super) http2: bool,
+    /// Whether only clients whose certificate is of a known authority are let in.
+    pub(super) knows_clients: bool,
 }
 
 impl TlsServer {
@@ -122,7 +124,8 @@ impl TlsServer {
             false => vec![b"http/1.1".to_vec()],
         };
         tls.ignore_client_order = config.prefer_server_cipher_suites;
-        Ok(TlsServer { config: Arc::new(tls), http2: config.http2 })
+        let knows_clients = config.client_auth == ClientAuth::RequireAndVerify;
+        Ok(TlsServer { config: Arc::new(tls), http2: config.http2, knows_clients })
     }
 }
 

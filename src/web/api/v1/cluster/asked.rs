@@ -3,21 +3,22 @@
 use std::sync::Arc;
 
 use axum::extract::Request;
-use tokio::time::Instant;
 
 use super::super::reply::ApiError;
+use super::desk::Admitted;
 use super::frontend;
 use crate::cluster::{Client, Frontend};
 use crate::model::TimestampMs;
 use crate::web::form::Form;
 use crate::web::routes::Web;
 
-/// A request that has been read.
+/// A request that has been read and has a place.
 pub(super) struct Asked {
     pub(super) web: Arc<Web>,
     pub(super) frontend: Arc<Frontend>,
     pub(super) client: Client,
     pub(super) form: Form,
+    pub(super) admitted: Admitted,
 }
 
 impl Asked {
@@ -25,8 +26,9 @@ impl Asked {
         let frontend = frontend(&web)?;
         let credentials = frontend.forwarded(request.headers());
         let form = Form::read(request, web.config.form_limit, web.config.read_timeout).await?;
-        let deadline = (Instant::now() + web.config.answer_timeout).into_std();
-        Ok(Asked { web, frontend, client: Client { credentials, deadline }, form })
+        let admitted = web.cluster.admit(&web.deps.queries).await?;
+        let client = Client { credentials, scope: admitted.scope().clone() };
+        Ok(Asked { web, frontend, client, form, admitted })
     }
 
     /// A time that may be left out.

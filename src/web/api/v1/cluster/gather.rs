@@ -109,7 +109,7 @@ pub(super) async fn rules(State(web): State<Arc<Web>>, request: Request) -> Resp
         groups: Vec<Map<String, Value>>,
     }
     answer(web, request, async |asked: Asked| {
-        let Asked { web, frontend, client, form } = asked;
+        let Asked { web, frontend, client, form, admitted: _admitted } = asked;
         // Compiling hostile expressions takes its time, which is not the connections'.
         let checked = web.deps.pool.run(move || check(&form).map(|selectors| (selectors, form))).await;
         let (selectors, form) = checked.map_err(|lost| ApiError::new(ErrorKind::Internal, lost.to_string()))??;

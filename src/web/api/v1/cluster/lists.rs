@@ -10,8 +10,9 @@ use super::super::json::LabelMap;
 use super::super::labels::{unescaped, warn_truncated};
 use super::super::reply::{Answer, ApiError, ErrorKind};
 use super::asked::Asked;
+use super::desk::Admitted;
 use super::respond;
-use crate::cluster::{Client, Frontend, Lists};
+use crate::cluster::{Frontend, Lists};
 use crate::model::{Annotations, Labels};
 use crate::promql::service::QueryFailure;
 use crate::storage::Limit;
@@ -26,7 +27,7 @@ pub(super) async fn labels(State(web): State<Arc<Web>>, request: Request) -> Res
 async fn label_names(web: Arc<Web>, request: Request) -> Result<Answer, ApiError> {
     let asked = Listed::read(web, request).await?;
     let (names, annotations) =
-        asked.frontend.label_names(&asked.lists, asked.deadline).await.map_err(QueryFailure::from)?;
+        asked.frontend.label_names(&asked.lists, asked.admitted.scope()).await.map_err(QueryFailure::from)?;
     Ok(texts(names.into_iter().collect(), annotations, asked.limit))
 }
 
@@ -43,7 +44,7 @@ async fn values(web: Arc<Web>, name: &str, request: Request) -> Result<Answer, A
     let name = unescaped(name)?;
     let asked = Listed::read(web, request).await?;
     let (values, annotations) =
-        asked.frontend.label_values(&name, &asked.lists, asked.deadline).await.map_err(QueryFailure::from)?;
+        asked.frontend.label_values(&name, &asked.lists, asked.admitted.scope()).await.map_err(QueryFailure::from)?;
     Ok(texts(values.into_iter().collect(), annotations, asked.limit))
 }
 
@@ -58,7 +59,7 @@ async fn all_series(web: Arc<Web>, request: Request) -> Result<Answer, ApiError>
         return Err(ApiError::new(ErrorKind::BadData, "no match[] parameter provided"));
     }
     let (series, annotations) =
-        asked.frontend.series(&asked.lists, asked.deadline).await.map_err(QueryFailure::from)?;
+        asked.frontend.series(&asked.lists, asked.admitted.scope()).await.map_err(QueryFailure::from)?;
     let series: Vec<Labels> = series.into_iter().collect();
     let (series, annotations) = limited(series, annotations, asked.limit);
     let shown: Vec<LabelMap<'_>> = series.iter().map(|labels| LabelMap(labels.as_bytes())).collect();
@@ -70,18 +71,19 @@ struct Listed {
     frontend: Arc<Frontend>,
     lists: Lists,
     limit: Limit,
-    deadline: std::time::Instant,
+    admitted: Admitted,
 }
 
 impl Listed {
     async fn read(web: Arc<Web>, request: Request) -> Result<Listed, ApiError> {
         let asked = Asked::read(web, request).await?;
         let (start, end, limit) = (asked.time("start")?, asked.time("end")?, asked.form.limit()?);
-        let Asked { web, frontend, client: Client { credentials, deadline }, form } = asked;
+        let Asked { web, frontend, client, form, admitted } = asked;
         // Compiling hostile expressions takes its time, which is not the connections'.
         let selectors = web.deps.pool.run(move || form.narrowing_selectors()).await;
         let selectors = selectors.map_err(|lost| ApiError::new(ErrorKind::Internal, lost.to_string()))??;
-        Ok(Listed { frontend, lists: Lists { selectors, start, end, credentials }, limit, deadline })
+        let lists = Lists { selectors, start, end, credentials: client.credentials };
+        Ok(Listed { frontend, lists, limit, admitted })
     }
 }
 

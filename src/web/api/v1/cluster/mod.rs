@@ -1,7 +1,8 @@
 //! The cluster frontend's endpoints, below `/prometheus/api/v1`: the API of one server over all members.
 //!
 //! They are there whether a cluster is configured or not, and say so if none is: a reload may bring one. What they ask waits
-//! at places and on threads of its own ([`Desk`]), so that a member that hangs keeps nobody from the local data.
+//! at places of its own ([`Desk`]), and what blocks a thread meanwhile does so on threads of its own, so that a member that
+//! hangs keeps nobody from the local data.
 
 mod asked;
 mod desk;
