@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::config::BackendUrl;
+use super::backend_url::BackendUrl;
 use super::dns::{self, Resolved};
 use super::metrics::{BackendMetrics, Exchange};
 use crate::runtime::Tasks;
@@ -147,15 +147,13 @@ impl<L: Link> Balancer<L> {
     pub(super) fn next(&self, tried: &[SocketAddr]) -> Option<Shared<L>> {
         let rotation = self.0.rotation.load();
         let list = if rotation.live.is_empty() { &rotation.all } else { &rotation.live };
-        for _ in 0..list.len() {
-            let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
-            let endpoint = turn.checked_rem(list.len()).and_then(|at| list.get(at))?;
-            if !tried.contains(&endpoint.address) {
-                endpoint.requests.inc();
-                return Some(endpoint.clone());
-            }
-        }
-        None
+        let is_new = |endpoint: &&Shared<L>| !tried.contains(&endpoint.address);
+        let turn = || self.0.turn.fetch_add(1, Ordering::Relaxed).checked_rem(list.len()).and_then(|at| list.get(at));
+        let in_turn = list.iter().filter_map(|_| turn()).find(is_new);
+        // Others take turns meanwhile, so all of ours can have been those of addresses that were tried.
+        let endpoint = in_turn.or_else(|| list.iter().find(is_new))?;
+        endpoint.requests.inc();
+        Some(endpoint.clone())
     }
 
     /// The addresses that one request is tried at, up to `retries` after the first.

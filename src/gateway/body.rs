@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -21,7 +21,13 @@ pub(super) enum Fault {
     TooLarge,
     /// The client broke off, or sent what is no body.
     Client,
+    /// As much is held as may be.
+    NoRoom,
 }
+
+/// Smaller pieces are copied together. Each as it was read keeps a whole read buffer in memory, of 8 KiB and more, so a client
+/// that sends byte by byte would make thousands of bytes of one.
+const COPIED: usize = 32 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UploadError {
@@ -99,8 +105,32 @@ impl Upload {
         }
     }
 
+    /// All of it, in pieces that take about as much memory as they are long; each asks for room before it is kept.
+    pub(super) async fn gather(&mut self, mut room: impl FnMut(usize) -> bool) -> Result<Vec<Bytes>, Fault> {
+        let (mut pieces, mut small) = (Vec::new(), BytesMut::new());
+        while let Some(piece) = self.next().await {
+            let piece = piece?;
+            if !room(piece.len()) {
+                return Err(Fault::NoRoom);
+            }
+            if piece.len() < COPIED {
+                small.extend_from_slice(&piece);
+            }
+            if small.len() >= COPIED || (piece.len() >= COPIED && !small.is_empty()) {
+                pieces.push(small.split().freeze());
+            }
+            if piece.len() >= COPIED {
+                pieces.push(piece);
+            }
+        }
+        if !small.is_empty() {
+            pieces.push(small.freeze());
+        }
+        Ok(pieces)
+    }
+
     /// The next piece; trailers are passed over.
-    pub(super) async fn next(&mut self) -> Option<Result<Bytes, Fault>> {
+    async fn next(&mut self) -> Option<Result<Bytes, Fault>> {
         loop {
             let frame = std::future::poll_fn(|cx| self.poll(cx)).await?;
             match frame.map(Frame::into_data) {
@@ -259,6 +289,68 @@ impl Drop for Answer {
     fn drop(&mut self) {
         if self.body.is_end_stream() {
             self.end();
+        }
+    }
+}
+
+/// An answer that is there as a whole, handed over as fast as the client reads.
+pub(super) struct Message {
+    left: Bytes,
+    exchange: Exchange,
+    deadline: Instant,
+}
+
+/// Of a message that is handed over at once.
+const HANDED: usize = 64 << 10;
+
+impl Message {
+    pub(super) fn new(bytes: Bytes, exchange: Exchange, deadline: Instant) -> Message {
+        Message { left: bytes, exchange, deadline }
+    }
+}
+
+impl http_body::Body for Message {
+    type Data = Bytes;
+    type Error = AnswerError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        if self.left.is_empty() {
+            return Poll::Ready(None);
+        }
+        if Instant::now() >= self.deadline {
+            self.left = Bytes::new();
+            return Poll::Ready(Some(Err(AnswerError::Late)));
+        }
+        let size = self.left.len().min(HANDED);
+        let piece = self.left.split_to(size);
+        self.exchange.sent(size);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_comes_byte_by_byte_is_kept_in_few_pieces_and_all_sizes_in_their_order() {
+        for sizes in [vec![1; 100_000], vec![COPIED, 1, COPIED - 1, COPIED, COPIED, 7, 9], vec![3], vec![]] {
+            let whole: Vec<u8> = (0..sizes.iter().sum::<usize>()).map(|n| (n % 251) as u8).collect();
+            let mut rest = &whole[..];
+            let mut next = |size: &usize| Bytes::copy_from_slice(rest.split_off(..*size).expect("so many bytes"));
+            let came = Whole::new(sizes.iter().map(&mut next).collect());
+            let mut upload = Upload::new(Body::new(came), u64::MAX);
+            let pieces = upload.gather(|_| true).await.expect("a body");
+            assert_eq!(pieces.concat(), whole);
+            assert!(pieces.len() <= 2 * (whole.len() / COPIED) + 1, "{}", pieces.len());
         }
     }
 }

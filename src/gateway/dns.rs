@@ -9,7 +9,7 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 
-use super::config::{Authority, BackendUrl};
+use super::backend_url::{Authority, BackendUrl};
 
 /// An answer is believed for at least so long; without that, a time to live of zero would be a query without pause.
 const VALID_MIN: Duration = Duration::from_secs(1);

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,19 +11,20 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TE};
 use hyper::http::uri::{PathAndQuery, Uri};
 use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::Owners;
+use super::backend_url::BackendUrl;
 use super::balance::{Balancer, Endpoint, Join, Link};
-use super::body::{Upload, Whole};
-use super::config::{BackendConfig, BackendUrl, Component};
+use super::body::{Message, Upload, Whole};
+use super::config::{BackendConfig, Component};
 use super::headers::{self, Via};
+use super::held::{Held, Room};
 use super::http::is_repeatable;
 use super::httpgrpc::{self, GrpcStatus, HttpResponse, PREFIX};
 use super::metrics::{BackendMetrics, Exchange};
@@ -40,12 +42,8 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 /// Of an answer; what Mimir's own clients take.
 const MESSAGE_MAX: usize = 100 << 20;
-/// Requests and answers are held whole while they are one message. So much of them, of all backends together, is held at the
-/// same time; beyond that the answer is 503.
-const HELD_BYTES: usize = 256 << 20;
-const HELD_UNIT: usize = 1 << 10;
-/// [`HELD_BYTES`] in units.
-pub(super) const HELD_UNITS: usize = HELD_BYTES / HELD_UNIT;
+/// Of an answer's headers or trailers: errors bring whole answers in them.
+const HEAD_BYTES: u32 = 1 << 20;
 
 const HANDLE: &str = "/httpgrpc.HTTP/Handle";
 static ORG_ID: HeaderName = HeaderName::from_static("x-scope-orgid");
@@ -60,6 +58,8 @@ pub(super) struct Channel {
     current: Mutex<Option<Sender>>,
     /// Held while connecting, so that many requests open one connection.
     connecting: tokio::sync::Mutex<()>,
+    /// Connections that could not be opened.
+    failures: AtomicU64,
 }
 
 impl Link for Channel {
@@ -69,6 +69,11 @@ impl Link for Channel {
 }
 
 impl Channel {
+    fn new(dialer: Arc<Dialer>, tasks: Tasks) -> Channel {
+        let (current, connecting) = (Mutex::default(), tokio::sync::Mutex::default());
+        Channel { dialer, tasks, current, connecting, failures: AtomicU64::new(0) }
+    }
+
     fn current(&self) -> Option<Sender> {
         self.current.lock().as_ref().filter(|sender| !sender.is_closed()).cloned()
     }
@@ -77,10 +82,25 @@ impl Channel {
         if let Some(sender) = self.current() {
             return Ok(sender);
         }
+        let failures = self.failures.load(Ordering::Acquire);
         let _one_at_a_time = self.connecting.lock().await;
         if let Some(sender) = self.current() {
             return Ok(sender);
         }
+        // Who has waited for an attempt shares how it ended. Trying one after another, each for its seconds, the last would never
+        // come to another address.
+        if self.failures.load(Ordering::Acquire) != failures {
+            return Err(io::Error::other("it could not be connected to a moment ago"));
+        }
+        let opened = self.open(address).await;
+        match &opened {
+            Ok(sender) => *self.current.lock() = Some(sender.clone()),
+            Err(_) => drop(self.failures.fetch_add(1, Ordering::Release)),
+        }
+        opened
+    }
+
+    async fn open(&self, address: SocketAddr) -> io::Result<Sender> {
         let stream = self.dialer.dial(address).await?;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
@@ -88,14 +108,14 @@ impl Channel {
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW);
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(HEAD_BYTES);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
         let stop = self.tasks.stopping().cancelled_owned();
         self.tasks.spawn("gateway-channel", async move {
             // Its requests are told how it ended.
             tokio::select! { ended = connection => drop(ended), () = stop => {} }
         });
-        *self.current.lock() = Some(sender.clone());
         Ok(sender)
     }
 }
@@ -107,13 +127,13 @@ pub(super) struct GrpcProxy {
     retries: u32,
     max_body: u64,
     balancer: Balancer<Channel>,
-    held: Arc<Semaphore>,
+    room: Room,
 }
 
 /// What became of one attempt.
 enum Attempt {
-    /// The component's answer.
-    Answered(HttpResponse),
+    /// The component's answer, and what is held of it.
+    Answered(HttpResponse, Held),
     /// The call ended without one.
     Status(GrpcStatus),
     /// The backend did not begin with it.
@@ -127,33 +147,6 @@ enum Attempt {
     Full,
 }
 
-/// Shares of [`HELD_BYTES`].
-struct Held {
-    all: Arc<Semaphore>,
-    permits: Vec<OwnedSemaphorePermit>,
-}
-
-impl Held {
-    fn new(all: &Arc<Semaphore>) -> Held {
-        Held { all: all.clone(), permits: Vec::new() }
-    }
-
-    /// False if there is no room for so many bytes more.
-    fn take(&mut self, bytes: usize) -> bool {
-        let units = u32::try_from(bytes.div_ceil(HELD_UNIT)).unwrap_or(u32::MAX);
-        match self.all.clone().try_acquire_many_owned(units) {
-            Ok(permit) => {
-                match self.permits.first_mut() {
-                    Some(first) => first.merge(permit),
-                    None => self.permits.push(permit),
-                }
-                true
-            }
-            Err(_) => false,
-        }
-    }
-}
-
 impl GrpcProxy {
     pub(super) fn new(
         component: Component,
@@ -161,7 +154,7 @@ impl GrpcProxy {
         config: &BackendConfig,
         owners: &Owners,
         metrics: &Arc<BackendMetrics>,
-        held: &Arc<Semaphore>,
+        room: &Room,
     ) -> Result<GrpcProxy, ClientError> {
         let dialer = match config.tls_enabled {
             true => Dialer::encrypted(&config.tls, &url.host, "h2", CONNECT_TIMEOUT)?,
@@ -171,12 +164,7 @@ impl GrpcProxy {
         let uri = Uri::builder().scheme(scheme).authority(url.authority_text()).path_and_query(HANDLE).build();
         let uri = uri.map_err(|_| ClientError::Config(format!("{:?} cannot be a host", url.host)))?;
         let (dialer, tasks) = (Arc::new(dialer), owners.connections.clone());
-        let channel = move |_| Channel {
-            dialer: dialer.clone(),
-            tasks: tasks.clone(),
-            current: Mutex::default(),
-            connecting: tokio::sync::Mutex::default(),
-        };
+        let channel = move |_| Channel::new(dialer.clone(), tasks.clone());
         let balancer = Balancer::new(url, Join::Connected, &owners.backend, metrics.clone(), channel);
         Ok(GrpcProxy {
             component,
@@ -184,7 +172,7 @@ impl GrpcProxy {
             retries: config.retries,
             max_body: config.max_body_bytes,
             balancer,
-            held: held.clone(),
+            room: room.clone(),
         })
     }
 
@@ -196,18 +184,18 @@ impl GrpcProxy {
         mut exchange: Exchange,
         deadline: Instant,
     ) -> Result<Response<Body>, (Refusal, Exchange)> {
-        if headers::upgrade(request.headers()).is_some() && request.version() == Version::HTTP_11 {
+        if headers::asks_for_websocket(request.headers()) && request.version() == Version::HTTP_11 {
             return Err((Refusal::NoUpgrade(self.component), exchange));
         }
-        let (method, mut held) = (request.method().clone(), Held::new(&self.held));
+        let (method, mut held) = (request.method().clone(), self.room.share());
         let call = match tokio::time::timeout_at(deadline, self.call(request, via, &mut held)).await {
             Ok(Ok(call)) => call,
             Ok(Err(refusal)) => return Err((refusal, exchange)),
             // It was the client that was waited for.
             Err(_) => return Err((Refusal::SlowBody, exchange)),
         };
-        match self.ask(&call, is_repeatable(&method, self.component), &mut held, &mut exchange, deadline).await {
-            Ok(answer) => Ok(respond(answer, &method, held, exchange)),
+        match self.ask(&call, is_repeatable(&method, self.component), &mut exchange, deadline).await {
+            Ok((answer, held)) => Ok(respond(answer, &method, held, exchange, deadline)),
             Err(refusal) => Err((refusal, exchange)),
         }
     }
@@ -220,25 +208,15 @@ impl GrpcProxy {
             return Err(Refusal::TooLarge(self.max_body));
         }
         let mut upload = Upload::new(body, self.max_body);
-        let (mut pieces, mut length) = (vec![Bytes::new()], 0_usize);
-        while let Some(piece) = upload.next().await {
-            let piece = piece.map_err(|fault| Refusal::of_fault(fault, self.max_body))?;
-            if !held.take(piece.len()) {
-                return Err(Refusal::Full);
-            }
-            // The upload's limit is far below what could overflow.
-            length = length.saturating_add(piece.len());
-            pieces.push(piece);
-        }
+        let gathered = upload.gather(|bytes| held.take(bytes)).await;
+        let mut pieces = gathered.map_err(|fault| Refusal::of_fault(fault, self.max_body))?;
         let mut headers = parts.headers;
         let asked_host = parts.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
         headers::forward(&mut headers, via, asked_host);
         let url = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let length = pieces.iter().map(Bytes::len).sum();
         let head = httpgrpc::request(&parts.method, url, &headers, length);
-        let head = head.ok_or(Refusal::TooLarge(self.max_body))?;
-        if let Some(first) = pieces.first_mut() {
-            *first = head;
-        }
+        pieces.insert(0, head.ok_or(Refusal::TooLarge(self.max_body))?);
         Ok(Call { message: Whole::new(pieces), tenant: headers.remove(&ORG_ID) })
     }
 
@@ -246,21 +224,20 @@ impl GrpcProxy {
         &self,
         call: &Call,
         repeatable: bool,
-        held: &mut Held,
         exchange: &mut Exchange,
         deadline: Instant,
-    ) -> Result<HttpResponse, Refusal> {
+    ) -> Result<(HttpResponse, Held), Refusal> {
         self.balancer.known(deadline).await;
         let (mut round, mut failure) = (self.balancer.round(self.retries), Refusal::NoAddress(self.component));
         while let Some(endpoint) = round.next(exchange) {
-            match self.attempt(&endpoint, call, held, deadline).await {
-                Attempt::Answered(answer) => {
+            match self.attempt(&endpoint, call, deadline).await {
+                Attempt::Answered(answer, held) => {
                     self.balancer.answered(&endpoint);
-                    return Ok(answer);
+                    return Ok((answer, held));
                 }
                 Attempt::Status(status) => {
                     self.balancer.answered(&endpoint);
-                    return told(status);
+                    return told(status).map(|answer| (answer, self.room.share()));
                 }
                 Attempt::Unsent => {
                     self.balancer.unreachable(&endpoint);
@@ -284,7 +261,7 @@ impl GrpcProxy {
         Err(failure)
     }
 
-    async fn attempt(&self, endpoint: &Endpoint<Channel>, call: &Call, held: &mut Held, deadline: Instant) -> Attempt {
+    async fn attempt(&self, endpoint: &Endpoint<Channel>, call: &Call, deadline: Instant) -> Attempt {
         let connecting = endpoint.link.sender(endpoint.address);
         let mut sender = match tokio::time::timeout_at(deadline, connecting).await {
             Ok(Ok(sender)) => sender,
@@ -303,7 +280,7 @@ impl GrpcProxy {
                 }
                 Err(error) => return unanswered(&error.into_error()),
             };
-            read(response, held).await
+            read(response, self.room.share()).await
         };
         tokio::time::timeout_at(deadline, answering).await.unwrap_or(Attempt::Late)
     }
@@ -346,14 +323,14 @@ fn unanswered(error: &hyper::Error) -> Attempt {
 }
 
 /// Reads an answer: its message, then its status.
-async fn read(response: Response<Incoming>, held: &mut Held) -> Attempt {
+async fn read(response: Response<Incoming>, mut held: Held) -> Attempt {
     let (parts, mut body) = response.into_parts();
     let is_grpc = parts.headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
     if !parts.status.is_success() || !is_grpc {
         return Attempt::Bad("it does not speak gRPC");
     }
     if let Some(status) = GrpcStatus::of(&parts.headers) {
-        return ended(status, Bytes::new());
+        return ended(status, Bytes::new(), held);
     }
     let (mut message, mut expected) = (BytesMut::new(), None);
     let mut status = None;
@@ -372,16 +349,16 @@ async fn read(response: Response<Incoming>, held: &mut Held) -> Attempt {
                 continue;
             }
         };
+        // As it comes: what is only announced takes no room from others.
+        if !held.take(piece.len()) {
+            return Attempt::Full;
+        }
         message.extend_from_slice(&piece);
         if expected.is_none() {
             expected = match length(&message) {
                 Ok(length) => length,
                 Err(why) => return Attempt::Bad(why),
             };
-            let Some(length) = expected else { continue };
-            if !held.take(length) {
-                return Attempt::Full;
-            }
         }
         if expected.is_some_and(|length| message.len() > length) {
             return Attempt::Bad("it has more than one message");
@@ -390,7 +367,7 @@ async fn read(response: Response<Incoming>, held: &mut Held) -> Attempt {
     match status {
         None => Attempt::Bad("it has no status"),
         Some(status) if status.code == 0 && expected != Some(message.len()) => Attempt::Bad("its message is cut off"),
-        Some(status) => ended(status, message.freeze()),
+        Some(status) => ended(status, message.freeze(), held),
     }
 }
 
@@ -405,7 +382,7 @@ fn length(start: &[u8]) -> Result<Option<usize>, &'static str> {
     length.map(|length| Some(length + PREFIX)).ok_or("its message is too large")
 }
 
-fn ended(status: GrpcStatus, framed: Bytes) -> Attempt {
+fn ended(status: GrpcStatus, framed: Bytes, held: Held) -> Attempt {
     if status.code != 0 {
         return Attempt::Status(status);
     }
@@ -413,7 +390,7 @@ fn ended(status: GrpcStatus, framed: Bytes) -> Attempt {
         return Attempt::Bad("it has no message");
     }
     match HttpResponse::parse(&framed.slice(PREFIX..)) {
-        Ok(response) => Attempt::Answered(response),
+        Ok(response) => Attempt::Answered(response, held),
         Err(error) => {
             tracing::debug!(%error, "an answer cannot be read");
             Attempt::Bad("its message is no HTTPResponse")
@@ -427,47 +404,24 @@ fn told(status: GrpcStatus) -> Result<HttpResponse, Refusal> {
     status.response.ok_or(refusal)
 }
 
-fn respond(answer: HttpResponse, method: &Method, held: Held, mut exchange: Exchange) -> Response<Body> {
-    exchange.answered(answer.status);
-    exchange.sent(answer.body.len());
-    let mut response = Response::new(Body::new(HeldBody { body: Some(answer.body), _held: held, _exchange: exchange }));
-    *response.status_mut() = answer.status;
-    let headers: &mut HeaderMap = response.headers_mut();
-    *headers = answer.headers;
-    headers::strip_hop_by_hop(headers);
+fn respond(
+    answer: HttpResponse,
+    method: &Method,
+    held: Held,
+    mut exchange: Exchange,
+    deadline: Instant,
+) -> Response<Body> {
+    let HttpResponse { status, headers, body } = answer;
+    exchange.answered(status);
+    let mut response = Response::new(Body::new(Message::new(held.bytes(body), exchange, deadline)));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    headers::strip_hop_by_hop(response.headers_mut());
     if method != Method::HEAD {
         // The message has its own length; only without a body there is none to count.
-        headers.remove(CONTENT_LENGTH);
+        response.headers_mut().remove(CONTENT_LENGTH);
     }
     response
-}
-
-/// An answer's body, and what is freed and counted once it is out.
-struct HeldBody {
-    body: Option<Bytes>,
-    _held: Held,
-    _exchange: Exchange,
-}
-
-impl http_body::Body for HeldBody {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, std::convert::Infallible>>> {
-        let body = self.body.take().filter(|body| !body.is_empty());
-        std::task::Poll::Ready(body.map(|body| Ok(http_body::Frame::data(body))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Bytes::is_empty)
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        http_body::SizeHint::with_exact(self.body.as_ref().map_or(0, |body| body.len() as u64))
-    }
 }
 
 #[cfg(test)]
@@ -482,15 +436,24 @@ mod tests {
         length(&[1, 0, 0, 0, 1]).expect_err("compressed");
     }
 
-    #[test]
-    fn what_is_held_is_bounded_and_freed() {
-        let all = Arc::new(Semaphore::new(3));
-        let (mut one, mut other) = (Held::new(&all), Held::new(&all));
-        assert!(one.take(1) && one.take(HELD_UNIT) && !one.take(HELD_UNIT + 1));
-        assert!(other.take(1) && !other.take(1));
-        drop(one);
-        assert!(other.take(2 * HELD_UNIT));
-        drop(other);
-        assert_eq!(all.available_permits(), 3);
+    /// A backend that vanished: it takes connections, and says nothing to whoever wants to shake hands.
+    #[tokio::test(start_paused = true)]
+    async fn many_who_wait_for_one_connection_fail_with_it_and_do_not_try_one_after_another() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = silent.local_addr().expect("an address");
+        let tls = crate::net::TlsConfig { insecure_skip_verify: true, ..Default::default() };
+        let dialer = Dialer::encrypted(&tls, "silent", "h2", CONNECT_TIMEOUT).expect("a dialer");
+        let channel = Arc::new(Channel::new(Arc::new(dialer), Tasks::new()));
+        let start = Instant::now();
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let channel = channel.clone();
+            waiting.spawn(async move { channel.sender(address).await.is_err() });
+        }
+        assert_eq!(waiting.join_all().await, [true; 20]);
+        assert!(start.elapsed() < 2 * CONNECT_TIMEOUT, "{:?}", start.elapsed());
+        // The next one tries anew.
+        assert!(channel.sender(address).await.is_err());
+        assert!(start.elapsed() >= 2 * CONNECT_TIMEOUT, "{:?}", start.elapsed());
     }
 }

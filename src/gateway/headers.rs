@@ -19,13 +19,21 @@ pub struct Via {
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const WEBSOCKET: &str = "websocket";
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// The protocol that a request or an answer asks to go over to, if it does.
-pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asks = headers.get_all(CONNECTION).iter().any(|value| has_token(value, "upgrade"));
-    headers.get(UPGRADE).filter(|_| asks).cloned()
+/// Whether a message asks to go over to WebSocket, or agrees to. Other protocols are not passed on: with `h2c` a client would ask the
+/// backend itself, past the routes and past whoever decides what it may ask.
+pub(super) fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    headers.get_all(CONNECTION).iter().any(|value| has_token(value, "upgrade"))
+        && headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()))
+}
+
+/// Asks to go over to WebSocket.
+pub(super) fn upgrade(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
 }
 
 /// Takes away what is about the connection that a message came by: RFC 9110, section 7.6.1.
@@ -118,9 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_is_one_only_if_the_connection_says_so() {
-        assert_eq!(upgrade(&headers(&[("upgrade", "websocket")])), None);
-        let both = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
-        assert_eq!(upgrade(&both), Some(HeaderValue::from_static("websocket")));
+    fn an_upgrade_is_one_only_if_the_connection_says_so_and_only_to_websocket() {
+        assert!(!asks_for_websocket(&headers(&[("upgrade", "websocket")])));
+        assert!(asks_for_websocket(&headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")])));
+        for other in ["h2c", "TLS/1.2", "h2c, websocket", ""] {
+            assert!(!asks_for_websocket(&headers(&[("connection", "upgrade"), ("upgrade", other)])), "{other}");
+        }
     }
 }

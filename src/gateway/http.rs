@@ -7,19 +7,21 @@ use std::time::Duration;
 
 use axum::body::Body;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Owners;
+use super::backend_url::BackendUrl;
 use super::balance::{Balancer, Endpoint, Join, Link};
 use super::body::{Answer, FaultCell, Outgoing, Upload, Whole};
-use super::config::{BackendConfig, BackendUrl, Component};
+use super::config::{BackendConfig, Component};
 use super::headers::{self, Via};
+use super::held::{Held, Room};
 use super::metrics::{BackendMetrics, Exchange};
 use super::reply::Refusal;
 use super::tunnel::Tunnels;
@@ -37,7 +39,7 @@ const IDLE_AGE: Duration = Duration::from_secs(55);
 /// Of an answer's head.
 const HEAD_BYTES: usize = 128 << 10;
 /// A body up to this size is kept to be sent again, if the request may be.
-const KEPT_BODY: u64 = 64 << 10;
+const KEPT_BODY: usize = 64 << 10;
 
 type Sender = SendRequest<Outgoing>;
 
@@ -139,6 +141,7 @@ pub(super) struct HttpProxy {
     max_body: u64,
     pub(super) balancer: Balancer<HttpLink>,
     tunnels: Tunnels,
+    room: Room,
 }
 
 /// What became of one attempt.
@@ -148,7 +151,7 @@ enum Attempt {
     /// No byte of it was sent.
     Unsent(Request<Outgoing>),
     /// Perhaps it was sent.
-    Broken,
+    Broken(Refusal),
     Late,
 }
 
@@ -159,6 +162,7 @@ impl HttpProxy {
         config: &BackendConfig,
         owners: &Owners,
         metrics: &Arc<BackendMetrics>,
+        room: &Room,
     ) -> Result<HttpProxy, ClientError> {
         let dialer = match url.is_https || config.tls_enabled {
             true => Dialer::encrypted(&config.tls, &url.host, "http/1.1", CONNECT_TIMEOUT)?,
@@ -177,6 +181,7 @@ impl HttpProxy {
             max_body: config.max_body_bytes,
             balancer,
             tunnels: Tunnels::new(&owners.connections),
+            room: room.clone(),
             url,
         })
     }
@@ -189,20 +194,25 @@ impl HttpProxy {
         mut exchange: Exchange,
         deadline: Instant,
     ) -> Result<Response<Body>, (Refusal, Exchange)> {
-        let upgrade = headers::upgrade(request.headers()).filter(|_| request.version() == Version::HTTP_11);
-        let client_side = upgrade.as_ref().map(|_| hyper::upgrade::on(&mut request));
+        let upgrade = headers::asks_for_websocket(request.headers()) && request.version() == Version::HTTP_11;
+        let client_side = upgrade.then(|| hyper::upgrade::on(&mut request));
         let (parts, body) = request.into_parts();
         let repeatable = is_repeatable(&parts.method, self.component);
-        let (outgoing, fault) = match self.outgoing(body, repeatable).await {
-            Ok(outgoing) => outgoing,
+        let mut held = self.room.share();
+        let (outgoing, fault) = match timeout_at(deadline, self.outgoing(body, repeatable, &mut held)).await {
+            Ok(Ok(outgoing)) => outgoing,
+            Ok(Err(refusal)) => return Err((refusal, exchange)),
+            Err(_) => return Err((Refusal::SlowBody, exchange)),
+        };
+        let mut request = match self.request(parts, outgoing, via, upgrade) {
+            Ok(request) => request,
             Err(refusal) => return Err((refusal, exchange)),
         };
-        let mut request = self.request(parts, outgoing, via, upgrade);
         self.balancer.known(deadline).await;
         let (mut round, mut failure) = (self.balancer.round(self.retries), Refusal::NoAddress(self.component));
         while let Some(endpoint) = round.next(&mut exchange) {
             let copy = if repeatable { copy_of(&request) } else { None };
-            match self.attempt(&endpoint, request, deadline).await {
+            match self.attempt(&endpoint, request, copy.as_ref(), deadline).await {
                 Attempt::Answered(response, lease) => {
                     self.balancer.answered(&endpoint);
                     return Ok(self.answer(response, client_side, exchange, lease, deadline));
@@ -212,14 +222,14 @@ impl HttpProxy {
                     failure = Refusal::Unreachable(self.component);
                     request = unsent;
                 }
-                Attempt::Broken => {
+                Attempt::Broken(refusal) => {
                     if let Some(fault) = fault.get() {
                         return Err((Refusal::of_fault(fault, self.max_body), exchange));
                     }
                     self.balancer.failed(&endpoint);
-                    failure = Refusal::Broken(self.component);
+                    failure = refusal;
                     let Some(copy) = copy else { break };
-                    request = copy;
+                    request = copy.map(Outgoing::Whole);
                 }
                 // A client that takes its time is no fault of the backend.
                 Attempt::Late if fault.is_waited_for() => return Err((Refusal::SlowBody, exchange)),
@@ -233,8 +243,8 @@ impl HttpProxy {
         Err((failure, exchange))
     }
 
-    /// The body as it goes out: whole if there is none, or if it is small and may have to be sent again.
-    async fn outgoing(&self, body: Body, repeatable: bool) -> Result<(Outgoing, FaultCell), Refusal> {
+    /// The body as it goes out: whole if there is none, or if it is small, may have to be sent again, and there is room.
+    async fn outgoing(&self, body: Body, repeatable: bool, held: &mut Held) -> Result<(Outgoing, FaultCell), Refusal> {
         use http_body::Body as _;
         if body.is_end_stream() {
             return Ok((Outgoing::Whole(Whole::default()), FaultCell::default()));
@@ -245,44 +255,46 @@ impl HttpProxy {
         }
         let mut upload = Upload::new(body, self.max_body);
         let fault = upload.fault();
-        if !repeatable || size.upper().is_none_or(|bytes| bytes > KEPT_BODY) {
+        // A length that is told is kept to: the server cuts what is longer.
+        let kept = size.upper().and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| *bytes <= KEPT_BODY);
+        if !repeatable || !kept.is_some_and(|bytes| held.take(bytes)) {
             return Ok((Outgoing::Stream(upload), fault));
         }
-        let mut pieces = Vec::new();
-        while let Some(piece) = upload.next().await {
-            pieces.push(piece.map_err(|fault| Refusal::of_fault(fault, self.max_body))?);
-        }
+        let pieces = upload.gather(|_| true).await.map_err(|fault| Refusal::of_fault(fault, self.max_body))?;
         Ok((Outgoing::Whole(Whole::new(pieces)), fault))
     }
 
-    fn request(&self, parts: Parts, body: Outgoing, via: Via, upgrade: Option<HeaderValue>) -> Request<Outgoing> {
+    fn request(&self, parts: Parts, body: Outgoing, via: Via, upgrade: bool) -> Result<Request<Outgoing>, Refusal> {
         let mut headers = parts.headers;
         let asked_host = parts.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
         headers::forward(&mut headers, via, asked_host);
         headers.insert(HOST, self.host.clone());
-        if let Some(protocol) = upgrade {
-            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(UPGRADE, protocol);
+        if upgrade {
+            headers::upgrade(&mut headers);
         } else if !self.keeps {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let mut request = Request::new(body);
         *request.method_mut() = parts.method;
-        *request.uri_mut() = below(&self.url.base_path, parts.uri);
+        *request.uri_mut() = below(&self.url.base_path, parts.uri).ok_or(Refusal::LongPath)?;
         *request.headers_mut() = headers;
-        request
+        Ok(request)
     }
 
+    /// `copy` is the same request, if it may be sent twice.
     async fn attempt(
         &self,
         endpoint: &Arc<Endpoint<HttpLink>>,
         mut request: Request<Outgoing>,
+        copy: Option<&Request<Whole>>,
         deadline: Instant,
     ) -> Attempt {
+        let mut has_broken = false;
         loop {
-            let (mut sender, was_idle) = match endpoint.link.take() {
+            let idle = if has_broken { None } else { endpoint.link.take() };
+            let (mut sender, was_idle) = match idle {
                 Some(sender) => (sender, true),
-                None => match tokio::time::timeout_at(deadline, endpoint.link.open(endpoint.address)).await {
+                None => match timeout_at(deadline, endpoint.link.open(endpoint.address)).await {
                     Ok(Ok(sender)) => (sender, false),
                     Ok(Err(error)) => {
                         tracing::debug!(address = %endpoint.address, %error, "a backend cannot be connected to");
@@ -291,7 +303,7 @@ impl HttpProxy {
                     Err(_) => return Attempt::Late,
                 },
             };
-            let sent = tokio::time::timeout_at(deadline, sender.try_send_request(request)).await;
+            let sent = timeout_at(deadline, sender.try_send_request(request)).await;
             let mut error = match sent {
                 Err(_) => return Attempt::Late,
                 Ok(Ok(response)) => return Attempt::Answered(response, Lease { endpoint: endpoint.clone(), sender }),
@@ -304,10 +316,22 @@ impl HttpProxy {
                 None => {
                     let error = error.into_error();
                     tracing::debug!(address = %endpoint.address, %error, "a backend broke off");
-                    return Attempt::Broken;
+                    // It may have closed a connection that was kept at the moment when the request came; a new one tells.
+                    match copy.filter(|_| was_idle) {
+                        Some(copy) => {
+                            has_broken = true;
+                            copy.clone().map(Outgoing::Whole)
+                        }
+                        None if error.is_parse() => return Attempt::Broken(self.bad_answer("its head cannot be read")),
+                        None => return Attempt::Broken(Refusal::Broken(self.component)),
+                    }
                 }
             };
         }
+    }
+
+    fn bad_answer(&self, why: &'static str) -> Refusal {
+        Refusal::BadAnswer { component: self.component, why }
     }
 
     fn answer(
@@ -318,30 +342,36 @@ impl HttpProxy {
         lease: Lease,
         deadline: Instant,
     ) -> Response<Body> {
-        if response.headers().contains_key(TRANSFER_ENCODING) && response.headers().contains_key(CONTENT_LENGTH) {
-            // RFC 9112, section 6.3: nobody can know where it ends. The connection ends with the lease.
-            let refusal = Refusal::BadAnswer { component: self.component, why: "it has both a length and chunks" };
+        if let Some(why) = badly_framed(response.headers()) {
+            // The connection ends with the lease.
+            let refusal = self.bad_answer(why);
             exchange.answered(refusal.status());
             return refusal.respond();
         }
+        // It goes out by our version, whatever the backend's is: with that of 1.0 a body's end could not be told.
+        *response.version_mut() = Version::HTTP_11;
         exchange.answered(response.status());
-        let protocol = headers::upgrade(response.headers());
+        let is_websocket = headers::asks_for_websocket(response.headers());
         let backend_side =
             (response.status() == StatusCode::SWITCHING_PROTOCOLS).then(|| hyper::upgrade::on(&mut response));
         headers::strip_hop_by_hop(response.headers_mut());
-        match (client_side, backend_side, protocol) {
-            (Some(client), Some(backend), Some(protocol)) => {
-                let headers = response.headers_mut();
-                headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-                headers.insert(UPGRADE, protocol);
-                if !self.tunnels.join(client, backend, exchange) {
-                    return Refusal::Full.respond();
+        match (client_side, backend_side) {
+            (Some(client), Some(backend)) if is_websocket => {
+                headers::upgrade(response.headers_mut());
+                match self.tunnels.place() {
+                    Some(place) => {
+                        self.tunnels.join(place, client, backend, exchange);
+                        response.map(|_| Body::empty())
+                    }
+                    None => {
+                        exchange.answered(Refusal::NoTunnel.status());
+                        Refusal::NoTunnel.respond()
+                    }
                 }
-                response.map(|_| Body::empty())
             }
-            // Nobody asked for another protocol.
-            (_, Some(_), _) => {
-                let refusal = Refusal::BadAnswer { component: self.component, why: "it changes protocols" };
+            // Nobody asked for this protocol.
+            (_, Some(_)) => {
+                let refusal = self.bad_answer("it changes protocols");
                 exchange.answered(refusal.status());
                 refusal.respond()
             }
@@ -350,10 +380,22 @@ impl HttpProxy {
     }
 }
 
+/// Why nobody can know where an answer ends, or what its bytes are: RFC 9112, sections 6.1 and 6.3. We ask for no coding but chunks.
+fn badly_framed(headers: &HeaderMap) -> Option<&'static str> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunks = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    match (codings.next(), codings.next()) {
+        (None, _) => None,
+        (Some(_), _) if headers.contains_key(CONTENT_LENGTH) => Some("it has both a length and chunks"),
+        (Some(coding), None) if is_chunks(coding) => None,
+        _ => Some("it is in a coding that was not asked for"),
+    }
+}
+
 /// The same request once more; `None` if its body is only there once.
-fn copy_of(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
+fn copy_of(request: &Request<Outgoing>) -> Option<Request<Whole>> {
     let Outgoing::Whole(body) = request.body() else { return None };
-    let mut copy = Request::new(Outgoing::Whole(body.clone()));
+    let mut copy = Request::new(body.clone());
     copy.method_mut().clone_from(request.method());
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());
@@ -365,13 +407,13 @@ pub(super) fn is_repeatable(method: &Method, component: Component) -> bool {
     method.is_idempotent() || component == Component::QueryFrontend
 }
 
-/// The path and query below a base path.
-fn below(base: &str, uri: Uri) -> Uri {
+/// The path and query below a base path; `None` if they are too long together.
+fn below(base: &str, uri: Uri) -> Option<Uri> {
     let asked = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
     match base.is_empty() {
-        true => Uri::from(asked),
-        // What is a path below nothing is one below another path.
-        false => format!("{base}{asked}").parse().unwrap_or_default(),
+        true => Some(Uri::from(asked)),
+        // What is a path below nothing is one below another path, save for its length.
+        false => format!("{base}{asked}").parse().ok(),
     }
 }
 
@@ -382,8 +424,15 @@ mod tests {
     #[test]
     fn paths_go_below_the_base_as_they_are() {
         let uri: Uri = "http://door/a%2Fb/c?x=%20&y".parse().expect("a URI");
-        assert_eq!(below("", uri.clone()), "/a%2Fb/c?x=%20&y");
-        assert_eq!(below("/base", uri), "/base/a%2Fb/c?x=%20&y");
+        assert_eq!(below("", uri.clone()).expect("a path"), "/a%2Fb/c?x=%20&y");
+        assert_eq!(below("/base", uri).expect("a path"), "/base/a%2Fb/c?x=%20&y");
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_below_the_base_is_no_other_path() {
+        let uri: Uri = format!("/{}", "a".repeat(65_530)).parse().expect("a URI");
+        assert!(below("", uri.clone()).is_some());
+        assert_eq!(below("/base", uri), None);
     }
 
     #[test]

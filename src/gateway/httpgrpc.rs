@@ -183,8 +183,8 @@ fn response_in(status: &[u8]) -> Option<HttpResponse> {
     })
 }
 
-/// As `grpc-message` is written.
-fn percent_decoded(text: &str) -> String {
+/// As `grpc-message` is written, and paths are.
+pub(super) fn percent_decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use hyper::{HeaderMap, Method, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use parking_lot::RwLock;
 
 use super::config::Component;
@@ -101,9 +101,16 @@ pub(super) struct LogLine {
 
 impl LogLine {
     /// Without the query: it may hold what is not meant for the log.
-    pub(super) fn new(client: IpAddr, method: &Method, path: &str, headers: &HeaderMap) -> LogLine {
-        let tenant = headers.get(TENANT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        LogLine { client, method: method.clone(), path: path.to_owned(), tenant: tenant.to_owned() }
+    pub(super) fn new<B>(client: IpAddr, request: &Request<B>) -> LogLine {
+        let tenant = request.headers().get(TENANT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        LogLine { client, method, path, tenant: tenant.to_owned() }
+    }
+
+    /// Writes that the request was for nobody.
+    pub(super) fn refused(self, status: StatusCode) {
+        let LogLine { client, method, path, tenant } = self;
+        tracing::info!(component = "", %client, %method, path, tenant, status = status.as_u16(), "request");
     }
 }
 

@@ -25,6 +25,14 @@ pub(super) enum Refusal {
     SlowBody,
     #[error("the gateway holds as many bodies as it may; try again")]
     Full,
+    #[error("as many connections speak WebSocket as may; try again")]
+    NoTunnel,
+    #[error("the path is too long for the backend's URL")]
+    LongPath,
+    #[error("the gateway connects nobody to anybody: it has no CONNECT")]
+    NoConnect,
+    #[error("a request has one Host header")]
+    BadHost,
     #[error("the name of the {0} stands for no address now")]
     NoAddress(Component),
     #[error("the {0} cannot be connected to")]
@@ -53,20 +61,22 @@ impl Refusal {
         match fault {
             Fault::TooLarge => Refusal::TooLarge(limit),
             Fault::Client => Refusal::BadBody,
+            Fault::NoRoom => Refusal::Full,
         }
     }
 
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Refusal::NoRoute | Refusal::NoBackend(_) => StatusCode::NOT_FOUND,
-            Refusal::Dots | Refusal::BadBody => StatusCode::BAD_REQUEST,
+            Refusal::Dots | Refusal::BadBody | Refusal::BadHost => StatusCode::BAD_REQUEST,
             Refusal::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Refusal::Full | Refusal::NoAddress(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::LongPath => StatusCode::URI_TOO_LONG,
+            Refusal::Full | Refusal::NoTunnel | Refusal::NoAddress(_) => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Unreachable(_) | Refusal::Broken(_) | Refusal::BadAnswer { .. } => StatusCode::BAD_GATEWAY,
             Refusal::Late(_) => StatusCode::GATEWAY_TIMEOUT,
             Refusal::Told { status, .. } => *status,
-            Refusal::NoUpgrade(_) => StatusCode::NOT_IMPLEMENTED,
+            Refusal::NoUpgrade(_) | Refusal::NoConnect => StatusCode::NOT_IMPLEMENTED,
         }
     }
 

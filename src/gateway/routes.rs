@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::config::{Component, GatewayConfig};
+use super::httpgrpc::percent_decoded;
 
 /// How much of a path a route covers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -162,13 +163,19 @@ pub fn plain(path: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Also behind an encoded slash, which some servers resolve, and a backslash, which some take for one.
-fn has_dots(path: &str) -> bool {
-    if !path.contains('.') {
-        return false;
+/// The path as the most lenient of servers reads it: every percent sign resolved, most of all those of slashes, backslashes taken for
+/// slashes, and no part empty.
+pub fn lenient(path: &str) -> Cow<'_, str> {
+    if !path.contains(['%', '\\']) && !path.contains("//") {
+        return Cow::Borrowed(path);
     }
-    let lower = path.to_ascii_lowercase().replace("%2f", "/").replace("%5c", "/");
-    lower.split(['/', '\\']).any(|part| matches!(part, "." | ".."))
+    let decoded = percent_decoded(path);
+    let parts = decoded.split(['/', '\\']).filter(|part| !part.is_empty());
+    Cow::Owned(parts.fold(String::with_capacity(path.len()), |path, part| path + "/" + part))
+}
+
+fn has_dots(path: &str) -> bool {
+    path.contains('.') && lenient(path).split('/').any(|part| matches!(part, "." | ".."))
 }
 
 #[cfg(test)]
@@ -206,6 +213,21 @@ mod tests {
         }
         for fine in ["/ruler/a%2Fb", "/ruler/a..b", "/ruler/%", "/ruler/%2", "/ruler/%zz", "/ruler/..."] {
             assert_eq!(find(fine), Ok(Component::Ruler), "{fine}");
+        }
+    }
+
+    #[test]
+    fn the_lenient_reading_is_the_one_with_the_most_slashes() {
+        for (path, expected) in [
+            ("/a/b", "/a/b"),
+            ("/a%2Fb%2fc", "/a/b/c"),
+            ("/a\\b%5Cc", "/a/b/c"),
+            ("/a//b%2F/c", "/a/b/c"),
+            ("/a%3ab%252Fc", "/a:b%2Fc"),
+            ("/a%", "/a%"),
+            ("/%ff", "/\u{fffd}"),
+        ] {
+            assert_eq!(lenient(path), expected, "{path}");
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use hickory_resolver::proto::op::ResponseCode;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::RUNTIME;
@@ -212,6 +213,47 @@ impl Loaded {
         let load = Load::start(door.address, 8);
         Loaded { port, backends, names, door, load }
     }
+}
+
+#[test]
+fn a_name_that_cannot_be_resolved_any_more_keeps_its_addresses() {
+    RUNTIME.block_on(async {
+        let port = crate::support::process::free_port();
+        let backends = start_all(Kind::Grpc, 2, port, Duration::ZERO).await;
+        let names = Names::start(1, &hosts(1..=2)).await;
+        let door = door(&names, port);
+        until("two addresses", || door.metric(LIVE) == 2.0).await;
+        let failures = || door.metric(r#"watershed_gateway_resolution_failures_total{component="distributor"}"#);
+        let mut client = Client::connect(door.address).await;
+        for code in [ResponseCode::ServFail, ResponseCode::NXDomain, ResponseCode::NoError] {
+            names.set_code(code);
+            if code == ResponseCode::NoError {
+                names.set(&[]);
+            }
+            let before = failures();
+            until("a resolution that fails", || failures() > before).await;
+            push(&mut client).await;
+            push(&mut client).await;
+            assert_eq!(door.metric(LIVE), 2.0, "{code}");
+        }
+        assert_eq!(backends.iter().map(Backend::count).collect::<Vec<_>>(), [3, 3]);
+        // And goes over to others once there are some again.
+        names.set(&hosts(1..=1));
+        until("one address", || door.metric(LIVE) == 1.0).await;
+    });
+}
+
+#[test]
+fn more_addresses_than_a_packet_holds_are_asked_for_by_tcp() {
+    RUNTIME.block_on(async {
+        let port = crate::support::process::free_port();
+        let _backends = start_all(Kind::Grpc, 3, port, Duration::ZERO).await;
+        let names = Names::start(1, &hosts(1..=3)).await;
+        names.set_long();
+        let door = door(&names, port);
+        until("three addresses", || door.metric(LIVE) == 3.0).await;
+        assert!(names.asked_by_tcp() > 0);
+    });
 }
 
 #[test]

@@ -44,6 +44,34 @@ fn a_connection_is_used_again_unless_the_backend_shall_not_keep_it() {
     });
 }
 
+/// A backend closes a connection that was kept at the moment when a request comes by it.
+#[test]
+fn a_kept_connection_that_breaks_costs_no_request_that_may_be_sent_twice() {
+    RUNTIME.block_on(async {
+        let backend = Scripted::start(|mut line| async move {
+            line.head().await;
+            line.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            line.head().await;
+        })
+        .await;
+        let door =
+            Door::with_file(&format!("target: gateway\ngateway: {{proxy: {{ruler: {{url: '{}'}}}}}}\n", backend.url()));
+        let mut client = Client::connect(door.address).await;
+        let mut ask = async |method: &str| {
+            let answer = client.send(request(method, "/ruler/a", b"x")).await.expect("an answer");
+            // So that the connection is there for the next one.
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            answer.status.as_u16()
+        };
+        for _ in 0..4 {
+            assert_eq!(ask("PUT").await, 200);
+        }
+        assert_eq!(ask("POST").await, 502, "it may have counted");
+        let connections = backend.came().len();
+        assert_eq!(connections, 4, "each was kept, and broke");
+    });
+}
+
 #[test]
 fn another_configuration_is_gone_over_to_without_a_lost_request_and_a_wrong_one_is_not() {
     RUNTIME.block_on(async {

@@ -4,6 +4,7 @@
 
 mod backends;
 mod balance;
+mod bounds;
 mod client;
 mod connections;
 mod door;
@@ -15,6 +16,7 @@ mod real;
 mod routes;
 #[path = "../support/mod.rs"]
 mod support;
+mod websocket;
 
 use std::sync::LazyLock;
 

@@ -41,7 +41,10 @@ fn the_web_config_file_asks_for_a_password_on_all_routes_or_on_some() {
         assert!(!names.contains(&"authorization"), "the gateway's own passwords go no further: {names:?}");
 
         let files = Home::new();
-        let some = web_config(&files, "basic_auth_paths: [/admin/api/, /prometheus/config/v1/rules]\n");
+        let some = web_config(
+            &files,
+            "basic_auth_paths: [/admin/api/, /prometheus/config/v1/rules, /api/v1/push/influx/write]\n",
+        );
         let door = Door::with(&config, &[&some]);
         for (path, open) in [
             ("/api/v1/push", true),
@@ -51,6 +54,11 @@ fn the_web_config_file_asks_for_a_password_on_all_routes_or_on_some() {
             ("/admin/api/v3/tenants", false),
             ("/%61dmin/ap%69/v3/tenants", false),
             ("/admin/api", false),
+            ("/api/v1/push/influx/write", false),
+            // Backends resolve encoded slashes, and leave out the second of two.
+            ("/api/v1/push/influx%2Fwrite", false),
+            ("/api/v1/push/influx%2f%2Fwrite", false),
+            ("/api/v1/push/influx%5cwrite", false),
         ] {
             assert_eq!(ask(&door, path, None).await, if open { 200 } else { 401 }, "{path}");
             assert_eq!(backend.take().len(), usize::from(open), "{path}");
@@ -76,6 +84,11 @@ fn requests_are_counted_by_component_and_logged_if_asked_for_without_their_queri
         let mut client = Client::connect(door.address).await;
         client.send(asked).await.expect("an answer");
         client.send(request("POST", "/api/v1/push", b"x")).await.expect("an answer");
+        for nobodys in ["/nobodys?token=hush", "/graphite/render"] {
+            let answer = client.send(request("GET", nobodys, b"")).await.expect("an answer");
+            assert_eq!(answer.status.as_u16(), 404);
+        }
+        assert_eq!(door.metric("watershed_gateway_requests_refused_total"), 2.0);
         for component in ["ruler", "distributor"] {
             let count = |name: &str, labels: &str| door.metric(&format!(r#"{name}{{component="{component}"{labels}}}"#));
             let endpoint = format!(r#",endpoint="{}""#, backend.address);
@@ -91,6 +104,10 @@ fn requests_are_counted_by_component_and_logged_if_asked_for_without_their_queri
         let line = line.unwrap_or_else(|| panic!("no line in\n{log}"));
         for part in ["client=127.0.0.1", "method=GET", "tenant=team-a", "status=200", &backend.address.to_string()] {
             assert!(line.contains(part), "{part} in {line}");
+        }
+        for path in ["path=/nobodys", "path=/graphite/render"] {
+            let line = log.lines().find(|line| line.contains(path)).unwrap_or_else(|| panic!("no {path} in\n{log}"));
+            assert!(line.contains("status=404"), "{line}");
         }
         assert!(!log.contains("hush"), "{log}");
     });

@@ -311,9 +311,12 @@ fn an_error_of_grpc_is_the_answer_that_it_brings_or_the_status_that_says_the_sam
         body: Bytes::from_static(b"out of order sample"),
         ..Told::default()
     };
+    // Errors of queries repeat the query, and come in trailers.
+    let long = Told { body: "out of order sample".repeat(4000).into(), ..rejected.clone() };
     let failure = |code, message, details| GrpcFailure { code, message, details };
     let cases = [
         (failure(400, "out of order sample", Some(rejected.clone())), 400, "out of order sample"),
+        (failure(400, "long", Some(long)), 400, "out of order sample"),
         (failure(2, "wrapped", Some(Told { status: 500, ..rejected })), 500, "out of order sample"),
         (failure(429, "too many", None), 429, "too many"),
         (failure(14, "shutting down", None), 503, "shutting down"),

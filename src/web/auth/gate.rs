@@ -18,6 +18,7 @@ use super::credentials::Credentials;
 use super::failures::Failures;
 use super::passwords::{Desk, Passwords, Verdict};
 use super::rate::Bucket;
+use crate::gateway;
 use crate::runtime::CpuPool;
 use crate::telemetry::{Counter, Registry};
 use crate::web::connection::ClientAddress;
@@ -52,10 +53,13 @@ impl Rules {
     /// Whether a path needs credentials, however it is written.
     fn protects(&self, path: &str) -> bool {
         let Some(protected) = &self.protected else { return true };
-        let path = crate::gateway::plain(path);
-        protected
-            .iter()
-            .any(|prefix| path.strip_prefix(prefix.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('/')))
+        let is_below = |path: &str| {
+            protected
+                .iter()
+                .any(|prefix| path.strip_prefix(prefix.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('/')))
+        };
+        // A gateway passes paths on as they came, and backends resolve more than routes do.
+        is_below(&gateway::plain(path)) || is_below(&gateway::lenient(path))
     }
 }
 
