@@ -20,7 +20,7 @@ use super::metrics::{BackendMetrics, Exchange};
 use crate::runtime::Tasks;
 use crate::telemetry::Counter;
 
-/// So many requests in a row must break off or get no answer before an address is taken out. One that cannot be
+/// So many requests in a row must break off or get no answer, or what is none, before an address is taken out. One that cannot be
 /// connected to is taken out at once.
 const FAULTS_MAX: u32 = 3;
 /// The first probe of an address that was taken out, and the longest pause between probes.
@@ -177,7 +177,7 @@ impl<L: Link> Balancer<L> {
         self.eject(endpoint);
     }
 
-    /// An address has taken a request and not answered it.
+    /// An address has taken a request and not answered it, or with what is no answer.
     pub(super) fn failed(&self, endpoint: &Shared<L>) {
         self.0.doubt.notify_one();
         if endpoint.faults.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= FAULTS_MAX {

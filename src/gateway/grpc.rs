@@ -254,7 +254,10 @@ impl GrpcProxy {
                     self.balancer.failed(&endpoint);
                     return Err(Refusal::Late(self.component));
                 }
-                Attempt::Bad(why) => return Err(Refusal::BadAnswer { component: self.component, why }),
+                Attempt::Bad(why) => {
+                    self.balancer.failed(&endpoint);
+                    return Err(Refusal::BadAnswer { component: self.component, why });
+                }
                 Attempt::Full => return Err(Refusal::Full),
             }
         }

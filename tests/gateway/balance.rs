@@ -244,6 +244,27 @@ fn a_name_that_cannot_be_resolved_any_more_keeps_its_addresses() {
 }
 
 #[test]
+fn an_address_that_speaks_something_else_is_taken_out_and_does_not_fail_its_share_for_ever() {
+    RUNTIME.block_on(async {
+        let port = crate::support::process::free_port();
+        let good = start(Kind::Grpc, at(1, port), Duration::ZERO).await;
+        let framed = Some(bytes::Bytes::from_static(b"nonsense"));
+        let _bad = Start { address: at(2, port), framed, ..Start::new(Kind::Grpc) }.start().await;
+        let names = Names::start(1, &hosts(1..=2)).await;
+        let door = door(&names, port);
+        until("two addresses", || door.metric(LIVE) == 2.0).await;
+        let mut client = Client::connect(door.address).await;
+        let mut failed = 0;
+        for _ in 0..6 {
+            let answer = client.send(request("POST", "/api/v1/push", &BODY)).await.expect("an answer");
+            failed += u64::from(answer.status.as_u16() == 502);
+        }
+        assert_eq!((failed, good.count()), (3, 3));
+        assert_eq!(door.metric(r#"watershed_gateway_ejections_total{component="distributor"}"#), 1.0);
+    });
+}
+
+#[test]
 fn more_addresses_than_a_packet_holds_are_asked_for_by_tcp() {
     RUNTIME.block_on(async {
         let port = crate::support::process::free_port();
