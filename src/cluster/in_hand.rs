@@ -17,6 +17,11 @@ pub(super) fn size_of(series: &[SeriesChunks]) -> (u64, u64) {
     })
 }
 
+fn label_bytes(series: &[SeriesChunks]) -> u64 {
+    let labels = series.iter().map(|series| series.labels.as_bytes().len());
+    (size_of_val(series) + labels.sum::<usize>()) as u64
+}
+
 /// Series that are all there. They are charged to the scope until they are handed on, and then as any batch.
 pub(super) struct InHand {
     /// The next is the last.
@@ -26,6 +31,8 @@ pub(super) struct InHand {
     scope: Scope,
     /// Samples and bytes.
     pub(super) charged: (u64, u64),
+    /// Bytes of labels, which no batch counts.
+    labels: u64,
 }
 
 impl InHand {
@@ -36,17 +43,27 @@ impl InHand {
             stats: StreamStats::default(),
             scope: scope.clone(),
             charged: (0, 0),
+            labels: 0,
         }
     }
 
     /// Takes a batch, and what its stream has charged for it.
-    pub(super) fn take(&mut self, batch: &mut SeriesBatch, dress: impl Fn(&Labels) -> Labels) {
+    pub(super) fn take(&mut self, batch: &mut SeriesBatch, dress: impl Fn(&Labels) -> Labels) -> Result<(), Cancelled> {
+        let before = self.series.len();
         let BatchSize { samples, bytes, .. } = batch.size();
         self.charged = (self.charged.0 + samples, self.charged.1 + bytes);
         for mut series in batch.series.drain(..) {
             series.labels = dress(&series.labels);
             self.series.push(series);
         }
+        self.charge_labels(before)
+    }
+
+    /// Charges for the labels of the series from one on.
+    fn charge_labels(&mut self, first: usize) -> Result<(), Cancelled> {
+        let bytes = self.series.get(first..).map_or(0, label_bytes);
+        self.labels += bytes;
+        self.scope.charge(0, bytes)
     }
 
     /// What another has in hand, too.
@@ -55,6 +72,7 @@ impl InHand {
         self.annotations.merge(std::mem::take(&mut other.annotations));
         let (samples, bytes) = std::mem::take(&mut other.charged);
         self.charged = (self.charged.0 + samples, self.charged.1 + bytes);
+        self.labels += std::mem::take(&mut other.labels);
     }
 
     /// In descending order: it is handed on from the end.
@@ -69,13 +87,13 @@ impl InHand {
         self.scope.release(samples, bytes);
         series.reverse();
         self.series = series;
-        outcome
+        outcome.and(self.charge_labels(0))
     }
 }
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        self.scope.release(self.charged.0, self.charged.1);
+        self.scope.release(self.charged.0, self.charged.1 + self.labels);
     }
 }
 
@@ -91,7 +109,10 @@ impl SeriesStream for InHand {
         }
         let size = batch.size();
         self.stats.add(&size);
-        // The charge goes along with the batch.
+        let labels = label_bytes(&batch.series).min(self.labels);
+        self.labels -= labels;
+        self.scope.release(0, labels);
+        // The other charge goes along with the batch.
         self.charged = (self.charged.0.saturating_sub(size.samples), self.charged.1.saturating_sub(size.bytes));
         Ok(StreamStep::Batch)
     }

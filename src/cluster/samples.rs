@@ -61,7 +61,7 @@ impl Samples<'_> {
         let mut batch = SeriesBatch::default();
         loop {
             match stream.next(&mut batch)? {
-                StreamStep::Batch => held.take(&mut batch, |labels| frontend.dressed(&source.member, labels)),
+                StreamStep::Batch => held.take(&mut batch, |labels| frontend.dressed(&source.member, labels))?,
                 StreamStep::End(end) => {
                     held.annotations.merge(end.annotations);
                     return Ok(held);

@@ -225,6 +225,27 @@ mod tests {
     }
 
     #[test]
+    fn each_section_that_a_gateway_ignores_is_warned_about() {
+        let file = format!(
+            "{}\n{MINIMAL}federation: {{proxy_targets: [{{name: a, url: 'http://a'}}]}}\n",
+            include_str!("testdata/everything.yml")
+        );
+        let config = load_str(&file, Path::new(".")).unwrap_or_else(|errors| panic!("{errors}"));
+        let told = |key: &str| {
+            let text = format!("the role gateway does not act on {key}");
+            config.warnings.iter().any(|warning| warning.mistake.key == key && warning.to_string().ends_with(&text))
+        };
+        let sections = file.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
+        let sections: Vec<&str> = sections.filter_map(|line| line.split_once(':')).map(|(key, _)| key).collect();
+        assert!(sections.len() > 12, "{sections:?}");
+        // What `runtime` says no role acts on, and is warned about by itself.
+        for key in sections.into_iter().filter(|key| !["target", "gateway", "runtime"].contains(key)) {
+            assert!(told(key), "{key}: {:?}", config.warnings);
+        }
+        assert!(good(MINIMAL).warnings.is_empty());
+    }
+
+    #[test]
     fn mistakes_are_told_where_they_are() {
         for (text, why) in [
             ("target: gateway\n", "needs backends"),

@@ -280,8 +280,8 @@ fn read_config(at: &At<'_>, mut sources: Vec<PathBuf>, env: global::Environment<
         if gateway.is_none() {
             f.mistake("gateway", "the role gateway needs backends, under gateway.proxy");
         }
-        for key in ["scrape_configs", "rule_files", "remote_write", "federation"] {
-            f.warn(key, "the role gateway does not act on this");
+        for key in GATEWAY_IGNORES {
+            f.warn(key, &format!("the role gateway does not act on {key}"));
         }
         jobs.clear();
     }
@@ -305,6 +305,21 @@ fn read_config(at: &At<'_>, mut sources: Vec<PathBuf>, env: global::Environment<
         rendered,
     }
 }
+
+/// Every section that says what a server does with samples.
+const GATEWAY_IGNORES: [&str; 11] = [
+    "global",
+    "alerting",
+    "rule_files",
+    "scrape_config_files",
+    "scrape_configs",
+    "storage",
+    "tracing",
+    "remote_write",
+    "remote_read",
+    "otlp",
+    "federation",
+];
 
 /// The patterns under `key`, resolved; one star at most, in the last part of the path.
 fn read_patterns(f: &mut Fields<'_>, key: &'static str, sentence: &str) -> Vec<PathBuf> {

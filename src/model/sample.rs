@@ -38,6 +38,15 @@ pub enum Value {
 }
 
 impl Value {
+    /// Bytes beside its own size.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Value::Float(_) => 0,
+            Value::Histogram(h) => size_of::<Histogram>() + h.heap_bytes(),
+            Value::FloatHistogram(h) => size_of::<FloatHistogram>() + h.heap_bytes(),
+        }
+    }
+
     /// Whether it says that the series has ended.
     pub fn is_stale(&self) -> bool {
         match self {

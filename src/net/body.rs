@@ -20,7 +20,7 @@ const MIN_ROOM: usize = 64 << 10;
 /// Unpacked bytes after which the thread is offered to other tasks: well below a millisecond of work.
 const SLICE: usize = 256 << 10;
 /// Largest window that a zstd frame may ask for, as a power of two; 8 MiB is what RFC 8878 tells decoders to support.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+pub(crate) const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// A body that is still arriving. Dropping it closes the connection unless it was read to its end.
 pub struct Body {

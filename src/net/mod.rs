@@ -27,6 +27,7 @@ mod secret;
 mod tests;
 mod tls;
 
+pub(crate) use body::ZSTD_WINDOW_LOG_MAX;
 pub use body::{Body, BodyInfo, MAX_BODY_BYTES, read_body, read_body_watched, unpack};
 pub use breaker::{Admitted, Breaker, BreakerLimits, Resting};
 pub use client::{Client, Request, Response, printable};

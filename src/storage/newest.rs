@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::chunk::{TimedValue, decode_values};
 use super::families::{FamilyRows, PartOf, family_order, name_runs, parts_of};
 use super::{
-    Chunk, LatestBatch, LatestStream, Limit, QueryError, Scope, SeriesBatch, SeriesStream, StreamEnd, StreamStats,
-    StreamStep, TimeRange,
+    Cancelled, Chunk, LatestBatch, LatestStream, Limit, QueryError, Scope, SeriesBatch, SeriesStream, StreamEnd,
+    StreamStats, StreamStep, TimeRange,
 };
 use crate::model::labels::{RawPairs, get_encoded};
 use crate::model::{Annotations, Labels, METRIC_NAME, Metadata};
@@ -19,7 +19,7 @@ const BATCH_ROWS: usize = 1000;
 /// there is a staleness marker.
 fn newest_samples(
     stream: &mut dyn SeriesStream,
-    scope: &Scope,
+    waiting: &mut Waiting,
     range: TimeRange,
 ) -> Result<(Vec<(Labels, TimedValue)>, StreamEnd), QueryError> {
     let (mut batch, mut rows, mut values) = (SeriesBatch::default(), Vec::new(), Vec::new());
@@ -27,14 +27,16 @@ fn newest_samples(
         if let StreamStep::End(end) = stream.next(&mut batch)? {
             return Ok((rows, end));
         }
-        // The chunks are not held any longer than until the next batch.
-        let size = batch.size();
-        scope.release(size.samples, size.bytes);
+        let (size, known) = (batch.size(), rows.len());
         for series in batch.series.drain(..) {
             if let Some(sample) = newest(&series.chunks, range, &mut values)? {
                 rows.push((series.labels, sample));
             }
         }
+        let charged = waiting.charge(bytes_of(&rows[known..]));
+        // The chunks are not held any longer than until the next batch.
+        waiting.scope.release(size.samples, size.bytes);
+        charged?;
     }
 }
 
@@ -52,14 +54,46 @@ fn newest(chunks: &[Chunk], range: TimeRange, values: &mut Vec<TimedValue>) -> R
     Ok(sample.filter(|s| range.contains(s.t) && !s.value.is_stale()))
 }
 
+/// Rows that wait, for as long as they do charged to the read that they are for.
+struct Waiting {
+    scope: Scope,
+    bytes: u64,
+}
+
+impl Waiting {
+    fn new(scope: &Scope) -> Waiting {
+        Waiting { scope: scope.clone(), bytes: 0 }
+    }
+
+    fn charge(&mut self, bytes: u64) -> Result<(), Cancelled> {
+        self.bytes += bytes;
+        self.scope.charge(0, bytes)
+    }
+
+    /// Gives back what is more than so many bytes.
+    fn shrink_to(&mut self, bytes: u64) {
+        self.scope.release(0, self.bytes.saturating_sub(bytes));
+        self.bytes = self.bytes.min(bytes);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+fn bytes_of(rows: &[(Labels, TimedValue)]) -> u64 {
+    let own = |(labels, sample): &(Labels, TimedValue)| labels.as_bytes().len() + sample.value.heap_bytes();
+    (size_of_val(rows) + rows.iter().map(own).sum::<usize>()) as u64
+}
+
 /// Newest samples that have all been read, by metric name, then by labels.
 pub(crate) struct NewestRows {
-    scope: Scope,
     rows: std::vec::IntoIter<(Labels, TimedValue)>,
     annotations: Annotations,
     stats: StreamStats,
-    /// Charged for what waits.
-    held: u64,
+    waiting: Waiting,
 }
 
 impl NewestRows {
@@ -71,41 +105,39 @@ impl NewestRows {
         range: TimeRange,
         limit: Limit,
     ) -> Result<NewestRows, QueryError> {
-        let (rows, end) = newest_samples(stream, scope, range)?;
-        NewestRows::new(scope, rows, end.annotations, limit)
+        let mut waiting = Waiting::new(scope);
+        let (rows, end) = newest_samples(stream, &mut waiting, range)?;
+        Ok(NewestRows::ordered(waiting, rows, end.annotations, limit))
     }
 
     /// A stream of these rows, which may come in any order.
     pub(crate) fn new(
         scope: &Scope,
-        mut rows: Vec<(Labels, TimedValue)>,
+        rows: Vec<(Labels, TimedValue)>,
         annotations: Annotations,
         limit: Limit,
     ) -> Result<NewestRows, QueryError> {
+        let mut waiting = Waiting::new(scope);
+        waiting.charge(bytes_of(&rows))?;
+        Ok(NewestRows::ordered(waiting, rows, annotations, limit))
+    }
+
+    fn ordered(
+        mut waiting: Waiting,
+        mut rows: Vec<(Labels, TimedValue)>,
+        annotations: Annotations,
+        limit: Limit,
+    ) -> NewestRows {
         rows.sort_by(|(a, _), (b, _)| (a.metric_name(), a).cmp(&(b.metric_name(), b)));
         rows.truncate(limit.unwrap_or(usize::MAX));
-        let held = rows.iter().map(|(labels, _)| labels.as_bytes().len() as u64 + size_of::<TimedValue>() as u64).sum();
-        let rows = NewestRows {
-            scope: scope.clone(),
-            rows: rows.into_iter(),
-            annotations,
-            stats: StreamStats::default(),
-            held,
-        };
-        scope.charge(0, held)?;
-        Ok(rows)
-    }
-}
-
-impl Drop for NewestRows {
-    fn drop(&mut self) {
-        self.scope.release(0, self.held);
+        waiting.shrink_to(bytes_of(&rows));
+        NewestRows { rows: rows.into_iter(), annotations, stats: StreamStats::default(), waiting }
     }
 }
 
 impl LatestStream for NewestRows {
     fn next(&mut self, batch: &mut LatestBatch) -> Result<StreamStep, QueryError> {
-        self.scope.check()?;
+        self.waiting.scope.check()?;
         batch.clear();
         for (labels, sample) in self.rows.by_ref().take(BATCH_ROWS) {
             let start = batch.arena.len();
@@ -173,7 +205,7 @@ impl FamilyRows for Known<'_> {
 mod tests {
     use super::*;
     use crate::model::{CounterResetHint, Histogram, STALE_NAN, TimestampMs, Value};
-    use crate::storage::ChunkBuilder;
+    use crate::storage::{ChunkBuilder, SeriesChunks};
 
     fn chunks(samples: &[(i64, Value)]) -> Vec<Chunk> {
         let mut builder = ChunkBuilder::new();
@@ -184,6 +216,50 @@ mod tests {
     fn histogram() -> Value {
         let counter_reset_hint = CounterResetHint::Gauge;
         Value::Histogram(Box::new(Histogram { counter_reset_hint, ..Histogram::default() }))
+    }
+
+    /// Series of a kilobyte of labels each, one by one.
+    struct Endless {
+        scope: Scope,
+        given: usize,
+    }
+
+    impl SeriesStream for Endless {
+        fn next(&mut self, batch: &mut SeriesBatch) -> Result<StreamStep, QueryError> {
+            self.given += 1;
+            let labels = Labels::from_pairs([("n", &*self.given.to_string()), ("long", &*"v".repeat(1000))]);
+            batch.series = vec![SeriesChunks { labels, chunks: chunks(&[(0, Value::Float(1.0))]) }];
+            let size = batch.size();
+            self.scope.charge(size.samples, size.bytes)?;
+            Ok(StreamStep::Batch)
+        }
+    }
+
+    #[test]
+    fn rows_are_charged_for_from_when_they_are_known() {
+        let scope = Scope::new(None, u64::MAX, 20_000);
+        let mut stream = Endless { scope: scope.clone(), given: 0 };
+        let read = NewestRows::read(&mut stream, &scope, TimeRange::ALL, None);
+        assert!(matches!(read, Err(QueryError::Cancelled(Cancelled::Bytes(20_000)))));
+        assert!((10..20).contains(&stream.given), "{}", stream.given);
+        assert_eq!(scope.bytes_left(), 20_000);
+    }
+
+    #[test]
+    fn rows_of_histograms_are_charged_for_with_their_buckets_and_only_those_that_are_given_out() {
+        let scope = Scope::new(None, u64::MAX, 20_000);
+        let rows = |n: i64| -> Vec<(Labels, TimedValue)> {
+            let value =
+                || Value::Histogram(Box::new(Histogram { positive_buckets: vec![1; 1000], ..Histogram::default() }));
+            let sample = || TimedValue { t: TimestampMs(1), start: TimestampMs(0), value: value() };
+            (0..n).map(|n| (Labels::from_pairs([("n", &*n.to_string())]), sample())).collect()
+        };
+        let new = |n, limit| NewestRows::new(&scope, rows(n), Annotations::none(), limit);
+        assert!(matches!(new(3, Some(1)), Err(QueryError::Cancelled(Cancelled::Bytes(20_000)))));
+        let kept = new(2, Some(1)).unwrap();
+        assert!((8000..10_000).contains(&(20_000 - scope.bytes_left())), "{}", scope.bytes_left());
+        drop(kept);
+        assert_eq!(scope.bytes_left(), 20_000);
     }
 
     #[test]

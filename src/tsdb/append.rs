@@ -58,6 +58,7 @@ struct PendingHistogram {
 
 #[derive(Debug)]
 struct PendingExemplar {
+    slot: u32,
     series: Labels,
     exemplar: Timed,
 }
@@ -280,7 +281,7 @@ impl Appender for HeadAppender<'_> {
         if !self.tsdb.exemplars.is_on() {
             return Ok(true);
         }
-        let labels = self.tsdb.head.labels(slot);
+        let labels = self.exemplar_series(slot);
         for exemplar in exemplars.iter().map(|e| Timed::new(e, t)) {
             match self.tsdb.exemplars.check(&labels, &exemplar) {
                 Ok(()) => {}
@@ -297,7 +298,7 @@ impl Appender for HeadAppender<'_> {
             let Timed { t, value, labels: own, .. } = &exemplar;
             let logged = WalExemplar { series: wal_ref, t: *t, v: *value, labels: own.as_bytes() };
             self.scratch.records.push_exemplar(logged);
-            self.scratch.exemplars.push(PendingExemplar { series: labels.clone(), exemplar });
+            self.scratch.exemplars.push(PendingExemplar { slot, series: labels.clone(), exemplar });
         }
         Ok(true)
     }
@@ -406,6 +407,14 @@ impl HeadAppender<'_> {
         PageCursor::new(&pages).known(series).map(|(slot, known)| (slot, known.wal_ref))
     }
 
+    /// The labels of a series with exemplars; those of one after the other have them only once.
+    fn exemplar_series(&self, slot: u32) -> Labels {
+        match self.scratch.exemplars.last() {
+            Some(last) if last.slot == slot => last.series.clone(),
+            _ => self.tsdb.head.labels(slot),
+        }
+    }
+
     /// Puts the logged samples into their series.
     fn take(&mut self) {
         let head = &self.tsdb.head;
@@ -424,7 +433,7 @@ impl HeadAppender<'_> {
         taking.floats(&mut locked, &floats[from..]);
         head.chunks.fetch_add(taking.opened, std::sync::atomic::Ordering::Relaxed);
         head.note_max_t(taking.max_t);
-        for PendingExemplar { series, exemplar } in self.scratch.exemplars.drain(..) {
+        for PendingExemplar { series, exemplar, .. } in self.scratch.exemplars.drain(..) {
             // What another appender has brought in between may have made it old; the ring counts that.
             let _ = self.tsdb.exemplars.add(&series, exemplar);
         }

@@ -193,11 +193,13 @@ impl Ring {
         if self.arrivals.len() >= self.max {
             self.drop_oldest();
         }
+        // All that are kept of a series have its labels only once.
+        let series = self.series.get_key_value(series).map_or(series, |(known, _)| known).clone();
         let kept = self.series.entry(series.clone()).or_default();
         // Late ones are late by little.
         let at = kept.iter().rposition(|k| k.exemplar.t <= exemplar.t).map_or(0, |before| before + 1);
         kept.insert(at, Kept { arrival: self.first + self.arrivals.len() as u64, exemplar });
-        self.arrivals.push_back(series.clone());
+        self.arrivals.push_back(series);
         Ok(())
     }
 
@@ -262,6 +264,17 @@ mod tests {
             assert_eq!(add(&exemplars, "b", t, 1.0), Ok(()));
         }
         assert_eq!(all(&exemplars), [("b".into(), vec![(5, 1.0), (6, 1.0), (7, 1.0)])]);
+    }
+
+    #[test]
+    fn all_exemplars_of_a_series_share_its_labels() {
+        let exemplars = ring(3, 0);
+        for t in [1, 2, 3, 4] {
+            assert_eq!(add(&exemplars, "a", t, 1.0), Ok(()));
+        }
+        let ring = exemplars.ring.lock();
+        let known = ring.series.keys().next().unwrap().as_bytes().as_ptr();
+        assert_eq!(ring.arrivals.iter().map(|labels| labels.as_bytes().as_ptr()).collect::<Vec<_>>(), [known; 3]);
     }
 
     #[test]

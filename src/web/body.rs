@@ -12,8 +12,8 @@ use http_body_util::BodyExt as _;
 
 use super::encoding::plain;
 
-/// Of a declared length no more is believed before it has come.
-const RESERVED_MAX: usize = 1 << 20;
+/// Of a declared length no more is believed, and counted, before it has come.
+const RESERVED_MAX: usize = 64 << 10;
 /// Seconds after which a sender may come again if there was no room.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
@@ -54,16 +54,42 @@ pub(super) struct BodyBudget {
     held: AtomicUsize,
 }
 
-/// A body, whose bytes count until this is dropped.
+/// A body, whose memory counts from before it is taken until this is dropped.
 #[derive(Debug)]
 pub(super) struct HeldBody {
     pub(super) bytes: Vec<u8>,
+    /// What is counted: the memory for the bytes, used or not.
+    room: usize,
     budget: Arc<BodyBudget>,
+}
+
+impl HeldBody {
+    /// Makes room for so many bytes, those that are there included.
+    fn reserve(&mut self, room: usize) -> Result<(), BodyError> {
+        let more = room.saturating_sub(self.room);
+        self.room += more;
+        if self.budget.held.fetch_add(more, Ordering::Relaxed) + more > self.budget.max {
+            return Err(BodyError::Busy);
+        }
+        self.bytes.reserve_exact(room.saturating_sub(self.bytes.len()));
+        Ok(())
+    }
+
+    /// Takes a piece; `most`: bytes of the whole body at the most.
+    fn take(&mut self, piece: &[u8], most: usize) -> Result<(), BodyError> {
+        let wanted = self.bytes.len() + piece.len();
+        if wanted > self.room {
+            // Twice as much, as a vector grows by itself, yet never more than may come: the last step is the dearest.
+            self.reserve(self.room.saturating_mul(2).clamp(wanted, most.max(wanted)))?;
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
 }
 
 impl Drop for HeldBody {
     fn drop(&mut self) {
-        self.budget.held.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+        self.budget.held.fetch_sub(self.room, Ordering::Relaxed);
     }
 }
 
@@ -90,27 +116,19 @@ impl BodyBudget {
 
     async fn read_all(self: &Arc<BodyBudget>, request: Request, max: usize) -> Result<HeldBody, BodyError> {
         let declared = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-        let declared = declared.unwrap_or(0);
-        if declared > max {
+        let most = declared.unwrap_or(max);
+        if most > max {
             return Err(BodyError::TooLarge(max));
         }
-        let mut held = HeldBody { bytes: Vec::with_capacity(declared.min(RESERVED_MAX)), budget: self.clone() };
+        let mut held = HeldBody { bytes: Vec::new(), room: 0, budget: self.clone() };
+        held.reserve(declared.unwrap_or(0).min(RESERVED_MAX))?;
         let mut body = request.into_body();
         while let Some(frame) = body.frame().await {
             let Ok(piece) = frame.map_err(|_| BodyError::Incomplete)?.into_data() else { continue };
             if held.bytes.len() + piece.len() > max {
                 return Err(BodyError::TooLarge(max));
             }
-            let wanted = held.bytes.len() + piece.len();
-            if wanted > held.bytes.capacity() {
-                // Twice as much, as a vector grows by itself, yet never more than may come: the last step is the dearest.
-                let room = held.bytes.capacity().saturating_mul(2).clamp(wanted, max.max(wanted));
-                held.bytes.reserve_exact(room - held.bytes.len());
-            }
-            held.bytes.extend_from_slice(&piece);
-            if self.held.fetch_add(piece.len(), Ordering::Relaxed) + piece.len() > self.max {
-                return Err(BodyError::Busy);
-            }
+            held.take(&piece, most)?;
         }
         Ok(held)
     }
@@ -118,6 +136,12 @@ impl BodyBudget {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use bytes::Bytes;
+
     use super::*;
 
     #[tokio::test]
@@ -134,6 +158,42 @@ mod tests {
         let second = read(40).await.expect("it fits");
         assert_eq!(budget.held(), 100);
         drop((first, second));
+        assert_eq!(budget.held(), 0);
+    }
+
+    /// A body of so many pieces of 100 bytes.
+    struct Pieces(usize);
+
+    impl http_body::Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+            let left = self.0.checked_sub(1);
+            self.0 = left.unwrap_or(0);
+            Poll::Ready(left.map(|_| Ok(http_body::Frame::data(Bytes::from_static(&[7; 100])))))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_memory_for_a_body_counts_whether_it_is_used_or_not() {
+        let budget = BodyBudget::new(1000);
+        let read = |pieces: usize, declared: Option<usize>| {
+            let mut request = Request::new(Body::new(Pieces(pieces)));
+            declared.map(|n| request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(n)));
+            budget.read(request, 2000, Duration::from_secs(5))
+        };
+        for (pieces, declared, counted) in [(3, None, 400), (3, Some(300), 300), (4, None, 400), (1, Some(700), 700)] {
+            let body = read(pieces, declared).await.expect("it fits");
+            assert_eq!((body.bytes.len(), budget.held()), (pieces * 100, counted));
+            assert!(body.bytes.capacity() <= counted, "{} bytes", body.bytes.capacity());
+        }
+        // The step beyond 800 bytes would take 1600.
+        assert!(matches!(read(9, None).await, Err(BodyError::Busy)));
+        assert_eq!(read(9, Some(900)).await.expect("it fits").bytes.len(), 900);
         assert_eq!(budget.held(), 0);
     }
 }

@@ -79,7 +79,7 @@ pub struct RemoteReadConfig {
     pub limits: read::Limits,
     /// `--storage.remote.read-concurrent-limit`: reads answered at the same time; further ones wait.
     pub concurrent: usize,
-    /// Bytes of memory that one answer may hold.
+    /// Bytes of memory that one answer may hold; also one of `/federate` over a cluster.
     pub held_bytes: u64,
 }
 

@@ -6,6 +6,9 @@
 //! | `limit` | so many series at most; 0 or nothing: all |
 //! | `source` | `local` (the default): our own store; `cluster`: what the cluster frontend sees, where that can be federated |
 //!
+//! What the head has is read and sent batch by batch. Members' series come in any order, so they are all held before the
+//! first is sent, within the bytes that one answer may hold: 400 tells of more.
+//!
 //! On purpose unlike the reference, which knows only `match[]`: a request without it is refused with a sentence instead of
 //! being answered with nothing, because a scrape that succeeds without data hides a mistake in somebody's configuration.
 
@@ -21,7 +24,7 @@ use super::deps::Deps;
 use super::encoding::{ContentEncoding, plain};
 use super::form::Form;
 use super::routes::Web;
-use super::stream::{Plan, Sink, StreamError, WriteError};
+use super::stream::{Plan, Sink, WriteError};
 use crate::cluster::{Credentials, Frontend, check_loop};
 use crate::federate::{Answer, BodyFormat, FederateError, Format, Written, negotiate, write};
 use crate::model::{AnnotationKind, Labels, Metadata};
@@ -47,10 +50,12 @@ pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> R
     let deadline = (Instant::now() + web.config.answer_timeout).into_std();
     let accept = request.headers().get(ACCEPT).and_then(|v| v.to_str().ok());
     let format = negotiate(accept.unwrap_or(""));
+    // What the head has is read batch by batch, however much it is. What members have is gathered first.
+    let max_bytes = cluster.as_ref().map_or(u64::MAX, |_| web.config.remote_read.held_bytes);
     let plan = Plan {
         content_type: format.content_type(),
         encoding: ContentEncoding::accepted(request.headers()),
-        scope: Scope::new(Some(deadline), u64::MAX, u64::MAX),
+        scope: Scope::new(Some(deadline), u64::MAX, max_bytes),
         metrics: web.metrics.stream("/federate"),
     };
     // What waits for members keeps no threads from the local data.
@@ -65,17 +70,7 @@ pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> R
     let cluster = cluster.map(|frontend| (frontend.forwarded(request.headers()), frontend));
     let reading = Reading { web: web.clone(), cluster, scope: plan.scope.clone(), form, format };
     let answer = streams.answer(plan, move |out| reading.write(out)).await;
-    answer.unwrap_or_else(|error| {
-        let status = match &error {
-            StreamError::Failed(WriteError::BadRequest(_)) => StatusCode::BAD_REQUEST,
-            StreamError::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            StreamError::Failed(WriteError::Query(QueryError::NotReady(_) | QueryError::Cancelled(_))) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            StreamError::Failed(_) | StreamError::Lost => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        plain(status, format!("{error}\n"))
-    })
+    answer.unwrap_or_else(|error| plain(error.status(), format!("{error}\n")))
 }
 
 const NO_CLUSTER: &str =

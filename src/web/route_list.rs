@@ -57,8 +57,8 @@ impl Routes {
         &self.paths
     }
 
-    /// All of it with an answer to unknown paths, which for a gateway are those of the cluster. Around both is the one layer that decides who may ask, and around that the one
-    /// that counts.
+    /// All of it with an answer to unknown paths, which for a gateway are those of the cluster. Around both is the one layer
+    /// that decides who may ask, and around that the one that counts.
     pub(super) fn into_service(self, web: &Arc<Web>) -> HttpService {
         let routes = match web.deps.gateway {
             None => {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, Response};
+use axum::http::{HeaderValue, Response, StatusCode};
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use http_body::{Frame, SizeHint};
@@ -92,6 +92,24 @@ pub(super) enum StreamError {
     Failed(#[from] WriteError),
     #[error("the answer could not be computed; the log tells more")]
     Lost,
+}
+
+impl StreamError {
+    /// Whose fault it is.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            StreamError::Failed(WriteError::BadRequest(_)) => StatusCode::BAD_REQUEST,
+            // It asks for more than one answer may be.
+            StreamError::Failed(WriteError::Query(QueryError::Cancelled(
+                Cancelled::Bytes(_) | Cancelled::Samples(_) | Cancelled::Series(_),
+            ))) => StatusCode::BAD_REQUEST,
+            StreamError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            StreamError::Failed(WriteError::Query(QueryError::NotReady(_) | QueryError::Cancelled(_))) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            StreamError::Failed(_) | StreamError::Lost => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
 }
 
 enum Part {

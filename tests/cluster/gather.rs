@@ -1,12 +1,19 @@
 //! What members tell besides samples, gathered.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
+use watershed::cluster::{Lists, MemberConfig};
+use watershed::storage::{ByteBudget, Scope};
 
+use crate::fleet;
 use crate::support::http;
 use crate::support::process::{Home, Server};
 use crate::support::target::{Target, reply};
+use crate::support::wait_for;
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A server that answers each endpoint with fixed data, and remembers what it was asked.
 struct Member {
@@ -307,4 +314,40 @@ fn lists_are_asked_of_who_has_samples_of_that_time() {
     assert_eq!(sent(&[]), (min.clone(), max.clone()));
     assert_eq!(sent(&[("start", "1767000000"), ("end", "1768000020")]), (min, Some("1768000020.000".to_owned())));
     assert_eq!(sent(&[("start", "1768000020"), ("end", "1790000010")]), (Some("1768000020.000".to_owned()), max));
+}
+
+#[test]
+fn what_members_have_listed_is_charged_until_the_request_is_over_and_bounded_for_all_together() {
+    let values: Vec<String> = (0..2000).map(|n| format!("{n:0100}")).collect();
+    let members: Vec<Member> = (0..3)
+        .map(|_| {
+            let values = json!(values);
+            Member::start(move |path| if path == "/api/v1/label/a/values" { values.clone() } else { Json::Null })
+        })
+        .collect();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    let _entered = runtime.enter();
+    let source = |(number, member): (usize, &Member)| {
+        fleet::source(MemberConfig::new(number.to_string(), fleet::url(&member.target.address(), "")))
+    };
+    let frontend = fleet::over(members.iter().enumerate().map(source).collect());
+    let budget = Arc::new(ByteBudget::new(u64::MAX));
+    let list = |max_bytes| {
+        let scope = Scope::within(Some(budget.clone()), Some(Instant::now() + LIMIT), u64::MAX, max_bytes);
+        let listed = runtime.block_on(frontend.label_values("a", &Lists::default(), &scope));
+        (listed.map(|(all, _)| all.len()).map_err(|e| e.to_string()), scope)
+    };
+    let all = 3 * 2000 * 100;
+    let (listed, scope) = list(64 << 20);
+    assert_eq!(listed, Ok(values.len()));
+    assert!(budget.held() >= all, "{} bytes are charged for {all}", budget.held());
+    drop(scope);
+    assert_eq!(budget.held(), 0);
+    let (listed, scope) = list(all);
+    assert!(listed.as_ref().is_err_and(|error| error.contains("bytes of memory")), "{listed:?}");
+    drop(scope);
+    wait_for("everything to be given back", LIMIT, || match budget.held() {
+        0 => Ok(()),
+        held => Err(format!("{held} bytes are held")),
+    });
 }

@@ -136,9 +136,20 @@ impl BucketLayout {
             && self.zero_threshold.to_bits() == other.zero_threshold.to_bits()
             && bits(&self.custom_values) == bits(&other.custom_values)
     }
+
+    fn heap_bytes(&self) -> usize {
+        let spans = self.positive_spans.len() + self.negative_spans.len();
+        spans * size_of::<Span>() + self.custom_values.len() * size_of::<f64>()
+    }
 }
 
 impl Histogram {
+    /// Bytes beside its own size.
+    pub fn heap_bytes(&self) -> usize {
+        let buckets = self.positive_buckets.len() + self.negative_buckets.len();
+        self.layout.heap_bytes() + buckets * size_of::<i64>()
+    }
+
     /// With float counts.
     pub fn to_float(&self) -> FloatHistogram {
         // Floats are added up as the reference does, which above 2^53 is not the same as the float of an integer sum.
@@ -178,6 +189,12 @@ impl Histogram {
 }
 
 impl FloatHistogram {
+    /// Bytes beside its own size.
+    pub fn heap_bytes(&self) -> usize {
+        let buckets = self.positive_buckets.len() + self.negative_buckets.len();
+        self.layout.heap_bytes() + buckets * size_of::<f64>()
+    }
+
     /// Whether PromQL's `==` holds: the same buckets, also empty ones, and the same counts to the bit. Hints, and how
     /// spans are cut, do not count.
     pub fn equals(&self, other: &FloatHistogram) -> bool {

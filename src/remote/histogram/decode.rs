@@ -27,13 +27,11 @@ pub(in crate::remote) enum Decoded {
 impl Decoded {
     /// Bytes that it holds, roughly.
     pub(in crate::remote) fn weight(&self) -> usize {
-        let (layout, buckets) = match self {
-            Decoded::Integer(h) => (&h.layout, h.positive_buckets.len() + h.negative_buckets.len()),
-            Decoded::Float(h) => (&h.layout, h.positive_buckets.len() + h.negative_buckets.len()),
-            Decoded::Malformed(_) => return 0,
-        };
-        let parts = layout.positive_spans.len() + layout.negative_spans.len() + layout.custom_values.len() + buckets;
-        size_of::<Histogram>() + 8 * parts
+        match self {
+            Decoded::Integer(h) => size_of::<Histogram>() + h.heap_bytes(),
+            Decoded::Float(h) => size_of::<FloatHistogram>() + h.heap_bytes(),
+            Decoded::Malformed(_) => 0,
+        }
     }
 }
 

@@ -7,14 +7,15 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::translate::{Measured, Sink, Stop, Translated};
-use crate::model::{BucketLayout, Exemplar, Histogram, Labels, Metadata, TimestampMs};
+use crate::model::{Exemplar, Histogram, Labels, Metadata, TimestampMs};
 use crate::storage::{
-    AppendError, AppendReport, Appender, FloatSample, HistogramRef, HistogramSample, Refusal, SeriesRef,
+    AppendError, AppendReport, Appender, Cancelled, FloatSample, HistogramRef, HistogramSample, Refusal, Scope,
+    SeriesRef,
 };
 
 /// Samples are handed over in batches that fit into the first-level cache.
 const BATCH: usize = 512;
-/// What a request may cost in memory until it is committed. A point's few bytes may name a resource with a megabyte of
+/// What a request, and all requests together, may cost in memory until they are committed. A point's few bytes may name a resource with a megabyte of
 /// labels, or be repeated millions of times; sixteen times the largest message is more than honest ones come to.
 pub(super) const MAX_COST: usize = 512 << 20;
 /// What a sample or an exemplar costs beside its texts: its copies here, in the appender and in the log's record.
@@ -30,7 +31,8 @@ pub(super) struct Intake<'s> {
     /// Samples of series that are not in the store, and which series these are.
     held: Vec<Held>,
     held_series: HashSet<Labels>,
-    cost: usize,
+    /// Charged with what its samples cost.
+    scope: Scope,
     /// What the metric that is being taken says of itself, and its series that have been told.
     metadata: Rc<Metadata>,
     told: HashSet<SeriesRef>,
@@ -55,7 +57,7 @@ struct Held {
 }
 
 impl<'s> Intake<'s> {
-    pub(super) fn new(appender: Box<dyn Appender + 's>, max_t: TimestampMs) -> Intake<'s> {
+    pub(super) fn new(appender: Box<dyn Appender + 's>, scope: Scope, max_t: TimestampMs) -> Intake<'s> {
         Intake {
             appender,
             max_t,
@@ -64,7 +66,7 @@ impl<'s> Intake<'s> {
             histograms: Vec::new(),
             held: Vec::new(),
             held_series: HashSet::new(),
-            cost: 0,
+            scope,
             metadata: Rc::default(),
             told: HashSet::new(),
             refused: None,
@@ -89,8 +91,10 @@ impl<'s> Intake<'s> {
     }
 
     fn pay(&mut self, cost: usize) -> Result<(), Stop> {
-        self.cost = self.cost.saturating_add(cost);
-        if self.cost > MAX_COST { Err(Stop::TooCostly) } else { Ok(()) }
+        self.scope.charge(0, cost as u64).map_err(|why| match why {
+            Cancelled::AllBytes(_) => Stop::Busy,
+            _ => Stop::TooCostly,
+        })
     }
 
     /// The series of a sample, if the store has it.
@@ -220,14 +224,8 @@ fn cost(sample: &Translated<'_>, value: &Measured, exemplars: &[Exemplar]) -> us
     let own = exemplars.iter().map(|e| e.labels.as_bytes().len()).sum::<usize>();
     let buckets = match value {
         Measured::Float(_) => 0,
-        Measured::Histogram(h) => parts(h).saturating_mul(8),
+        Measured::Histogram(h) => size_of::<Histogram>() + h.heap_bytes(),
     };
     let told = sample.metadata.help.len() + sample.metadata.unit.len();
     each.saturating_mul(1 + exemplars.len()).saturating_add(own + buckets + told)
-}
-
-fn parts(h: &Histogram) -> usize {
-    let BucketLayout { positive_spans, negative_spans, custom_values, .. } = &h.layout;
-    let spans = positive_spans.len() + negative_spans.len();
-    spans + custom_values.len() + h.positive_buckets.len() + h.negative_buckets.len()
 }

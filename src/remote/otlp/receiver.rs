@@ -11,7 +11,7 @@ use super::translate::{Findings, Stop, Translator};
 use super::{Config, json};
 use crate::model::DurationMs;
 use crate::runtime::Clock;
-use crate::storage::{AppendError, Appendable, Refusal};
+use crate::storage::{AppendError, Appendable, ByteBudget, Refusal, Scope};
 use crate::telemetry::{Counter, Registry};
 
 /// Samples further in the future than this are refused, as in the reference.
@@ -75,6 +75,9 @@ pub enum Failure {
     /// It cannot be translated: 500, as in the reference; a sender does not try again.
     #[error("{0}")]
     Untranslatable(String),
+    /// There is no memory left beside what others' samples take: 503, and a sender tries again.
+    #[error("the samples of too many requests are being taken; try again later")]
+    Busy,
     /// The store takes nothing now, and may take it later: 503.
     #[error("{0}")]
     Store(#[from] AppendError),
@@ -86,6 +89,8 @@ pub struct Receiver {
     config: ArcSwap<Config>,
     store: Arc<dyn Appendable>,
     clock: Clock,
+    /// What the samples of all requests hold.
+    held: Arc<ByteBudget>,
     metrics: Metrics,
 }
 
@@ -129,7 +134,8 @@ impl Receiver {
     /// A receiver with the config's defaults.
     pub fn new(options: Options, deps: Deps) -> Receiver {
         let metrics = Metrics::new(&deps.registry);
-        Receiver { options, config: ArcSwap::default(), store: deps.store, clock: deps.clock, metrics }
+        let held = Arc::new(ByteBudget::new(MAX_COST as u64));
+        Receiver { options, config: ArcSwap::default(), store: deps.store, clock: deps.clock, held, metrics }
     }
 
     /// Translates the requests that come from now on in another way.
@@ -171,15 +177,17 @@ impl Receiver {
     fn take(&self, message: &[u8]) -> Result<(), Failure> {
         let config = self.config.load();
         let mut translator = Translator::new(&config, self.options);
-        let mut intake = Intake::new(self.store.appender(), self.clock.now() + MAX_AHEAD);
+        let scope = Scope::within(Some(self.held.clone()), None, u64::MAX, MAX_COST as u64);
+        let mut intake = Intake::new(self.store.appender(), scope, self.clock.now() + MAX_AHEAD);
         let walked = translator.request(message, &mut intake).and_then(|()| Ok(intake.flush()?));
         match walked {
-            Ok(()) => {}
+            Ok(()) | Err(Stop::Enough) => {}
             Err(Stop::Message(why)) => return Err(Failure::Invalid(format!("not a message of OTLP metrics: {why}"))),
             Err(Stop::Mistake(why)) => return Err(Failure::Untranslatable(why)),
             Err(Stop::TooCostly) => {
                 return Err(Failure::TooLarge { what: "its samples take more memory", max: MAX_COST });
             }
+            Err(Stop::Busy) => return Err(Failure::Busy),
             Err(Stop::Store(error)) => return Err(error.into()),
         }
         let findings = translator.findings;
@@ -233,6 +241,7 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message as _;
 
+    use super::super::translate::MAX_MISTAKES;
     use super::*;
     use crate::disk::MemDisk;
     use crate::model::TimestampMs;
@@ -366,6 +375,35 @@ mod tests {
         let failure = receiver.receive(Format::Protobuf, Packing::Plain, &w).unwrap_err();
         assert!(matches!(failure, Failure::TooLarge { max: MAX_COST, .. }), "{failure}");
         assert_eq!(names(&store), [""; 0]);
+    }
+
+    #[test]
+    fn requests_share_the_memory_for_their_samples_and_give_it_back() {
+        let (receiver, store) = receiver();
+        let receive = || receiver.receive(Format::Protobuf, Packing::Plain, &message(vec![point(NOW)]));
+        let others = Scope::within(Some(receiver.held.clone()), None, u64::MAX, u64::MAX);
+        others.charge(0, MAX_COST as u64).unwrap();
+        assert!(matches!(receive(), Err(Failure::Busy)));
+        assert_eq!(names(&store), [""; 0]);
+        drop(others);
+        receive().unwrap();
+        assert_eq!((names(&store).len(), receiver.held.held()), (2, 0));
+    }
+
+    #[test]
+    fn so_many_mistakes_are_told_and_no_more_are_looked_for() {
+        let (receiver, _) = receiver();
+        let mistaken = |metrics| {
+            let mut body = message_of(vec![Metric::default(); metrics]);
+            // What is behind the mistakes is cut off.
+            body.extend_from_slice(&[0x0a, 5, 1]);
+            receiver.receive(Format::Protobuf, Packing::Plain, &body).unwrap_err()
+        };
+        assert!(matches!(mistaken(MAX_MISTAKES - 1), Failure::Invalid(_)));
+        for metrics in [MAX_MISTAKES, 1000] {
+            let failure = mistaken(metrics);
+            assert!(matches!(&failure, Failure::Untranslatable(why) if why.lines().count() == 20), "{failure}");
+        }
     }
 
     #[test]

@@ -44,11 +44,13 @@ pub(super) fn append(
     }
     let help = "Target metadata".to_owned();
     let metadata = Rc::new(Metadata { metric_type: MetricType::Gauge, unit: String::new(), help });
+    // A target's labels may be long: they are looked for once, not for each of its samples.
+    let told = translator.told.entry(labels.clone()).or_default();
     let mut at = first_nanos;
     loop {
         let t = TimestampMs((at.min(last_nanos) / 1_000_000).cast_signed());
         // Several resources of a request may be one target.
-        if translator.told.insert((labels.clone(), t)) {
+        if told.insert(t) {
             let sample = Translated { labels: &labels, t, start: TimestampMs(0), metadata: &metadata };
             sink.take(&sample, Measured::Float(1.0), &[])?;
         }

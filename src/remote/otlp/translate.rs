@@ -18,8 +18,8 @@ use crate::storage::AppendError;
 
 /// Bytes of what is decoded at once: a data point, a resource, a scope.
 const MAX_PART: usize = 1 << 20;
-/// Mistakes that are told; all lead to the same end.
-const MAX_MISTAKES: usize = 20;
+/// Mistakes that are told. All lead to the same end, so no more are looked for: what led to them is paid by nobody.
+pub(super) const MAX_MISTAKES: usize = 20;
 
 /// Takes what a request holds.
 pub(super) trait Sink {
@@ -51,8 +51,12 @@ pub(super) enum Stop {
     Mistake(String),
     /// The request is no message.
     Message(String),
+    /// It has so many mistakes that no more are looked for.
+    Enough,
     /// Its samples would take too much memory.
     TooCostly,
+    /// Its samples would take more memory than others have left.
+    Busy,
     /// The store failed.
     Store(AppendError),
 }
@@ -95,7 +99,7 @@ pub(super) struct Translator<'c> {
     pub(super) labels: LabelsBuilder,
     pub(super) findings: Findings,
     /// Samples of `target_info` that this request has brought.
-    pub(super) told: HashSet<(Labels, TimestampMs)>,
+    pub(super) told: HashMap<Labels, HashSet<TimestampMs>>,
     /// Samples of `target_info` between the first and the last one of a resource.
     pub(super) between: u64,
     pub(super) label_names: HashMap<String, Result<String, String>>,
@@ -128,7 +132,7 @@ impl<'c> Translator<'c> {
             options,
             labels: LabelsBuilder::new(),
             findings: Findings::default(),
-            told: HashSet::new(),
+            told: HashMap::new(),
             between: 0,
             label_names: HashMap::new(),
             resource: ResourceLabels::default(),
@@ -227,10 +231,8 @@ impl<'c> Translator<'c> {
     fn forgive(&mut self, outcome: Result<(), Stop>) -> Result<(), Stop> {
         match outcome {
             Err(Stop::Mistake(why)) => {
-                if self.findings.mistakes.len() < MAX_MISTAKES {
-                    self.findings.mistakes.push(why);
-                }
-                Ok(())
+                self.findings.mistakes.push(why);
+                if self.findings.mistakes.len() < MAX_MISTAKES { Ok(()) } else { Err(Stop::Enough) }
             }
             other => other,
         }

@@ -2,9 +2,9 @@
 
 use super::super::histogram::{Decoded, HistogramIn};
 use super::cache::{Key, Known, SeriesCache};
-use super::labels::{LabelFault, RawPair, Shown, series_labels};
+use super::labels::{LabelFault, RawPair, Shown, exemplar_labels, raw_bytes, series_labels};
 use super::outcome::{Complaint, Complaints, Failure, Written};
-use crate::model::{Exemplar, Metadata, TimestampMs, is_stale};
+use crate::model::{Exemplar, Labels, Metadata, TimestampMs, is_stale};
 use crate::net::protobuf::ProtobufError;
 use crate::storage::{
     AppendError, Appendable, Appender, FloatSample, HistogramRef, HistogramSample, Refusal, Refused, SeriesRef,
@@ -21,9 +21,11 @@ const FLOAT_BYTES: usize = 80;
 /// The same of an exemplar or of metadata beside its texts.
 const OTHER_BYTES: usize = 160;
 
-/// Bytes of all labels that one request may spell out for the store. In 2.0 ten bytes name a megabyte of them; honest series
-/// that are all new come to a tenth of this in the largest message.
+/// Bytes of all texts that one request may spell out for the store: labels of series and of exemplars, metadata. In 2.0 ten
+/// bytes name a megabyte of them; honest series that are all new come to a tenth of this in the largest message.
 const SPELLED_MAX: usize = 512 << 20;
+/// An exemplar with more bytes of labels than this is not even spelled out: stores take 128 characters, of four bytes at most.
+const EXEMPLAR_BYTES_MAX: usize = 4 * 128;
 
 /// A series as a request names it.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +56,7 @@ pub(super) enum NamesError {
 pub(super) enum Stop {
     Message(ProtobufError),
     TooManySymbols,
-    TooManyLabels,
+    TooMuchText,
     Store(AppendError),
 }
 
@@ -68,6 +70,14 @@ impl From<AppendError> for Stop {
     fn from(error: AppendError) -> Stop {
         Stop::Store(error)
     }
+}
+
+/// An exemplar as a request has it.
+pub(super) struct RawExemplar<'p, 'm> {
+    pub(super) pairs: Result<&'p [RawPair<'m>], LabelFault>,
+    pub(super) value: f64,
+    /// 0 for none.
+    pub(super) t: i64,
 }
 
 /// What a series brings.
@@ -147,7 +157,7 @@ pub(super) struct Intake<'s, 'm, N> {
     written: Written,
     complaints: Complaints,
     pairs: Vec<RawPair<'m>>,
-    /// Bytes of labels that were spelled out.
+    /// Bytes of texts that were spelled out.
     spelled: usize,
 }
 
@@ -244,24 +254,24 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
         self.settle()
     }
 
+    /// Notes that a series of so many bytes of labels brings exemplars, also if the store has known it for long: they wait
+    /// with its labels for the commit, and the store looks up each of them by these.
+    pub(super) fn expect_exemplars(&mut self, label_bytes: usize, exemplars: u64) -> Result<(), Stop> {
+        self.slice.weight = self.slice.weight.saturating_add(label_bytes);
+        self.spell(label_bytes.saturating_mul(usize::try_from(exemplars).unwrap_or(usize::MAX)))
+    }
+
     /// Takes an exemplar. `complains`: whether one that the store does not keep is told.
     pub(super) fn exemplar(
         &mut self,
         at: At<'m>,
         series: SeriesRef,
-        exemplar: Result<Exemplar, LabelFault>,
+        raw: &RawExemplar<'_, 'm>,
         complains: bool,
     ) -> Result<(), Stop> {
-        let complaint = match &exemplar {
-            Err(fault) => Some(Complaint::ExemplarLabels(*fault)),
-            // It would be one of 1970, and no two of a series could be told apart.
-            Ok(exemplar) if exemplar.t.is_none() => Some(Complaint::UntimedExemplar),
-            Ok(exemplar) if exemplar.t.is_some_and(|t| t > self.max_t) => Some(Complaint::FutureExemplar),
-            Ok(_) => None,
-        };
-        let complaint = match (complaint, exemplar) {
-            (None, Ok(exemplar)) => self.append_exemplar(at, series, &exemplar)?,
-            (complaint, _) => complaint,
+        let complaint = match self.spell_exemplar(raw)? {
+            Ok(exemplar) => self.append_exemplar(at, series, &exemplar)?,
+            Err(complaint) => Some(complaint),
         };
         match complaint {
             None => self.slice.taken.exemplars += 1,
@@ -269,6 +279,24 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
             Some(_) => {}
         }
         self.settle()
+    }
+
+    /// Spells out an exemplar, unless it is refused whatever its labels are.
+    fn spell_exemplar(&mut self, raw: &RawExemplar<'_, 'm>) -> Result<Result<Exemplar, Complaint>, Stop> {
+        let pairs = match raw.pairs {
+            // It would be one of 1970, and no two of a series could be told apart.
+            Ok(_) if raw.t == 0 => return Ok(Err(Complaint::UntimedExemplar)),
+            Ok(_) if raw.t > self.max_t.0 => return Ok(Err(Complaint::FutureExemplar)),
+            Ok(pairs) => pairs,
+            Err(fault) => return Ok(Err(Complaint::ExemplarLabels(fault))),
+        };
+        let bytes = match raw_bytes(pairs) {
+            Ok(bytes @ ..=EXEMPLAR_BYTES_MAX) => bytes,
+            Ok(_) | Err(_) => return Ok(Err(Complaint::LongExemplar)),
+        };
+        self.spell(bytes)?;
+        let labels = exemplar_labels(pairs).map_err(Complaint::ExemplarLabels);
+        Ok(labels.map(|labels| Exemplar { labels, value: raw.value, t: Some(TimestampMs(raw.t)) }))
     }
 
     fn append_exemplar(
@@ -297,6 +325,8 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
 
     /// Notes what a series says of itself. `hash` stands for the metadata and is not 0.
     pub(super) fn metadata(&mut self, at: At<'m>, known: Known, metadata: &Metadata, hash: u32) -> Result<(), Stop> {
+        let bytes = metadata.help.len() + metadata.unit.len();
+        self.spell(bytes)?;
         let mut series = known.series;
         if !self.appender().set_metadata(series, metadata)? {
             match self.resolve(at)? {
@@ -306,7 +336,7 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
             }
             self.appender().set_metadata(series, metadata)?;
         }
-        self.slice.weight += OTHER_BYTES + metadata.help.len() + metadata.unit.len();
+        self.slice.weight += OTHER_BYTES + bytes;
         if let Some(key) = at.key {
             self.slice.metadata.push((key, Known { series, metadata: hash }));
         }
@@ -350,14 +380,10 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
             Err(NamesError::Message(error)) => return Err(error.into()),
             Err(NamesError::Fault(fault)) => return Ok(Err(fault)),
         }
-        let labels = match series_labels(&self.pairs) {
+        let labels = match self.spell_labels()? {
             Ok(labels) => labels,
             Err(fault) => return Ok(Err(fault)),
         };
-        self.spelled += labels.as_bytes().len();
-        if self.spelled > SPELLED_MAX {
-            return Err(Stop::TooManyLabels);
-        }
         let series = self.appender().series(&labels)?;
         // A new series waits with its labels for the commit that logs it.
         self.slice.weight += OTHER_BYTES + labels.as_bytes().len();
@@ -365,6 +391,21 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
             self.cache.put(key, Known { series, metadata: 0 }, self.minute);
         }
         Ok(Ok(series))
+    }
+
+    /// The labels of the pairs that were read last.
+    fn spell_labels(&mut self) -> Result<Result<Labels, LabelFault>, Stop> {
+        match raw_bytes(&self.pairs) {
+            Ok(bytes) => self.spell(bytes)?,
+            Err(fault) => return Ok(Err(fault)),
+        }
+        Ok(series_labels(&self.pairs))
+    }
+
+    /// Counts bytes of text before anything is built of them.
+    fn spell(&mut self, bytes: usize) -> Result<(), Stop> {
+        self.spelled = self.spelled.saturating_add(bytes);
+        if self.spelled > SPELLED_MAX { Err(Stop::TooMuchText) } else { Ok(()) }
     }
 
     /// Nothing if there is no room to show it: a message may have millions of wrong samples in one series.
@@ -464,26 +505,39 @@ impl<'s, 'm, N: Names<'m>> Intake<'s, 'm, N> {
         if self.histograms.is_empty() {
             return Ok(());
         }
-        let mut pending = std::mem::take(&mut self.histograms);
+        let pending = std::mem::take(&mut self.histograms);
         self.slice.weight += std::mem::take(&mut self.histogram_bytes);
         self.slice.taken.histograms += pending.len() as u64;
-        let mut unknown = self.append_histograms(&pending)?;
+        let unknown = self.append_histograms(&pending)?;
         if !unknown.is_empty() {
-            for &position in &unknown {
-                let at = pending[position as usize].at;
-                if let Ok(series) = self.resolve(at)? {
-                    pending[position as usize].series = series;
-                }
-            }
-            let mut position = 0;
-            pending.retain(|_| {
-                position += 1;
-                unknown.contains(&(position - 1))
-            });
-            unknown = self.append_histograms(&pending)?;
+            let again = self.named_again(&unknown, pending)?;
+            let unknown = self.append_histograms(&again)?;
             debug_assert!(unknown.is_empty(), "references that were given just now are known");
         }
         Ok(())
+    }
+
+    /// Those at the positions, with references to series that the store has collected since the cache knew them.
+    #[cold]
+    fn named_again(
+        &mut self,
+        positions: &[u32],
+        pending: Vec<PendingHistogram<'m>>,
+    ) -> Result<Vec<PendingHistogram<'m>>, Stop> {
+        let mut again = Vec::with_capacity(positions.len());
+        for (_, mut one) in (0..).zip(pending).filter(|(position, _)| positions.contains(position)) {
+            match self.resolve(one.at)? {
+                Ok(series) => {
+                    one.series = series;
+                    again.push(one);
+                }
+                Err(fault) => {
+                    self.slice.taken.histograms -= 1;
+                    self.complain(fault.into(), 1, one.at, Some(one.sample.t));
+                }
+            }
+        }
+        Ok(again)
     }
 
     fn append_histograms(&mut self, pending: &[PendingHistogram<'m>]) -> Result<Vec<u32>, Stop> {

@@ -56,11 +56,14 @@ pub(super) fn exemplar_labels(pairs: &[RawPair<'_>]) -> Result<Labels, LabelFaul
     encode(&sorted(pairs)?)
 }
 
-fn sorted<'a>(pairs: &[RawPair<'a>]) -> Result<Vec<(&'a str, &'a str)>, LabelFault> {
+/// Bytes of all names and values, which are known before anything is built of them.
+pub(super) fn raw_bytes(pairs: &[RawPair<'_>]) -> Result<usize, LabelFault> {
     let bytes = pairs.iter().fold(0, |sum: usize, (name, value)| sum.saturating_add(name.len() + value.len()));
-    if bytes > LABEL_BYTES_MAX {
-        return Err(LabelFault::TooLong);
-    }
+    if bytes > LABEL_BYTES_MAX { Err(LabelFault::TooLong) } else { Ok(bytes) }
+}
+
+fn sorted<'a>(pairs: &[RawPair<'a>]) -> Result<Vec<(&'a str, &'a str)>, LabelFault> {
+    raw_bytes(pairs)?;
     let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|_| LabelFault::NotUtf8);
     let pairs = pairs.iter().map(|(name, value)| Ok((utf8(name)?, utf8(value)?)));
     let mut sorted = pairs.collect::<Result<Vec<_>, _>>()?;

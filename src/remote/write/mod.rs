@@ -6,17 +6,18 @@
 //! * **A series is named once.** What a request says of a series' labels is hashed as it stands (the encoded labels in 1.0,
 //!   the symbols in 2.0); a bounded cache knows the store's reference for it. Labels are only built for what is
 //!   not in there. A reference that the store has forgotten is asked for anew.
-//! * **Memory is bounded** before anything is believed: the unpacked message, a series' labels, the buckets of a histogram, and
-//!   what one commit holds: a large message is committed in slices. (The bodies that are held at the same time are counted
-//!   where they are read, in `web`.)
+//! * **Memory is bounded** before anything is believed: the unpacked message, a series' labels, the buckets of a histogram,
+//!   the texts that a request has the store copy, and what one commit holds: a large message is committed in slices. (The
+//!   bodies that are held at the same time are counted where they are read, in `web`.)
 //! * **What is not kept is told**: whatever of a request can be written is written, and the answer is 400 with how many
 //!   samples were refused for which reasons. 4xx is for what would be refused again, 5xx for what may succeed later.
 //!   A request that comes again changes nothing, and a series' newest sample once more counts as written.
 //!
 //! Where this is not what Prometheus does: it rolls back a 1.0 request at its first refused sample, and answers 204 where
 //! it left out series with invalid labels, although the specification wants 400; it answers 204 to exemplars that are too
-//! long, and stores those without a timestamp in 1970; it refuses series of 2.0 that have exemplars and nothing else, which its own senders send. Metadata of 2.0 is
-//! always stored; that of 1.0 belongs to no series and is only counted, as there.
+//! long, and stores those without a timestamp in 1970; it refuses series of 2.0 that have exemplars and nothing else, which
+//! its own senders send. Metadata of 2.0 is always stored, help and unit cut after 64 KiB, where the reference has no limit;
+//! that of 1.0 belongs to no series and is only counted, as there.
 //!
 //! | file | content |
 //! |---|---|

@@ -13,6 +13,7 @@ use super::outcome::{Complaints, Failure, Outcome, Written};
 use super::v1::{self, V1};
 use super::v2::V2;
 use crate::model::TimestampMs;
+use crate::net::ZSTD_WINDOW_LOG_MAX;
 use crate::remote::snappy;
 use crate::runtime::Clock;
 use crate::storage::{AppendError, Appendable};
@@ -167,7 +168,7 @@ impl From<Stop> for Failure {
         match stop {
             Stop::Message(error) => error.into(),
             Stop::TooManySymbols => Failure::Invalid("there are too many symbols".to_owned()),
-            Stop::TooManyLabels => Failure::TooLarge("its series have too many bytes of labels".to_owned()),
+            Stop::TooMuchText => Failure::TooLarge("its series have too many bytes of labels and metadata".to_owned()),
             Stop::Store(error) => error.into(),
         }
     }
@@ -190,13 +191,16 @@ fn unpack_zstd(body: &[u8], max: usize, out: &mut Vec<u8>) -> Result<(), Failure
         out.reserve(declared);
     }
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    let decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(damaged)?;
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(damaged)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(damaged)?;
     decoder.take(limit).read_to_end(out).map_err(damaged)?;
     if out.len() > max { Err(too_large()) } else { Ok(()) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     fn unpacked(packing: Packing, body: &[u8], max: usize) -> Result<Vec<u8>, Failure> {
@@ -218,5 +222,18 @@ mod tests {
             assert!(matches!(unpacked(packing, &body[..body.len() / 2], 1 << 20), Err(Failure::Invalid(_))));
             assert!(matches!(unpacked(packing, b"nonsense", 1 << 20), Err(Failure::Invalid(_))));
         }
+    }
+
+    #[test]
+    fn a_frame_of_zstd_cannot_ask_for_a_window_beyond_what_decoders_must_support() {
+        let with_window = |log| {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+            encoder.window_log(log).unwrap();
+            encoder.write_all(b"message").unwrap();
+            encoder.finish().unwrap()
+        };
+        let window = |log| unpacked(Packing::Zstd, &with_window(log), 1 << 20);
+        assert_eq!(window(ZSTD_WINDOW_LOG_MAX).unwrap(), b"message");
+        assert!(matches!(window(ZSTD_WINDOW_LOG_MAX + 1), Err(Failure::Invalid(_))));
     }
 }

@@ -3,12 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::super::histogram;
+use super::cache::SeriesCache;
 use super::content::{Content, Message, Packing};
+use super::intake::{At, Intake, Names, NamesError};
+use super::labels::{LabelFault, RawPair};
 use super::outcome::{Failure, Outcome, Written};
 use super::receiver::{Config, Deps, Receiver};
 use crate::disk::MemDisk;
 use crate::model::{DurationMs, Labels, Metadata, MetricType, STALE_NAN, TimestampMs, Value};
-use crate::net::protobuf::Writer;
+use crate::net::protobuf::{Fields, Writer};
 use crate::remote::snappy;
 use crate::runtime::Clock;
 use crate::storage::memory::MemoryStore;
@@ -502,6 +506,51 @@ fn new_series_with_long_labels_do_not_wait_for_the_end_of_the_request() {
 }
 
 #[test]
+fn known_series_with_exemplars_and_long_labels_do_not_either() {
+    let settings = Settings { max_exemplars: 100, ..Settings::default() };
+    let bench = Bench::with(settings, Config::default());
+    let long = "v".repeat(512 << 10);
+    let names: Vec<String> = (0..40).map(|n| format!("m{n}")).collect();
+    let request = |rest: &dyn Fn(&mut Writer<'_>)| {
+        message(|w| {
+            symbols(w, &["", "__name__", "long", &long]);
+            names.iter().for_each(|name| w.bytes(4, name.as_bytes()));
+            (4..44).for_each(|name| series2(w, &[1, name, 2, 3], rest));
+        })
+    };
+    assert!(bench.send(Message::V2, &request(&|w| sample2(w, 0, 1.0, 0))).failure.is_none());
+    let mut request = request(&|w| w.message(4, |w| w.int(3, NOW)));
+    // A series whose exemplar is cut off.
+    request.extend_from_slice(&[0x2a, 2, 0x22, 5]);
+    let outcome = bench.send(Message::V2, &request);
+    assert!(why(&outcome).contains("cut off"), "{outcome:?}");
+    assert!((16..40).contains(&outcome.written.exemplars), "{outcome:?}");
+}
+
+#[test]
+fn metadata_that_is_too_long_is_cut_between_two_characters() {
+    let bench = Bench::new();
+    let help = "é".repeat(40_000);
+    let request = message(|w| {
+        symbols(w, &["", "__name__", "up", &format!("x{help}"), "seconds"]);
+        series2(w, &[1, 2], |w| {
+            sample2(w, 0, 1.0, 0);
+            w.message(5, |w| {
+                w.varint(3, 3);
+                w.varint(4, 4);
+            });
+        });
+    });
+    let outcome = bench.send(Message::V2, &request);
+    assert_eq!((outcome.failure.is_none(), outcome.written), (true, written(1, 0, 0)));
+    let series = bench.store.appender().series(&Labels::from_pairs([("__name__", "up")])).unwrap();
+    let stored = bench.store.metadata_of(series).map(|found| (*found).clone()).unwrap();
+    assert_eq!(stored.help.len(), (64 << 10) - 1);
+    assert!(format!("x{help}").starts_with(&stored.help));
+    assert_eq!(stored.unit, "seconds");
+}
+
+#[test]
 fn late_markers_are_told_and_markers_keep_their_bits() {
     let bench = Bench::new();
     let send = |t, v| bench.send(Message::V1, &message(|w| series1(w, &[("__name__", "up")], &[(t, v)])));
@@ -551,6 +600,51 @@ fn a_request_does_not_spell_out_gigabytes_of_labels() {
     let outcome = bench.send(Message::V2, &request);
     assert!(matches!(outcome.failure, Some(Failure::TooLarge(_))), "{outcome:?}");
     assert!((400..540).contains(&outcome.written.samples), "{outcome:?}");
+    let same = |rest: &dyn Fn(&mut Writer<'_>, u64)| {
+        message(|w| {
+            symbols(w, &["", "__name__", "m0", "long", &long[..400_000], &long[..64_000], &long[..63_000]]);
+            (0..20_000).for_each(|n| series2(w, &[1, 2, 3, 4], |w| rest(w, n)));
+        })
+    };
+    let exemplars = same(&|w, _| w.message(4, |w| w.int(3, NOW)));
+    let metadata = same(&|w, n| {
+        sample2(w, 0, 1.0, 0);
+        w.message(5, |w| w.varint(3, 5 + n % 2));
+    });
+    let repeated = message(|w| {
+        symbols(w, &["", "__name__", "m0", "long", &long[..400_000]]);
+        (0..2000).for_each(|_| series2(w, &[1, 2, 3, 4, 3, 4], |w| sample2(w, 0, 1.0, 0)));
+    });
+    let of_one = message(|w| {
+        symbols(w, &["", "__name__", "m0", "long", &long[..400_000]]);
+        series2(w, &[1, 2, 3, 4], |w| (0..2000).for_each(|_| w.message(4, |w| w.int(3, NOW))));
+    });
+    for request in [exemplars, metadata, repeated, of_one] {
+        let outcome = bench.send(Message::V2, &request);
+        assert!(matches!(outcome.failure, Some(Failure::TooLarge(_))), "{outcome:?}");
+    }
+}
+
+/// Names that can no longer be read.
+struct Lost;
+
+impl<'m> Names<'m> for Lost {
+    fn pairs(&self, _: &'m [u8], _: &mut Vec<RawPair<'m>>) -> Result<(), NamesError> {
+        Err(LabelFault::NoMetricName.into())
+    }
+}
+
+#[test]
+fn a_histogram_whose_series_has_gone_and_has_no_name_is_told() {
+    let (store, cache, now) = (MemoryStore::new(), SeriesCache::new(), TimestampMs(NOW));
+    let mut intake = Intake::new(&store, &cache, &Lost, now, now);
+    let bytes = message(|w| histogram2(w, 1, 0, 2, 0));
+    let field = Fields::new(&bytes).next().unwrap().unwrap();
+    let sample = histogram::decode(field.message().unwrap()).unwrap();
+    intake.histogram(At { text: &[], key: None }, SeriesRef(99), sample).unwrap();
+    let (taken, _, failure) = intake.finish(Ok(()));
+    assert_eq!(taken, written(0, 0, 0));
+    assert!(matches!(&failure, Some(Failure::Invalid(why)) if why.contains("1 x no metric name")), "{failure:?}");
 }
 
 /// A store whose disk is full.

@@ -4,9 +4,9 @@
 //! its start, and their bytes name it: two orders of the same labels cost two entries of the cache and are one series.
 
 use super::super::histogram;
-use super::intake::{At, Contents, Intake, Names, NamesError, Stop};
-use super::labels::{LABELS_MAX, LabelFault, RawPair, exemplar_labels};
-use crate::model::{Exemplar, TimestampMs};
+use super::intake::{At, Contents, Intake, Names, NamesError, RawExemplar, Stop};
+use super::labels::{LABELS_MAX, LabelFault, RawPair};
+use crate::model::TimestampMs;
 use crate::net::protobuf::{Fields, ProtobufError};
 use crate::storage::{FloatSample, SeriesRef};
 
@@ -73,6 +73,11 @@ fn series<'m>(text: &'m [u8], intake: &mut Intake<'_, 'm, V1>) -> Result<(), Sto
     let key = (!has_more_labels).then(|| intake.cache.hash(labels));
     let at = At { text, key };
     let Some(known) = intake.series(at, contents)? else { return Ok(()) };
+    if contents.exemplars > 0 {
+        // Labels that do not stand at the start are somewhere in it.
+        let label_bytes = if has_more_labels { text.len() } else { labels.len() };
+        intake.expect_exemplars(label_bytes, contents.exemplars)?;
+    }
     for field in Fields::new(rest) {
         let field = field?;
         match field.number {
@@ -152,10 +157,8 @@ fn exemplar<'m>(
             _ => {}
         }
     }
-    let t = (t != 0).then_some(TimestampMs(t));
-    let labels = if pairs.len() > LABELS_MAX { Err(LabelFault::TooMany) } else { exemplar_labels(&pairs) };
-    let exemplar = labels.map(|labels| Exemplar { labels, value, t });
-    intake.exemplar(at, series, exemplar, false)
+    let pairs = if pairs.len() > LABELS_MAX { Err(LabelFault::TooMany) } else { Ok(&pairs[..]) };
+    intake.exemplar(at, series, &RawExemplar { pairs, value, t }, false)
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@
 
 use super::super::histogram;
 use super::cache::Key;
-use super::intake::{At, Contents, Intake, Names, NamesError, Stop};
-use super::labels::{LABELS_MAX, LabelFault, RawPair, exemplar_labels};
+use super::intake::{At, Contents, Intake, Names, NamesError, RawExemplar, Stop};
+use super::labels::{LABELS_MAX, LabelFault, RawPair};
 use super::outcome::Complaint;
-use crate::model::{Exemplar, Metadata, MetricType, TimestampMs};
+use crate::model::{Metadata, MetricType, TimestampMs};
 use crate::net::protobuf::{Field, Fields, ProtobufError};
 use crate::storage::{FloatSample, SeriesRef};
 
@@ -23,6 +23,9 @@ const EXEMPLAR: u32 = 4;
 const METADATA: u32 = 5;
 /// Symbols of one request. Each may be two bytes of a message, and is 24 of memory.
 const SYMBOLS_MAX: usize = 1 << 20;
+/// Bytes of a help text and of a unit. They are written down for each series, and a message may name one symbol in millions
+/// of them. What is longer is cut: a description that is too long is no reason to refuse samples, or to leave it out.
+const METADATA_BYTES_MAX: usize = 64 << 10;
 /// The labels that `type-and-unit-labels` adds.
 const TYPE_LABEL: &[u8] = b"__type__";
 const UNIT_LABEL: &[u8] = b"__unit__";
@@ -103,6 +106,9 @@ impl<'m> V2<'m> {
             return Ok(());
         }
         let Some(known) = intake.series(at, contents)? else { return Ok(()) };
+        if contents.exemplars > 0 {
+            intake.expect_exemplars(self.symbol_bytes(&head.refs, metadata), contents.exemplars)?;
+        }
         let hash = self.metadata_hash(metadata);
         if hash != 0 && hash != known.metadata {
             intake.metadata(at, known, &self.metadata(metadata), hash)?;
@@ -163,13 +169,19 @@ impl<'m> V2<'m> {
     }
 
     fn metadata(&self, refs: MetadataRefs) -> Metadata {
-        let text = |symbol| String::from_utf8_lossy(self.optional_symbol(symbol)).into_owned();
+        let text = |symbol| String::from_utf8_lossy(cut(self.optional_symbol(symbol), METADATA_BYTES_MAX)).into_owned();
         Metadata { metric_type: refs.metric_type, help: text(refs.help), unit: text(refs.unit) }
     }
 
     /// 0 means that there is none, whatever stands there.
     fn optional_symbol(&self, symbol: u32) -> &'m [u8] {
         if symbol == 0 { &[] } else { self.symbols.get(symbol as usize).copied().unwrap_or_default() }
+    }
+
+    /// Bytes of all symbols that a series' labels may be made of.
+    fn symbol_bytes(&self, refs: &[u32], metadata: MetadataRefs) -> usize {
+        let symbols = refs.iter().chain([&metadata.unit]).filter_map(|symbol| self.symbols.get(*symbol as usize));
+        symbols.map(|symbol| symbol.len()).fold(0, usize::saturating_add)
     }
 
     fn push_pairs(&self, refs: &[u32], out: &mut Vec<RawPair<'m>>) -> Result<(), LabelFault> {
@@ -198,9 +210,8 @@ impl<'m> V2<'m> {
             }
         }
         let mut pairs = Vec::new();
-        let labels = self.push_pairs(&refs, &mut pairs).and_then(|()| exemplar_labels(&pairs));
-        let t = (t != 0).then_some(TimestampMs(t));
-        intake.exemplar(at, series, labels.map(|labels| Exemplar { labels, value, t }), true)
+        let pairs = self.push_pairs(&refs, &mut pairs).map(|()| &pairs[..]);
+        intake.exemplar(at, series, &RawExemplar { pairs, value, t }, true)
     }
 }
 
@@ -266,6 +277,13 @@ fn metric_type(number: u64) -> MetricType {
         7 => MetricType::StateSet,
         _ => MetricType::Unknown,
     }
+}
+
+/// The first `max` bytes, without a character that is not whole.
+fn cut(text: &[u8], max: usize) -> &[u8] {
+    let is_inside = |at: &usize| text.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    let end = (0..=max.min(text.len())).rev().find(|at| !is_inside(at)).unwrap_or(0);
+    text.get(..end).unwrap_or(text)
 }
 
 #[inline]

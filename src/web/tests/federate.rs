@@ -93,6 +93,24 @@ async fn the_cluster_is_asked_where_there_is_one_and_our_targets_say_nothing_of_
 }
 
 #[tokio::test]
+async fn what_the_cluster_has_is_refused_if_it_takes_more_memory_than_one_answer_may() {
+    let long = "v".repeat(1000);
+    let mut fixture = Fixture::new();
+    for i in 0..10 {
+        fixture = fixture.series(&[("__name__", "load"), ("i", &i.to_string()), ("long", &long)], &[(1, 1.0)]);
+    }
+    fixture.config.remote_read.held_bytes = 5000;
+    fixture.deps.cluster.store(Some(Arc::new(local_cluster("home", fixture.store.clone()))));
+    let app = fixture.app();
+    let ours = app.get("/federate?match[]=load").await;
+    assert_eq!(ours.status, 200);
+    assert_eq!(ours.text().matches("load{").count(), 10);
+    let refused = app.get("/federate?match[]=load&source=cluster").await;
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.text(), "the query would need more than 5000 bytes of memory\n");
+}
+
+#[tokio::test]
 async fn missing_and_malformed_selectors_are_refused_with_a_sentence() {
     let app = Fixture::new().app();
     for (path, sentence) in [

@@ -49,7 +49,7 @@ const ENDPOINTS: &[(&str, Endpoint)] = &[
     ("/series", Endpoint(BOTH, "Label sets of series", &["match[]*!", "start", "end", "limit"])),
     ("/read", Endpoint(&["post"], "Remote read: protocol buffers in, protocol buffers out", &[])),
     ("/write", Endpoint(&["post"], "Remote write: protocol buffers in", &[])),
-    ("/otlp/v1/metrics", Endpoint(&["post"], "OTLP metrics: protocol buffers in", &[])),
+    ("/otlp/v1/metrics", Endpoint(&["post"], "OTLP metrics: protocol buffers or JSON in", &[])),
     ("/targets", Endpoint(GET, "Scrape targets", &["state", "scrapePool"])),
     ("/targets/metadata", Endpoint(GET, "Metadata of metrics by target", &["match_target", "metric", "limit"])),
     ("/targets/relabel_steps", Endpoint(GET, "What the rules of a job do to labels", &["scrapePool!", "labels!"])),

@@ -10,7 +10,7 @@ use axum::routing::{MethodRouter, post};
 
 use crate::model::Shortened;
 use crate::remote::otlp::{Failure, Format, Packing};
-use crate::web::body::BodyBudget;
+use crate::web::body::{BodyBudget, BodyError};
 use crate::web::encoding::plain;
 use crate::web::routes::Web;
 
@@ -38,6 +38,7 @@ async fn receive(State(web): State<Arc<Web>>, request: Request, budget: Arc<Body
     let outcome = web.deps.pool.run(move || receiver.receive(format, packing, &body.bytes));
     match outcome.await {
         Ok(Ok(())) => Response::new(Body::empty()),
+        Ok(Err(Failure::Busy)) => BodyError::Busy.response(),
         Ok(Err(failure)) => plain(status(&failure), format!("{failure}\n")),
         Err(lost) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{lost}\n")),
     }
@@ -73,6 +74,6 @@ fn status(failure: &Failure) -> StatusCode {
         Failure::Invalid(_) => StatusCode::BAD_REQUEST,
         Failure::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Failure::Untranslatable(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        Failure::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Busy | Failure::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -21,12 +21,12 @@ use crate::remote::read::{
 };
 use crate::remote::snappy;
 use crate::runtime::Tasks;
-use crate::storage::{Cancelled, QueryError, Scope};
+use crate::storage::Scope;
 use crate::telemetry::{Counter, Gauge, Registry};
 use crate::web::config::WebConfig;
 use crate::web::encoding::{ContentEncoding, plain};
 use crate::web::routes::Web;
-use crate::web::stream::{Plan, Sink, StreamError, Streams, WriteError};
+use crate::web::stream::{Plan, Sink, Streams, WriteError};
 
 /// Bytes of an unpacked request: hundreds of times what the longest queries of dashboards need.
 const REQUEST_MAX: usize = 4 << 20;
@@ -66,16 +66,19 @@ impl Reads {
     }
 
     fn streams(&self) -> io::Result<&Streams> {
-        if let Some(streams) = self.streams.get() {
-            return Ok(streams);
-        }
-        let streams = Streams::new(self.threads, self.timeout, self.tasks.clone())?;
-        // If another read was faster, its threads are used and these end.
-        Ok(self.streams.get_or_init(|| streams))
+        begun(&self.streams, || Streams::new(self.threads, self.timeout, self.tasks.clone()))
     }
 
     async fn admit(&self) -> Option<OwnedSemaphorePermit> {
         tokio::time::timeout(self.timeout, self.gate.clone().acquire_owned()).await.ok()?.ok()
+    }
+}
+
+/// What is there, or else what begins now. If another was faster, its work is used and this one's threads end.
+pub(super) fn begun<T>(place: &OnceLock<T>, begin: impl FnOnce() -> io::Result<T>) -> io::Result<&T> {
+    match place.get() {
+        Some(begun) => Ok(begun),
+        None => begin().map(|new| place.get_or_init(|| new)),
     }
 }
 
@@ -154,7 +157,8 @@ async fn answer(web: Arc<Web>, request: Request, samples: Samples) -> Result<Res
     };
     let streams = reads.streams().map_err(|error| internal(error.to_string()))?;
     let work = Work { web: web.clone(), samples, request, kind, scope, _permit: permit };
-    let mut response = streams.answer(plan, move |out| work.write(out)).await.map_err(refusal)?;
+    let answered = streams.answer(plan, move |out| work.write(out)).await;
+    let mut response = answered.map_err(|error| (error.status(), error.to_string()))?;
     if kind == ResponseKind::Samples {
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
     }
@@ -232,19 +236,4 @@ impl From<ServeError> for WriteError {
             }
         }
     }
-}
-
-fn refusal(error: StreamError) -> Refusal {
-    let status = match &error {
-        StreamError::Failed(WriteError::BadRequest(_)) => StatusCode::BAD_REQUEST,
-        StreamError::Failed(WriteError::Query(QueryError::Cancelled(
-            Cancelled::Bytes(_) | Cancelled::Samples(_) | Cancelled::Series(_),
-        ))) => StatusCode::BAD_REQUEST,
-        StreamError::Busy => StatusCode::SERVICE_UNAVAILABLE,
-        StreamError::Failed(WriteError::Query(QueryError::NotReady(_) | QueryError::Cancelled(_))) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-        StreamError::Failed(_) | StreamError::Lost => StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    (status, error.to_string())
 }

@@ -27,7 +27,7 @@ impl RemoteWrite {
         let held = bodies.clone();
         deps.registry.gauge_fn(
             "watershed_remote_write_receiver_held_bytes",
-            "Bytes of request bodies of remote write that are held at this moment.",
+            "Bytes of memory that request bodies of remote write hold at this moment.",
             &[],
             move || held.held() as f64,
         );

@@ -4,10 +4,10 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::super::read::Reads;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::super::read::{Reads, begun};
 use super::super::reply::{ApiError, ErrorKind};
 use crate::cluster::LISTS_MAX_BYTES;
 use crate::promql::service::{QueryFailure, Service};
@@ -81,13 +81,5 @@ impl Admitted {
     /// Its bounds.
     pub(super) fn scope(&self) -> &Scope {
         &self.cancel.0
-    }
-}
-
-/// What is there, or else what begins now. If another was faster, its work is used and this one's threads end.
-fn begun<T>(place: &OnceLock<T>, begin: impl FnOnce() -> io::Result<T>) -> io::Result<&T> {
-    match place.get() {
-        Some(begun) => Ok(begun),
-        None => begin().map(|new| place.get_or_init(|| new)),
     }
 }

@@ -13,42 +13,14 @@ use super::super::expression::{selectors_of, write_exemplar};
 use super::super::json::LabelMap;
 use super::super::reply::{Answer, ApiError, ErrorKind};
 use super::super::rules::check;
-use super::desk::Admitted;
-use super::{frontend, respond};
-use crate::cluster::{Client, Frontend, MetricMetadata};
+use super::asked::Asked;
+use super::respond;
+use crate::cluster::MetricMetadata;
 use crate::model::{Exemplar, Metadata, TimestampMs};
 use crate::promql::service::QueryFailure;
 use crate::storage::TimeRange;
 use crate::web::encoding::ContentEncoding;
-use crate::web::form::Form;
 use crate::web::routes::Web;
-
-/// What members are asked, and for whom.
-struct Asked {
-    web: Arc<Web>,
-    frontend: Arc<Frontend>,
-    client: Client,
-    form: Form,
-    _admitted: Admitted,
-}
-
-impl Asked {
-    async fn read(web: Arc<Web>, request: Request) -> Result<Asked, ApiError> {
-        let frontend = frontend(&web)?;
-        let credentials = frontend.forwarded(request.headers());
-        let form = Form::read(request, web.config.form_limit, web.config.read_timeout).await?;
-        let admitted = web.cluster.admit(&web.deps.queries).await?;
-        let client = Client { credentials, scope: admitted.scope().clone() };
-        Ok(Asked { web, frontend, client, form, _admitted: admitted })
-    }
-
-    fn time(&self, name: &str) -> Result<Option<TimestampMs>, ApiError> {
-        match self.form.first(name) {
-            "" => Ok(None),
-            _ => Ok(Some(self.form.time(name, TimestampMs(0))?)),
-        }
-    }
-}
 
 /// An endpoint that answers what `tell` finds out.
 async fn answer<F: Future<Output = Result<Answer, ApiError>>>(
@@ -93,7 +65,7 @@ pub(super) async fn exemplars(State(web): State<Arc<Web>>, request: Request) -> 
     #[serde(rename_all = "camelCase")]
     struct Shown<'a> {
         series_labels: LabelMap<'a>,
-        exemplars: Vec<Value>,
+        exemplars: &'a [Value],
     }
     answer(web, request, async |asked: Asked| {
         let (start, end) = (asked.time("start")?, asked.time("end")?);
@@ -115,10 +87,8 @@ pub(super) async fn exemplars(State(web): State<Arc<Web>>, request: Request) -> 
             }
             all.sort_by(|(a, _), (b, _)| a.cmp(b));
         }
-        let shown = all.iter().map(|(labels, exemplars)| Shown {
-            series_labels: LabelMap(labels.as_bytes()),
-            exemplars: exemplars.clone(),
-        });
+        let shown =
+            all.iter().map(|(labels, exemplars)| Shown { series_labels: LabelMap(labels.as_bytes()), exemplars });
         Ok(Answer::annotated(&shown.collect::<Vec<_>>(), annotations))
     })
     .await
@@ -139,7 +109,7 @@ pub(super) async fn rules(State(web): State<Arc<Web>>, request: Request) -> Resp
         groups: Vec<Map<String, Value>>,
     }
     answer(web, request, async |asked: Asked| {
-        let Asked { web, frontend, client, form, _admitted } = asked;
+        let Asked { web, frontend, client, form, admitted: _admitted } = asked;
         // Compiling hostile expressions takes its time, which is not the connections'.
         let checked = web.deps.pool.run(move || check(&form).map(|selectors| (selectors, form))).await;
         let (selectors, form) = checked.map_err(|lost| ApiError::new(ErrorKind::Internal, lost.to_string()))??;

@@ -9,23 +9,23 @@ use axum::http::Response;
 use super::super::json::LabelMap;
 use super::super::labels::{unescaped, warn_truncated};
 use super::super::reply::{Answer, ApiError, ErrorKind};
+use super::asked::Asked;
 use super::desk::Admitted;
-use super::{frontend, respond};
+use super::respond;
 use crate::cluster::{Frontend, Lists};
-use crate::model::{Annotations, Labels, TimestampMs};
+use crate::model::{Annotations, Labels};
 use crate::promql::service::QueryFailure;
 use crate::storage::Limit;
 use crate::web::encoding::ContentEncoding;
-use crate::web::form::Form;
 use crate::web::routes::Web;
 
 pub(super) async fn labels(State(web): State<Arc<Web>>, request: Request) -> Response<Body> {
     let encoding = ContentEncoding::accepted(request.headers());
-    respond(label_names(&web, request).await, encoding)
+    respond(label_names(web, request).await, encoding)
 }
 
-async fn label_names(web: &Web, request: Request) -> Result<Answer, ApiError> {
-    let asked = Asked::read(web, request).await?;
+async fn label_names(web: Arc<Web>, request: Request) -> Result<Answer, ApiError> {
+    let asked = Listed::read(web, request).await?;
     let (names, annotations) =
         asked.frontend.label_names(&asked.lists, asked.admitted.scope()).await.map_err(QueryFailure::from)?;
     Ok(texts(names.into_iter().collect(), annotations, asked.limit))
@@ -37,12 +37,12 @@ pub(super) async fn label_values(
     request: Request,
 ) -> Response<Body> {
     let encoding = ContentEncoding::accepted(request.headers());
-    respond(values(&web, &name, request).await, encoding)
+    respond(values(web, &name, request).await, encoding)
 }
 
-async fn values(web: &Web, name: &str, request: Request) -> Result<Answer, ApiError> {
+async fn values(web: Arc<Web>, name: &str, request: Request) -> Result<Answer, ApiError> {
     let name = unescaped(name)?;
-    let asked = Asked::read(web, request).await?;
+    let asked = Listed::read(web, request).await?;
     let (values, annotations) =
         asked.frontend.label_values(&name, &asked.lists, asked.admitted.scope()).await.map_err(QueryFailure::from)?;
     Ok(texts(values.into_iter().collect(), annotations, asked.limit))
@@ -50,11 +50,11 @@ async fn values(web: &Web, name: &str, request: Request) -> Result<Answer, ApiEr
 
 pub(super) async fn series(State(web): State<Arc<Web>>, request: Request) -> Response<Body> {
     let encoding = ContentEncoding::accepted(request.headers());
-    respond(all_series(&web, request).await, encoding)
+    respond(all_series(web, request).await, encoding)
 }
 
-async fn all_series(web: &Web, request: Request) -> Result<Answer, ApiError> {
-    let asked = Asked::read(web, request).await?;
+async fn all_series(web: Arc<Web>, request: Request) -> Result<Answer, ApiError> {
+    let asked = Listed::read(web, request).await?;
     if asked.lists.selectors.is_empty() {
         return Err(ApiError::new(ErrorKind::BadData, "no match[] parameter provided"));
     }
@@ -67,29 +67,23 @@ async fn all_series(web: &Web, request: Request) -> Result<Answer, ApiError> {
 }
 
 /// A list that a client asks for.
-struct Asked {
+struct Listed {
     frontend: Arc<Frontend>,
     lists: Lists,
     limit: Limit,
     admitted: Admitted,
 }
 
-impl Asked {
-    async fn read(web: &Web, request: Request) -> Result<Asked, ApiError> {
-        let frontend = frontend(web)?;
-        let credentials = frontend.forwarded(request.headers());
-        let form = Form::read(request, web.config.form_limit, web.config.read_timeout).await?;
-        let time = |name: &str| match form.first(name) {
-            "" => Ok(None),
-            _ => form.time(name, TimestampMs(0)).map(Some),
-        };
-        let (start, end, limit) = (time("start")?, time("end")?, form.limit()?);
+impl Listed {
+    async fn read(web: Arc<Web>, request: Request) -> Result<Listed, ApiError> {
+        let asked = Asked::read(web, request).await?;
+        let (start, end, limit) = (asked.time("start")?, asked.time("end")?, asked.form.limit()?);
+        let Asked { web, frontend, client, form, admitted } = asked;
         // Compiling hostile expressions takes its time, which is not the connections'.
         let selectors = web.deps.pool.run(move || form.narrowing_selectors()).await;
         let selectors = selectors.map_err(|lost| ApiError::new(ErrorKind::Internal, lost.to_string()))??;
-        let lists = Lists { selectors, start, end, credentials };
-        let admitted = web.cluster.admit(&web.deps.queries).await?;
-        Ok(Asked { frontend, lists, limit, admitted })
+        let lists = Lists { selectors, start, end, credentials: client.credentials };
+        Ok(Listed { frontend, lists, limit, admitted })
     }
 }
 

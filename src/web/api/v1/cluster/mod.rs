@@ -4,6 +4,7 @@
 //! at places of its own ([`Desk`]), and what blocks a thread meanwhile does so on threads of its own, so that a member that
 //! hangs keeps nobody from the local data.
 
+mod asked;
 mod desk;
 mod gather;
 mod lists;
