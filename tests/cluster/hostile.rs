@@ -115,6 +115,22 @@ fn introduce(request: &Request, stream: &mut TcpStream) -> bool {
     true
 }
 
+/// Answers as a Prometheus 2 that has [`send_samples`]; false if it is asked to evaluate.
+fn is_read_of_prometheus_2(request: &Request, stream: &mut TcpStream) -> bool {
+    if request.target.ends_with("/buildinfo") {
+        json(stream, r#"{"status":"success","data":{"version":"2.53.5","revision":"x","goVersion":"go1"}}"#);
+        return true;
+    }
+    if introduce(request, stream) {
+        return true;
+    }
+    let is_read = request.target.ends_with("/api/v1/read");
+    if is_read {
+        send_samples(stream);
+    }
+    is_read
+}
+
 /// Answers a remote read with the sample at [`AT`].
 fn send_samples(stream: &mut TcpStream) {
     let selector = vec![Matcher::equal("__name__", "up")];
@@ -462,12 +478,7 @@ fn who_may_not_ask_a_member_does_not_decide_what_it_can_do() {
                     return reply(stream, status, "text/plain", b"no");
                 }
             }
-            if request.target.ends_with("/buildinfo") {
-                json(stream, r#"{"status":"success","data":{"version":"2.53.5","revision":"x","goVersion":"go1"}}"#);
-            } else if introduce(request, stream) {
-            } else if request.target.ends_with("/api/v1/read") {
-                send_samples(stream);
-            } else {
+            if !is_read_of_prometheus_2(request, stream) {
                 reply(stream, 500, "text/plain", b"a Prometheus 2 is read");
             }
         });
@@ -500,12 +511,7 @@ fn a_prometheus_2_is_read_and_does_not_evaluate() {
     let evaluated = Arc::new(AtomicU64::new(0));
     let counted = evaluated.clone();
     let server = Target::start(move |request, stream| {
-        if request.target.ends_with("/buildinfo") {
-            json(stream, r#"{"status":"success","data":{"version":"2.53.5","revision":"x","goVersion":"go1"}}"#);
-        } else if introduce(request, stream) {
-        } else if request.target.ends_with("/api/v1/read") {
-            send_samples(stream);
-        } else {
+        if !is_read_of_prometheus_2(request, stream) {
             counted.fetch_add(1, Ordering::Relaxed);
             json(stream, GOOD);
         }
