@@ -157,44 +157,41 @@ fn vmauth(peers: &Peers, home: &Home, backend: SocketAddr) -> Server {
 
 /// Takes what comes and says a few bytes.
 async fn backend() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    let runtime = tokio::runtime::Handle::current();
-    runtime.clone().spawn(async move {
-        loop {
-            let Ok((stream, _)) = listener.accept().await else { return };
-            drop(stream.set_nodelay(true));
-            runtime.spawn(async move {
-                let service = service_fn(|request: Request<Incoming>| async move {
-                    request.into_body().collect().await?;
-                    Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from_static(b"ok"))))
-                });
-                let connection = hyper::server::conn::http1::Builder::new();
-                drop(connection.serve_connection(TokioIo::new(stream), service).await);
-            });
-        }
-    });
-    address
+    listen(|stream| async move {
+        let service = service_fn(|request: Request<Incoming>| async move {
+            request.into_body().collect().await?;
+            Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from_static(b"ok"))))
+        });
+        drop(hyper::server::conn::http1::Builder::new().serve_connection(stream, service).await);
+    })
+    .await
 }
 
 /// The same for calls of `httpgrpc.HTTP/Handle`.
 async fn grpc_backend() -> SocketAddr {
+    listen(|stream| async move {
+        let service = service_fn(|request: Request<Incoming>| async move {
+            request.into_body().collect().await?;
+            let answer = Response::builder().header("content-type", "application/grpc").body(Handled::new());
+            Ok::<_, hyper::Error>(answer.expect("an answer"))
+        });
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        drop(connection.serve_connection(stream, service).await);
+    })
+    .await
+}
+
+/// Serves each connection to the address that it gives.
+async fn listen<S>(serve: impl Fn(TokioIo<TcpStream>) -> S + Send + 'static) -> SocketAddr
+where
+    S: Future<Output = ()> + Send + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let runtime = tokio::runtime::Handle::current();
-    runtime.clone().spawn(async move {
-        loop {
-            let Ok((stream, _)) = listener.accept().await else { return };
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
             drop(stream.set_nodelay(true));
-            runtime.spawn(async move {
-                let service = service_fn(|request: Request<Incoming>| async move {
-                    request.into_body().collect().await?;
-                    let answer = Response::builder().header("content-type", "application/grpc").body(Handled::new());
-                    Ok::<_, hyper::Error>(answer.expect("an answer"))
-                });
-                let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                drop(connection.serve_connection(TokioIo::new(stream), service).await);
-            });
+            tokio::spawn(serve(TokioIo::new(stream)));
         }
     });
     address
