@@ -188,10 +188,11 @@ where
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move {
+    let runtime = tokio::runtime::Handle::current();
+    runtime.clone().spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             drop(stream.set_nodelay(true));
-            tokio::spawn(serve(TokioIo::new(stream)));
+            runtime.spawn(serve(TokioIo::new(stream)));
         }
     });
     address
