@@ -156,7 +156,7 @@ impl Streams {
         };
         // A panic closes the queue without a last part, which the client's side takes for a failure. Nobody waits for the job
         // itself: waking a task only for that would cost a small answer a tenth of its time.
-        self.pool.start(job).map_err(|_| StreamError::Lost)?;
+        self.pool.start(job);
         let mut response = match parts.recv().await {
             Some(Part::Failed(error)) => return Err(error.into()),
             None => return Err(StreamError::Lost),
