@@ -165,7 +165,7 @@ mod tests {
             let (done, meeting) = (done.clone(), meeting.clone());
             pool.start(move || {
                 meeting.wait();
-                drop(done.send(job));
+                let _ = done.send(job);
             });
         }
         drop((pool, done));

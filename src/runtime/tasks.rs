@@ -1,6 +1,9 @@
 //! Supervised tasks.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -33,14 +36,19 @@ impl Tasks {
     /// Starts a task. It must end soon after [`stopping`](Tasks::stopping) completes.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that starts tasks")]
     pub fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
-        let handle = tokio::spawn(work);
-        self.tracker.spawn(async move {
-            if let Err(error) = handle.await
-                && error.is_panic()
-            {
-                tracing::error!(task = name, "a task ended by a panic; this is a bug in Watershed");
-            }
-        });
+        // A second task that waits for the first would cost every connection another start and two wakes.
+        let watched = async move {
+            let mut work = pin!(work);
+            let poll = |cx: &mut Context<'_>| {
+                let step = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
+                step.unwrap_or_else(|_| {
+                    tracing::error!(task = name, "a task ended by a panic; this is a bug in Watershed");
+                    Poll::Ready(())
+                })
+            };
+            poll_fn(poll).await;
+        };
+        drop(tokio::spawn(self.tracker.track_future(watched)));
     }
 
     /// Counts as a task until it is dropped, for work on threads of its own that [`shutdown`](Tasks::shutdown) waits for.
