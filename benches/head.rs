@@ -1,6 +1,6 @@
-//! What do a series, an append, a read of the newest samples or of chunks and a replay cost?
+//! What do a series, an append, a read of the newest samples or of chunks, an answer of `/federate` and a replay cost?
 //!
-//! `cargo bench --bench head` runs everything; `-- memory append latest select replay` picks. `-- memory 500000` sets the
+//! `cargo bench --bench head` runs everything; `-- memory append latest federate select replay` picks. `-- memory 500000` sets the
 //! number of series.
 
 #![allow(
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use watershed::disk::{Disk, RealDisk};
+use watershed::federate::{self, Answer, negotiate};
 use watershed::model::{Labels, MatchOp, Matcher, TimestampMs};
 use watershed::runtime::Clock;
 use watershed::storage::merge::MergedStream;
@@ -158,6 +159,31 @@ fn latest(n: usize) {
     );
 }
 
+/// Reads and writes what `/federate` answers; returns how many series there were.
+fn answer(store: &Tsdb, name: &str, value: &str) -> u64 {
+    let selectors = [vec![Matcher::equal(name, value)]];
+    let request = SelectRequest { selectors: &selectors, range: TimeRange::ALL, sorted: true, limit: None };
+    let mut stream = store.select_latest(&Scope::unbounded(), &request).unwrap();
+    let (format, external, lookup) = (negotiate(""), Labels::empty(), |_: &str| None);
+    let answer = Answer { format, external: &external, lookup: &lookup, exemplars: Vec::new() };
+    federate::write(&mut *stream, answer, &mut |_| Ok(())).unwrap().series
+}
+
+fn federate(n: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let (refs, _) = create(&store, n);
+    round(&store, &refs, 0);
+    for (name, value, series) in [("instance", "10.0.0.0:9100", n.min(1000)), ("cluster", "homelab", n)] {
+        assert_eq!(answer(&store, name, value), series as u64);
+        let times = (2_000_000 / series).clamp(5, 2000);
+        let began = Instant::now();
+        (0..times).for_each(|_| assert_eq!(answer(&store, name, value), series as u64));
+        let each = began.elapsed().as_secs_f64() * 1e9 / (series * times) as f64;
+        println!("federate    {each:7.0} ns a series, {series} of {n} series");
+    }
+}
+
 /// Reads a stream to its end; returns how many series there were.
 fn read_chunks(mut stream: Box<dyn SeriesStream + '_>) -> usize {
     let (mut batch, mut series) = (SeriesBatch::default(), 0);
@@ -243,6 +269,9 @@ fn main() {
     }
     if wanted("latest") {
         latest(n.unwrap_or(100_000));
+    }
+    if wanted("federate") {
+        federate(n.unwrap_or(100_000));
     }
     if wanted("select") {
         select(n.unwrap_or(10_000));
