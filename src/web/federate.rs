@@ -52,11 +52,16 @@ pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> R
     let format = negotiate(accept.unwrap_or(""));
     // What the head has is read batch by batch, however much it is. What members have is gathered first.
     let max_bytes = cluster.as_ref().map_or(u64::MAX, |_| web.config.remote_read.held_bytes);
+    let encoding = ContentEncoding::accepted(request.headers());
     let plan = Plan {
         content_type: format.content_type(),
-        encoding: ContentEncoding::accepted(request.headers()),
+        encoding,
         scope: Scope::new(Some(deadline), u64::MAX, max_bytes),
         metrics: web.metrics.stream("/federate"),
+        // Members are waited for.
+        question: cluster
+            .is_none()
+            .then(|| web.streams.question((request.uri().query(), format.content_type(), encoding))),
     };
     // What waits for members keeps no threads from the local data.
     let streams = match &cluster {
@@ -124,7 +129,11 @@ impl Reading {
         // Compiling hostile expressions takes its time, which is not the connections'.
         let wanted = Wanted::read(&self.form).map_err(WriteError::BadRequest)?;
         let metrics = &self.web.metrics;
-        let written = self.read(&wanted, out).inspect_err(|_| metrics.federate_errors.inc())?;
+        let written = self.read(&wanted, out).inspect_err(|error| {
+            if !error.is_provisional() {
+                metrics.federate_errors.inc();
+            }
+        })?;
         metrics.federated_series.add(written.series);
         metrics.federate_nameless.add(written.nameless);
         metrics.federate_histograms_left_out.add(written.histograms_left_out);

@@ -124,7 +124,9 @@ impl StreamMetrics {
     pub(super) fn end(&self, ending: Ending) {
         self.active().add(-1.0);
         let outcome = match ending {
-            Ending::Complete => "complete",
+            // It has not ended yet.
+            Ending::TooLong => return,
+            Ending::Whole | Ending::Complete => "complete",
             Ending::Abandoned => "abandoned",
             Ending::Refused => "refused",
             Ending::Failed => "failed",

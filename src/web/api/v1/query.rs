@@ -74,7 +74,7 @@ pub(super) async fn answer(
         Written::Whole(body) => Ok(body.respond(StatusCode::OK, JSON)),
         Written::Large(answered, shown) => {
             let (scope, metrics) = (answered.scope.clone(), web.metrics.stream(handler));
-            let plan = Plan { content_type: JSON, encoding, scope, metrics };
+            let plan = Plan { content_type: JSON, encoding, scope, metrics, question: None };
             let write = move |out: &mut dyn Sink| {
                 shown.result(&answered).write(&mut |buffer| out.take(buffer)).map_err(WriteError::Client)
             };

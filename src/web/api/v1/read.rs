@@ -154,6 +154,7 @@ async fn answer(web: Arc<Web>, request: Request, samples: Samples) -> Result<Res
         encoding: ContentEncoding::Identity,
         scope: scope.clone(),
         metrics: web.metrics.stream(samples.path()),
+        question: None,
     };
     let streams = reads.streams().map_err(|error| internal(error.to_string()))?;
     let work = Work { web: web.clone(), samples, request, kind, scope, _permit: permit };

@@ -32,8 +32,13 @@ async fn answer(web: Arc<Web>, request: Request) -> Result<Response<Body>, ApiEr
     // Compiling hostile expressions takes its time, which is not the connections'.
     let read = web.deps.pool.run(move || Wanted::read(&call).map(|wanted| (call, wanted)));
     let (call, wanted) = read.await.map_err(|lost| ApiError::new(ErrorKind::Internal, lost.to_string()))??;
-    let plan =
-        Plan { content_type: JSON, encoding, scope: call.scope.clone(), metrics: web.metrics.stream("/api/v1/series") };
+    let plan = Plan {
+        content_type: JSON,
+        encoding,
+        scope: call.scope.clone(),
+        metrics: web.metrics.stream("/api/v1/series"),
+        question: None,
+    };
     Ok(web.streams.answer(plan, move |out| wanted.write(&call, out)).await?)
 }
 
