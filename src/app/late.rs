@@ -60,6 +60,10 @@ impl Queryable for LateStore {
         self.ready()?.select_latest(scope, request)
     }
 
+    fn is_prompt(&self) -> bool {
+        self.get().is_some_and(|store| store.is_prompt())
+    }
+
     fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         self.ready()?.label_names(scope, request)
     }

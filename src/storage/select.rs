@@ -236,6 +236,12 @@ pub trait Queryable: Send + Sync {
     /// `request.sorted` says: this is what `/federate` serves.
     fn select_latest(&self, scope: &Scope, request: &SelectRequest<'_>) -> Result<BoxedLatest<'_>, QueryError>;
 
+    /// Whether newest samples could be read right now without waiting for what others do, such as a large scrape that is being
+    /// applied, or ordering the series anew. No promise: the next moment may be different.
+    fn is_prompt(&self) -> bool {
+        false
+    }
+
     /// The label names of the selected series, ascending.
     fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError>;
 

@@ -49,6 +49,10 @@ impl Queryable for Tsdb {
         Ok(Box::new(NewestRows::read(&mut merged, scope, request.range, request.limit)?))
     }
 
+    fn is_prompt(&self) -> bool {
+        self.head.is_prompt()
+    }
+
     fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         scope.check()?;
         let names = |index: &Index, series: &RoaringBitmap, limit| index.names_of(series, limit);

@@ -53,15 +53,15 @@ pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> R
     // What the head has is read batch by batch, however much it is. What members have is gathered first.
     let max_bytes = cluster.as_ref().map_or(u64::MAX, |_| web.config.remote_read.held_bytes);
     let encoding = ContentEncoding::accepted(request.headers());
+    // Members are waited for, and so would be whoever changes the store.
+    let is_prompt = cluster.is_none() && web.deps.local.is_prompt();
+    let question = || web.streams.question((request.uri().query(), format.content_type(), encoding));
     let plan = Plan {
         content_type: format.content_type(),
         encoding,
         scope: Scope::new(Some(deadline), u64::MAX, max_bytes),
         metrics: web.metrics.stream("/federate"),
-        // Members are waited for.
-        question: cluster
-            .is_none()
-            .then(|| web.streams.question((request.uri().query(), format.content_type(), encoding))),
+        question: is_prompt.then(question),
     };
     // What waits for members keeps no threads from the local data.
     let streams = match &cluster {

@@ -28,6 +28,10 @@ impl Queryable for MemoryStore {
         Ok(Box::new(NewestRows::new(scope, alive.collect(), Annotations::none(), request.limit)?))
     }
 
+    fn is_prompt(&self) -> bool {
+        true
+    }
+
     fn label_names(&self, scope: &Scope, request: &LabelRequest<'_>) -> Result<LabelTexts, QueryError> {
         scope.check()?;
         let found = self.matching_or_all(request, scope)?;

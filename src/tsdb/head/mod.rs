@@ -191,6 +191,11 @@ impl Head {
         RwLockWriteGuard::downgrade(index)
     }
 
+    /// Whether nobody changes the head now, and every series has its rank.
+    pub(super) fn is_prompt(&self) -> bool {
+        self.index.try_read().is_some_and(|index| index.is_ordered()) && self.applying.try_lock().is_some()
+    }
+
     pub(super) fn pages(&self) -> RwLockReadGuard<'_, Vec<Arc<Page>>> {
         self.pages.read()
     }

@@ -590,3 +590,30 @@ fn the_series_of_a_family_come_metric_by_metric_and_only_plain_labels_are_in_tex
     ];
     assert_eq!(found, expected);
 }
+
+#[test]
+fn newest_samples_are_there_at_once_while_nobody_changes_the_head_and_its_series_are_in_order() {
+    let disk = MemDisk::new();
+    let (store, _) = open(&disk);
+    let append = |i| append(&store, &[(labels(i), START, Value::Float(1.0))]);
+    append(1);
+    assert!(!store.is_prompt(), "a series without its rank");
+    assert_eq!(latest(&store, TimeRange::ALL).len(), 1);
+    assert!(store.is_prompt());
+    append(1);
+    assert!(store.is_prompt(), "no new series");
+    {
+        let _commit = store.head.applying.lock();
+        assert!(!store.is_prompt());
+    }
+    {
+        let _reader = store.head.index.read();
+        assert!(store.is_prompt(), "readers do not keep each other waiting");
+    }
+    {
+        let _change = store.head.index.write();
+        assert!(!store.is_prompt());
+    }
+    append(2);
+    assert!(!store.is_prompt());
+}

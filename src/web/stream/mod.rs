@@ -64,8 +64,8 @@ pub(super) struct Plan {
     pub(super) encoding: ContentEncoding,
     pub(super) scope: Scope,
     pub(super) metrics: StreamMetrics,
-    /// What tells the question from others, if computing the answer waits for nobody: not for a network, nor for long for a
-    /// disk or a lock.
+    /// What tells the question from others, if computing the answer waits for nobody: for no network, and for no lock that is
+    /// held for long.
     pub(super) question: Option<Question>,
 }
 
