@@ -14,7 +14,7 @@ const STACK: usize = 2 << 20;
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A fixed set of named threads; cloning gives another handle to the same ones. [`CpuPool::inline`] is the
-/// single-threaded twin for tests: it runs each job where it is submitted.
+/// single-threaded twin, for tests and for jobs that are too short for a thread: it runs each job where it is submitted.
 ///
 /// A job that was handed over always runs, even if the future that waits for it is dropped. A job goes to the thread that
 /// fell idle last, whose stack, allocator and caches are warm, and wakes no other.

@@ -158,6 +158,16 @@ impl Manager {
     }
 }
 
+#[cfg(test)]
+impl Manager {
+    /// Runs `then` while the targets of a job are as if they were just being scraped.
+    pub(super) fn while_scraped(&self, job: &str, then: impl FnOnce()) {
+        let caches = self.pools.lock()[job].caches();
+        let _held: Vec<_> = caches.iter().map(|cache| cache.lock()).collect();
+        then();
+    }
+}
+
 impl TargetSource for Manager {
     fn pools(&self) -> Vec<String> {
         self.pools.lock().keys().cloned().collect()
@@ -185,5 +195,14 @@ impl TargetSource for Manager {
 
     fn family(&self, name: &str) -> Option<Metadata> {
         self.pools.lock().values().find_map(|pool| pool.family(name))
+    }
+
+    fn try_family(&self, name: &str) -> Option<Option<Metadata>> {
+        for pool in self.pools.try_lock()?.values() {
+            if let Some(found) = pool.try_family(name)? {
+                return Some(Some(found));
+            }
+        }
+        Some(None)
     }
 }

@@ -175,18 +175,35 @@ impl Pool {
     /// What some target says of a family. For a name of which nobody tells anything no target is asked, and a target that is
     /// just being scraped is asked last, since that means to wait for it.
     pub(super) fn family(&self, name: &str) -> Option<Metadata> {
-        if !self.job.texts.has(name) {
-            return None;
-        }
+        let (found, busy) = self.ask(name);
+        found.or_else(|| busy.into_iter().find_map(|target| target.family(name)))
+    }
+
+    /// As [`family`](Pool::family), but `None` if that had to wait for a scrape.
+    pub(super) fn try_family(&self, name: &str) -> Option<Option<Metadata>> {
+        let (found, busy) = self.ask(name);
+        (found.is_some() || busy.is_empty()).then_some(found)
+    }
+
+    /// What some target says of a family, or else the targets that are just being scraped.
+    fn ask(&self, name: &str) -> (Option<Metadata>, Vec<&Arc<TargetLoop>>) {
         let mut busy = Vec::new();
-        for target in self.loops.values() {
-            match target.try_family(name) {
-                Some(Some(found)) => return Some(found),
-                Some(None) => {}
-                None => busy.push(target),
+        if self.job.texts.has(name) {
+            for target in self.loops.values() {
+                match target.try_family(name) {
+                    Some(Some(found)) => return (Some(found), Vec::new()),
+                    Some(None) => {}
+                    None => busy.push(target),
+                }
             }
         }
-        busy.into_iter().find_map(|target| target.family(name))
+        (None, busy)
+    }
+
+    /// What each target's scrapes hold while they are worked on.
+    #[cfg(test)]
+    pub(super) fn caches(&self) -> Vec<Arc<parking_lot::Mutex<super::cache::Cache>>> {
+        self.loops.values().map(|target| target.cache()).collect()
     }
 
     fn sorted(&self) -> Vec<&Arc<TargetLoop>> {

@@ -224,6 +224,11 @@ impl TargetLoop {
         Some(self.cache.try_lock()?.families.get(name))
     }
 
+    #[cfg(test)]
+    pub(super) fn cache(&self) -> Arc<Mutex<Cache>> {
+        self.cache.clone()
+    }
+
     /// The loop itself. It begins when `after` has ended.
     pub(super) async fn run(self: Arc<Self>, after: Option<CancellationToken>) {
         if let Some(stopped) = after {

@@ -844,6 +844,11 @@ async fn metadata_is_told_per_target_and_outlives_its_lines_for_a_while() {
     assert_eq!(world.manager.family("a_s").as_ref(), Some(&told[0].metadata));
     assert_eq!(world.manager.family("what \"a\" is"), None, "the help is no family");
     assert_eq!(world.manager.family("b"), None);
+    assert_eq!(world.manager.try_family("a_s"), Some(Some(told[0].metadata.clone())));
+    world.manager.while_scraped("j", || {
+        assert_eq!(world.manager.try_family("a_s"), None, "it would have to wait");
+        assert_eq!(world.manager.try_family("b"), Some(None), "nobody tells of it");
+    });
     world.pass(60).await;
     assert_eq!(world.manager.metadata(None).len(), 2, "still remembered");
     world.pass(120).await;

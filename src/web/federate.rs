@@ -12,6 +12,7 @@
 //! On purpose unlike the reference, which knows only `match[]`: a request without it is refused with a sentence instead of
 //! being answered with nothing, because a scrape that succeeds without data hides a mistake in somebody's configuration.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -24,7 +25,7 @@ use super::deps::Deps;
 use super::encoding::{ContentEncoding, plain};
 use super::form::Form;
 use super::routes::Web;
-use super::stream::{Plan, Sink, WriteError};
+use super::stream::{Place, Plan, Sink, WriteError};
 use crate::cluster::{Credentials, Frontend, check_loop};
 use crate::federate::{Answer, BodyFormat, FederateError, Format, Written, negotiate, write};
 use crate::model::{AnnotationKind, Labels, Metadata};
@@ -74,7 +75,7 @@ pub(super) async fn federate(State(web): State<Arc<Web>>, request: Request) -> R
     };
     let cluster = cluster.map(|frontend| (frontend.forwarded(request.headers()), frontend));
     let reading = Reading { web: web.clone(), cluster, scope: plan.scope.clone(), form, format };
-    let answer = streams.answer(plan, move |out| reading.write(out)).await;
+    let answer = streams.answer(plan, move |out, place| reading.write(out, place)).await;
     answer.unwrap_or_else(|error| plain(error.status(), format!("{error}\n")))
 }
 
@@ -125,11 +126,11 @@ struct Reading {
 }
 
 impl Reading {
-    fn write(&self, out: &mut dyn Sink) -> Result<(), WriteError> {
+    fn write(&self, out: &mut dyn Sink, place: Place) -> Result<(), WriteError> {
         // Compiling hostile expressions takes its time, which is not the connections'.
         let wanted = Wanted::read(&self.form).map_err(WriteError::BadRequest)?;
         let metrics = &self.web.metrics;
-        let written = self.read(&wanted, out).inspect_err(|error| {
+        let written = self.read(&wanted, out, place).inspect_err(|error| {
             if !error.is_provisional() {
                 metrics.federate_errors.inc();
             }
@@ -144,15 +145,16 @@ impl Reading {
         Ok(())
     }
 
-    fn read(&self, wanted: &Wanted, out: &mut dyn Sink) -> Result<Written, WriteError> {
+    fn read(&self, wanted: &Wanted, out: &mut dyn Sink, place: Place) -> Result<Written, WriteError> {
         match (wanted.source, &self.cluster) {
             (Source::Local, _) => {
                 let external = self.web.deps.external_labels.load_full();
-                self.write_from(&*self.web.deps.local, wanted, &external, out)
+                self.write_from(&*self.web.deps.local, wanted, &external, out, place)
             }
             // Members' series have labels of their own clusters, and are not ours.
-            (Source::Cluster, Some((credentials, frontend))) => frontend
-                .read(credentials, &self.scope, |samples| self.write_from(samples, wanted, &Labels::empty(), out)),
+            (Source::Cluster, Some((credentials, frontend))) => frontend.read(credentials, &self.scope, |samples| {
+                self.write_from(samples, wanted, &Labels::empty(), out, place)
+            }),
             (Source::Cluster, None) => Err(WriteError::BadRequest(NO_CLUSTER.to_owned())),
         }
     }
@@ -163,19 +165,32 @@ impl Reading {
         wanted: &Wanted,
         external: &Labels,
         out: &mut dyn Sink,
+        place: Place,
     ) -> Result<Written, WriteError> {
         let Deps { clock, targets, .. } = &self.web.deps;
         let now = clock.now();
         let range = TimeRange { min: now - self.web.config.lookback, max: now };
         let request = SelectRequest { selectors: &wanted.selectors, range, sorted: true, limit: wanted.limit };
         let mut stream = source.select_latest(&self.scope, &request)?;
+        let must_wait = Cell::new(false);
         let lookup = |family: &str| -> Option<Metadata> {
-            // What our own targets say does not tell about the members of a cluster.
-            (wanted.source == Source::Local).then(|| targets.family(family))?
+            match (wanted.source, place) {
+                (Source::Local, Place::Thread) => targets.family(family),
+                (Source::Local, Place::Here) => targets.try_family(family).unwrap_or_else(|| {
+                    must_wait.set(true);
+                    None
+                }),
+                // What our own targets say does not tell about the members of a cluster.
+                (Source::Cluster, _) => None,
+            }
         };
         let answer =
             Answer { format: self.format, external, lookup: &lookup, exemplars: self.exemplars(wanted, range)? };
-        Ok(write(&mut *stream, answer, &mut |buffer| out.take(buffer))?)
+        let written = write(&mut *stream, answer, &mut |buffer| out.take(buffer))?;
+        if must_wait.get() {
+            place.wait()?;
+        }
+        Ok(written)
     }
 
     fn exemplars(&self, wanted: &Wanted, range: TimeRange) -> Result<Vec<SeriesExemplars>, QueryError> {

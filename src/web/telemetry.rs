@@ -125,7 +125,7 @@ impl StreamMetrics {
         self.active().add(-1.0);
         let outcome = match ending {
             // It has not ended yet.
-            Ending::TooLong => return,
+            Ending::Elsewhere => return,
             Ending::Whole | Ending::Complete => "complete",
             Ending::Abandoned => "abandoned",
             Ending::Refused => "refused",

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::short::TooLong;
+use super::short::Elsewhere;
 use super::{CancelOnDrop, Ending, Sink, WriteError};
 
 /// Bytes of a chunk on the wire: large, because each costs waking the connection's task, yet within a core's own cache.
@@ -26,12 +26,13 @@ const IDLE_BUFFERS: usize = 8;
 /// An answer of no more chunks than these goes to the connection in one piece, with its length: each piece that is handed over
 /// wakes the connection's task, which for an answer of a thousand series is a good part of its time.
 pub(super) const WHOLE: usize = 4;
+
 /// What goes from where an answer is computed to the connection.
 pub(super) enum Part {
     /// The whole answer.
     Whole(Whole),
-    /// Nothing: the answer was computed here and turned out to be too long for that.
-    TooLong,
+    /// Nothing: the answer was computed here and given up.
+    Elsewhere,
     /// More of it, and not the last.
     Chunk(Bytes),
     Last(Bytes),
@@ -41,10 +42,22 @@ pub(super) enum Part {
 
 /// Where an answer is computed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Where it was asked for, which waits for nobody: the answer is short enough to be sent as a whole, or given up.
+pub(in crate::web) enum Place {
+    /// Where it was asked for, on a thread of the async runtime: nothing is waited for there, neither for a slow client nor for
+    /// what others hold for long.
     Here,
+    /// On a thread of its own.
     Thread,
+}
+
+impl Place {
+    /// To be asked before anything is waited for. An error is to be handed on: the answer is then computed on a thread.
+    pub(in crate::web) fn wait(self) -> io::Result<()> {
+        match self {
+            Place::Here => Err(io::Error::other(Elsewhere)),
+            Place::Thread => Ok(()),
+        }
+    }
 }
 
 /// Empty buffers for chunks; cleared and given back when the connection has sent them.
@@ -124,8 +137,8 @@ impl Chunks {
     fn send_chunk(&mut self, bytes: Vec<u8>) -> io::Result<()> {
         self.waiting.push_back(bytes);
         self.is_streamed |= self.waiting.len() >= WHOLE;
-        if self.is_streamed && self.place == Place::Here {
-            return Err(io::Error::other(TooLong));
+        if self.is_streamed {
+            self.place.wait()?;
         }
         while self.is_streamed
             && self.waiting.len() > 1
@@ -249,7 +262,7 @@ impl http_body::Body for StreamBody {
             Some(Part::Last(bytes)) => Some(Ok(Frame::data(bytes))),
             Some(Part::Failed(error)) => Some(Err(io::Error::other(error.to_string()))),
             // An answer that has begun in pieces goes on in pieces.
-            Some(Part::Whole(_) | Part::TooLong) | None => Some(Err(io::Error::other("the answer was lost"))),
+            Some(Part::Whole(_) | Part::Elsewhere) | None => Some(Err(io::Error::other("the answer was lost"))),
         })
     }
 

@@ -27,9 +27,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use zstd::stream::write::Encoder as ZstdEncoder;
 
-use self::chunks::{Buffers, CHUNK, Chunks, Part, Place, QUEUE, StreamBody};
+pub(super) use self::chunks::Place;
+use self::chunks::{Buffers, CHUNK, Chunks, Part, QUEUE, StreamBody};
 pub(super) use self::short::Question;
-use self::short::{SHORT, Short, TooLong};
+use self::short::{Elsewhere, SHORT, Short};
 use super::encoding::{ContentEncoding, LEVEL, ZSTD_LEVEL};
 use super::telemetry::StreamMetrics;
 use crate::runtime::{CpuPool, Tasks};
@@ -64,8 +65,7 @@ pub(super) struct Plan {
     pub(super) encoding: ContentEncoding,
     pub(super) scope: Scope,
     pub(super) metrics: StreamMetrics,
-    /// What tells the question from others, if computing the answer waits for nobody: for no network, and for no lock that is
-    /// held for long.
+    /// What tells the question from others, if the answer can be computed [here](Place::Here).
     pub(super) question: Option<Question>,
 }
 
@@ -112,7 +112,7 @@ impl StreamError {
 impl WriteError {
     /// Whether it only says that the answer is computed once more, on a thread.
     pub(super) fn is_provisional(&self) -> bool {
-        matches!(self, WriteError::Client(error) if error.get_ref().is_some_and(|inner| inner.is::<TooLong>()))
+        matches!(self, WriteError::Client(error) if error.get_ref().is_some_and(|inner| inner.is::<Elsewhere>()))
     }
 }
 
@@ -131,11 +131,11 @@ impl Streams {
     /// Runs `write` and answers with what it writes. Dropping the future or the answer's body cancels the plan's scope.
     ///
     /// It runs on a thread, unless the same question was answered shortly the last time. If the answer then turns out to be
-    /// too long to be sent as a whole, `write` runs once more on a thread.
+    /// too long to be sent as a whole, or `write` says that it would have to wait, it runs once more on a thread.
     pub(super) async fn answer(
         &self,
         plan: Plan,
-        write: impl Fn(&mut dyn Sink) -> Result<(), WriteError> + Send + Sync + 'static,
+        write: impl Fn(&mut dyn Sink, Place) -> Result<(), WriteError> + Send + Sync + 'static,
     ) -> Result<Response<Body>, StreamError> {
         let Plan { content_type, encoding, scope, metrics, question } = plan;
         let cancel = CancelOnDrop(scope);
@@ -154,20 +154,20 @@ impl Streams {
             // job itself: waking a task only for that would cost a small answer a tenth of its time.
             let job = move || {
                 let _token = token;
-                work.run(chunks);
+                work.run(chunks, place);
             };
             match place {
                 Place::Here => CpuPool::inline().start(job),
                 Place::Thread => self.pool.start(job),
             }
             match parts.recv().await {
-                Some(Part::TooLong) => place = Place::Thread,
+                Some(Part::Elsewhere) => place = Place::Thread,
                 part => break (part, parts),
             }
         };
         let mut response = match part {
             Some(Part::Failed(error)) => return Err(error.into()),
-            Some(Part::TooLong) | None => return Err(StreamError::Lost),
+            Some(Part::Elsewhere) | None => return Err(StreamError::Lost),
             Some(Part::Last(bytes)) => Response::new(Body::from(bytes)),
             Some(Part::Whole(whole)) => Response::new(Body::new(whole)),
             Some(Part::Chunk(first)) => Response::new(Body::new(StreamBody::new(first, parts, cancel))),
@@ -188,11 +188,11 @@ struct Work<W> {
     _permit: OwnedSemaphorePermit,
 }
 
-impl<W: Fn(&mut dyn Sink) -> Result<(), WriteError>> Work<W> {
-    fn run(&self, chunks: Chunks) {
+impl<W: Fn(&mut dyn Sink, Place) -> Result<(), WriteError>> Work<W> {
+    fn run(&self, chunks: Chunks, place: Place) {
         self.metrics.begin();
         let started = std::time::Instant::now();
-        let ending = produce(self.encoding, chunks, &self.write);
+        let ending = produce(self.encoding, chunks, |out| (self.write)(out, place));
         match (self.question, ending) {
             (Some(question), Ending::Whole) => self.short.took(question, started.elapsed()),
             (Some(question), _) => self.short.forget(question),
@@ -209,7 +209,7 @@ pub(super) enum Ending {
     Whole,
     Complete,
     /// Given up here, to be computed on a thread.
-    TooLong,
+    Elsewhere,
     Abandoned,
     Refused,
     Failed,
@@ -237,7 +237,7 @@ fn produce(
     if ending == Ending::Failed {
         tracing::warn!(%error, "a streamed answer failed");
     }
-    let part = if ending == Ending::TooLong { Part::TooLong } else { Part::Failed(error) };
+    let part = if ending == Ending::Elsewhere { Part::Elsewhere } else { Part::Failed(error) };
     // If even this does not fit, the queue's closing without a last part says the same.
     drop(sender.try_send(part));
     ending
@@ -246,7 +246,7 @@ fn produce(
 /// A client that goes away is nobody's failure, whether a write or the read noticed it first.
 fn ending_of(error: &WriteError) -> Ending {
     match error {
-        error if error.is_provisional() => Ending::TooLong,
+        error if error.is_provisional() => Ending::Elsewhere,
         WriteError::Client(_) | WriteError::Query(QueryError::Cancelled(Cancelled::Client)) => Ending::Abandoned,
         WriteError::BadRequest(_) => Ending::Refused,
         WriteError::Query(_) => Ending::Failed,
@@ -290,7 +290,7 @@ impl Drop for CancelOnDrop {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::thread::{self, ThreadId};
 
     use http_body_util::BodyExt;
@@ -324,8 +324,8 @@ mod tests {
         {
             let text: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
             let wanted = text.clone();
-            let answer =
-                streams.answer(plain(), move |out| Ok(text.chunks(1000).try_for_each(|some| out.write_all(some))?));
+            let answer = streams
+                .answer(plain(), move |out, _| Ok(text.chunks(1000).try_for_each(|some| out.write_all(some))?));
             let body = answer.await.unwrap().into_body();
             let length = http_body::Body::size_hint(&body).exact();
             assert_eq!(length, is_whole.then_some(bytes as u64), "{bytes}");
@@ -339,7 +339,7 @@ mod tests {
         const PIECES: usize = 3 * QUEUE;
         let streams = Streams::new(1, Duration::from_secs(60), Tasks::new()).unwrap();
         let (filled, mut queue_filled) = mpsc::channel(1);
-        let answer = streams.answer(plain(), move |out| {
+        let answer = streams.answer(plain(), move |out, _| {
             for piece in 0..PIECES {
                 if piece == QUEUE {
                     let _ = filled.blocking_send(());
@@ -360,12 +360,17 @@ mod tests {
     #[derive(Default)]
     struct Source {
         length: AtomicUsize,
+        /// Whether an answer has to wait for something.
+        waits: AtomicBool,
         threads: Mutex<Vec<ThreadId>>,
     }
 
     impl Source {
-        fn write(&self, out: &mut dyn Sink) -> Result<(), WriteError> {
+        fn write(&self, out: &mut dyn Sink, place: Place) -> Result<(), WriteError> {
             self.threads.lock().push(thread::current().id());
+            if self.waits.load(Ordering::Relaxed) {
+                place.wait()?;
+            }
             Ok(self.bytes().chunks(1000).try_for_each(|some| out.write_all(some))?)
         }
 
@@ -394,7 +399,7 @@ mod tests {
                 source.threads.lock().clear();
                 let plan = plan(encoding, &registry, Some(streams.question(question)));
                 let of_thread = source.clone();
-                let response = streams.answer(plan, move |out| of_thread.write(out)).await.unwrap();
+                let response = streams.answer(plan, move |out, place| of_thread.write(out, place)).await.unwrap();
                 let body = response.into_body().collect().await.unwrap().to_bytes();
                 let mut unpacked = Vec::new();
                 let mut packed = &body[..];
@@ -419,7 +424,9 @@ mod tests {
             assert_eq!(ask("a", CHUNK * (WHOLE + 2)).await, [false], "too long the last time");
             assert_eq!(ask("a", 10).await, [false]);
             assert_eq!(ask("a", 10).await, [true]);
-            let complete = "watershed_http_streams_total{handler=\"test\",outcome=\"complete\"} 8\n";
+            source.waits.store(true, Ordering::Relaxed);
+            assert_eq!(ask("a", 10).await, [true, false], "it would have to wait");
+            let complete = "watershed_http_streams_total{handler=\"test\",outcome=\"complete\"} 9\n";
             let mut text = String::new();
             registry.write_text(&mut text);
             assert!(text.contains(complete), "{text}");
@@ -433,7 +440,7 @@ mod tests {
         let question = streams.question("a");
         streams.short.took(question, Duration::ZERO);
         let plan = plan(ContentEncoding::Identity, &Registry::new(), Some(question));
-        let lost = streams.answer(plan, |_| panic!("on purpose")).await;
+        let lost = streams.answer(plan, |_, _| panic!("on purpose")).await;
         assert!(matches!(lost, Err(StreamError::Lost)));
         assert_eq!(streams.permits.available_permits(), 1);
     }

@@ -59,10 +59,10 @@ impl Short {
     }
 }
 
-/// Why an answer that is computed where it was asked for is given up.
+/// Why an answer that is computed where it was asked for is given up: it is too long, or something would have to be waited for.
 #[derive(Debug, thiserror::Error)]
-#[error("the answer is too long to be computed here")]
-pub(super) struct TooLong;
+#[error("the answer cannot be computed here")]
+pub(super) struct Elsewhere;
 
 #[cfg(test)]
 mod tests {

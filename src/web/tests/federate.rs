@@ -1,12 +1,13 @@
 //! `/federate` without sockets.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use axum::http::Request;
 
 use super::Fixture;
-use super::fixture::{NOW, local_cluster};
+use super::fixture::{FakeTargets, NOW, local_cluster};
 use crate::model::{DurationMs, Labels};
 use crate::storage::memory::MemoryStore;
 use crate::storage::{
@@ -74,6 +75,25 @@ async fn limits_and_sources_are_taken_or_refused() {
     for (query, expected) in [("limit=2", 2), ("limit=0", 3), ("limit=", 3), ("source=local", 3), ("source=", 3)] {
         assert_eq!(count(query).await, expected, "{query}");
     }
+}
+
+#[tokio::test]
+async fn what_targets_say_is_there_however_fast_the_answer_and_busy_the_targets() {
+    let targets = Arc::new(FakeTargets::default());
+    let mut fixture = Fixture::new().with_series();
+    fixture.deps.targets = targets.clone();
+    let app = fixture.app();
+    let whole = app.get("/federate?match[]=load").await;
+    assert!(whole.text().contains("# TYPE load gauge\n"), "{}", whole.text());
+    targets.are_busy.store(true, Ordering::Relaxed);
+    // As soon as one was short, the next one is computed where it is asked for, where nothing is waited for.
+    for _ in 0..10_000 {
+        assert_eq!(app.get("/federate?match[]=load").await.text(), whole.text());
+        if targets.avoided.load(Ordering::Relaxed) > 0 {
+            return;
+        }
+    }
+    panic!("no answer was computed where it was asked for");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -74,7 +75,7 @@ impl Fixture {
             queries: queries(store.clone(), &Limits::default(), &registry),
             exemplars: store.clone(),
             admin: store.clone(),
-            targets: Arc::new(FakeTargets),
+            targets: Arc::new(FakeTargets::default()),
             registry,
             clock,
             pool: CpuPool::inline(),
@@ -295,7 +296,13 @@ impl App {
 }
 
 /// Two active targets of two jobs and a dropped one.
-struct FakeTargets;
+#[derive(Default)]
+pub(in crate::web) struct FakeTargets {
+    /// Whether they are just being scraped.
+    pub(in crate::web) are_busy: AtomicBool,
+    /// How often somebody did not wait for that.
+    pub(in crate::web) avoided: AtomicUsize,
+}
 
 impl TargetSource for FakeTargets {
     fn pools(&self) -> Vec<String> {
@@ -357,5 +364,13 @@ impl TargetSource for FakeTargets {
             told("node", "c:1", "load", "Another load."),
         ];
         all.into_iter().filter(|t| metric.is_none_or(|m| m == t.metric)).collect()
+    }
+
+    fn try_family(&self, name: &str) -> Option<Option<Metadata>> {
+        if self.are_busy.load(Ordering::Relaxed) {
+            self.avoided.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.family(name))
     }
 }

@@ -75,7 +75,7 @@ pub(super) async fn answer(
         Written::Large(answered, shown) => {
             let (scope, metrics) = (answered.scope.clone(), web.metrics.stream(handler));
             let plan = Plan { content_type: JSON, encoding, scope, metrics, question: None };
-            let write = move |out: &mut dyn Sink| {
+            let write = move |out: &mut dyn Sink, _| {
                 shown.result(&answered).write(&mut |buffer| out.take(buffer)).map_err(WriteError::Client)
             };
             Ok(web.streams.answer(plan, write).await?)

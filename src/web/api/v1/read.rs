@@ -158,7 +158,7 @@ async fn answer(web: Arc<Web>, request: Request, samples: Samples) -> Result<Res
     };
     let streams = reads.streams().map_err(|error| internal(error.to_string()))?;
     let work = Work { web: web.clone(), samples, request, kind, scope, _permit: permit };
-    let answered = streams.answer(plan, move |out| work.write(out)).await;
+    let answered = streams.answer(plan, move |out, _| work.write(out)).await;
     let mut response = answered.map_err(|error| (error.status(), error.to_string()))?;
     if kind == ResponseKind::Samples {
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));

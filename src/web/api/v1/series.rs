@@ -39,7 +39,7 @@ async fn answer(web: Arc<Web>, request: Request) -> Result<Response<Body>, ApiEr
         metrics: web.metrics.stream("/api/v1/series"),
         question: None,
     };
-    Ok(web.streams.answer(plan, move |out| wanted.write(&call, out)).await?)
+    Ok(web.streams.answer(plan, move |out, _| wanted.write(&call, out)).await?)
 }
 
 struct Wanted {
