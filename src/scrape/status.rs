@@ -93,7 +93,7 @@ pub trait TargetSource: Send + Sync {
     fn family(&self, name: &str) -> Option<Metadata> {
         self.metadata(Some(name)).into_iter().next().map(|told| told.metadata)
     }
-    /// As [`family`](Targets::family), but `None` if that had to wait for a scrape or a change of the targets.
+    /// As [`family`](TargetSource::family), but `None` if that had to wait for a scrape or a change of the targets.
     fn try_family(&self, name: &str) -> Option<Option<Metadata>> {
         Some(self.family(name))
     }
