@@ -68,3 +68,37 @@ impl Tasks {
         tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_has_ended_and_the_others_go_on() {
+        let (tasks, ended) = (Tasks::new(), Arc::new(AtomicU32::new(0)));
+        let started = Arc::new(tokio::sync::Barrier::new(2));
+        let meeting = started.clone();
+        tasks.spawn("panics", async move {
+            meeting.wait().await;
+            panic!("on purpose");
+        });
+        let (stop, counted) = (tasks.stopping(), ended.clone());
+        tasks.spawn("goes on", async move {
+            started.wait().await;
+            stop.cancelled().await;
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        assert!(tasks.shutdown(Duration::from_secs(60)).await, "none is waited for in vain");
+        assert_eq!(ended.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_does_not_stop_is_not_waited_for_longer_than_the_grace() {
+        let tasks = Tasks::new();
+        tasks.spawn("stays", std::future::pending());
+        assert!(!tasks.shutdown(Duration::from_secs(60)).await);
+    }
+}

@@ -127,7 +127,7 @@ struct Reading {
 
 impl Reading {
     fn write(&self, out: &mut dyn Sink, place: Place) -> Result<(), WriteError> {
-        // Compiling hostile expressions takes its time, which is not the connections'.
+        // Compiling hostile expressions takes its time, which is not the connections': a question that has some is never short.
         let wanted = Wanted::read(&self.form).map_err(WriteError::BadRequest)?;
         let metrics = &self.web.metrics;
         let written = self.read(&wanted, out, place).inspect_err(|error| {

@@ -9,7 +9,8 @@
 //! * **One layer decides who may ask** ([`Security`], the essay is in `auth`), before every route and every unknown path.
 //! * **Every answer is bounded.** Forms have a size limit; small answers are built on the CPU pool; answers that grow with
 //!   the data (`/federate`, `series`) are streamed through a short queue of chunks: what the head has in constant memory, what
-//!   a cluster's members have within the bytes that one answer may hold. A stream that
+//!   a cluster's members have within the bytes that one answer may hold. Threads of their own write them, except for
+//!   questions of `/federate` that are known to have short answers (`stream`). A stream that
 //!   fails before its first chunk becomes an error answer; one that fails later is cut off, so that no client takes half
 //!   an answer for a whole one. A client that goes away cancels the read.
 //! * **The wire is the reference's**: shapes, field order, status codes and content types. Where it differs on purpose the
